@@ -1,0 +1,107 @@
+"""Our methods against the outputs of their authors' public code, on weights made by a formula (tests/golden/README.md)."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dassl.config import get_cfg_default
+
+import trainers.coop
+import trainers.sep
+import trainers.zsclip
+from tests.golden.formula import clip_state_dict, fill
+from tools.import_checkpoint import sep_name
+from trainers.prompting.clip_loader import build_clip
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+METHODS = {
+    # golden file: trainer module, config, our name of a reference parameter
+    "zsclip": (trainers.zsclip, ["TRAINER.ZSCLIP.PREC", "fp32"], None),
+    "coop": (trainers.coop, ["TRAINER.COOP.PREC", "fp32", "TRAINER.COOP.N_CTX", 4], str),
+    "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], sep_name),
+    "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], sep_name),
+}
+LOSS_PARTS = {
+    "ce": "ce",
+    "text": "W_times_text_score",
+    "visual": "W_V_times_visual_dist",
+    "proto": "loss_ce_v",
+}
+
+
+@pytest.fixture(scope="module")
+def golden_clip():
+    return build_clip(clip_state_dict())
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    data = np.load(GOLDEN / "inputs.npz")
+    return torch.from_numpy(data["images_preprocessed"]), torch.from_numpy(data["labels"]).long()
+
+
+class Case:
+    """A method built as the reference was, with its outputs."""
+
+    def __init__(self, name, clip_model):
+        self.info = json.loads((GOLDEN / f"{name}.json").read_text())
+        self.expected = np.load(GOLDEN / f"{name}.npz")
+        module, options, rename = METHODS[name]
+        cfg = get_cfg_default()
+        options = [*options, "DATASET.NAME", "Caltech101", "INPUT.SIZE", (64, 64), "MODEL.BACKBONE.NAME", "ViT-B/16"]
+        cfg.merge_from_list(options)
+        self.model = module.CustomCLIP(cfg, self.info["classnames"], clip_model).eval()
+        self.names = {}  # reference name -> our name
+        state = self.model.prompt_learner.state_dict()
+        for p in self.info["parameters"]:
+            ours = rename(p["name"])
+            if ours is not None:
+                assert tuple(state[ours].shape) == tuple(p["shape"])
+                state[ours] = fill(p["filled_from"], p["shape"])
+                self.names[p["name"]] = ours
+        assert set(self.names.values()) == set(state), "every parameter of ours is filled"
+        self.model.prompt_learner.load_state_dict(state)
+        if "VPT_fc.weight" in self.expected:
+            prototypes = torch.from_numpy(self.expected["VPT_fc.weight"])
+            self.model.training_only["prototypes"].weight.data.copy_(prototypes)
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def case(request, golden_clip):
+    return Case(request.param, golden_clip)
+
+
+@pytest.mark.parametrize("n", [6, 3, 1])
+def test_logits(case, inputs, n):
+    with torch.no_grad():
+        logits = case.model(inputs[0][:n])
+    np.testing.assert_allclose(logits, case.expected[f"logits_eval{n}"], atol=1e-4, rtol=0)
+
+
+def test_losses_and_gradients(case, inputs):
+    if not case.names:
+        pytest.skip("nothing to train")
+    case.model.train()
+    case.model.zero_grad()
+    _, losses = case.model(*inputs)
+    loss = sum(losses.values())
+    loss.backward()
+    assert loss.item() == pytest.approx(case.info["loss_total"], abs=1e-4)
+    for name, value in losses.items():
+        assert value.item() == pytest.approx(case.info["loss_parts"][LOSS_PARTS[name]], abs=1e-4), name
+
+    parameters = dict(case.model.prompt_learner.named_parameters())
+    for theirs, ours in case.names.items():
+        gradient = parameters[ours].grad
+        norm = float(case.expected[f"grad_norm/{theirs}"])
+        assert gradient.norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-7), theirs
+        first = case.expected[f"grad_first8/{theirs}"]
+        np.testing.assert_allclose(gradient.flatten()[: len(first)], first, rtol=1e-3, atol=1e-3 * norm, err_msg=theirs)
+
+
+def test_tokens(case):
+    if hasattr(case.model.prompt_learner, "sequences"):
+        tokens = case.model.prompt_learner.sequences.tokenized_prompts
+        np.testing.assert_array_equal(tokens, case.expected["tokenized_prompts"])

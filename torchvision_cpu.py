@@ -1,0 +1,48 @@
+"""Let torchvision import beside a CPU-only PyTorch; do nothing anywhere else.
+
+torchvision's PyPI wheel is compiled for CUDA. Next to a CPU-only PyTorch its operator library does not load, and
+`import torchvision` then fails where it registers fake kernels for `torchvision::nms` and `torchvision::qnms`,
+which nobody has declared. Image transforms need neither, so declaring the two is enough.
+
+Import this module before torchvision (or anything that imports it, such as clip).
+"""
+
+import importlib.machinery
+import importlib.util
+import os
+
+import torch
+
+_SCHEMAS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
+
+
+def _load_operators():
+    """Load torchvision's operator library, as torchvision itself does first thing; no-op if it cannot be."""
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None:  # torchvision is not installed: its own import will say so
+        return
+    folder = os.path.dirname(spec.origin)
+    finder = importlib.machinery.FileFinder(
+        folder, (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES)
+    )
+    library = finder.find_spec("_C")
+    if library is not None:
+        try:
+            torch.ops.load_library(library.origin)
+        except OSError:  # compiled for another PyTorch build
+            pass
+
+
+def _declare_missing():
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for name, schema in _SCHEMAS.items():
+        if not hasattr(torch.ops.torchvision, name):
+            library.define(schema)
+    return library
+
+
+_load_operators()
+_LIBRARY = _declare_missing()  # the declarations live as long as this object

@@ -1,0 +1,1 @@
+import torchvision_cpu  # noqa: F401  first: clip imports torchvision

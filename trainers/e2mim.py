@@ -1,0 +1,157 @@
+"""E2MIM: MI-based ensemble and exploration (arXiv 2410.03189, "Generalizable Prompt Tuning for Vision-Language Models").
+
+Hand-crafted prompts generalise, learned prompts fit: they are two views of the text modality. Both predict from the
+same image features, real ones and class-wise mixed ones (Mixup of two classes), and a learnable estimator maximises
+the mutual information of the two predictions. [source]
+
+The authors have published no code. What their text leaves open is decided here, is a config key, and is marked
+[ours]; docs/methods.md states every equation with its mark.
+"""
+
+from collections import OrderedDict
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+from yacs.config import CfgNode as CN
+
+from .base import PromptTrainer, add_defaults
+from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
+from .prompting.model import PromptedCLIP, encode_prompts, normalise
+from .prompting.mutual_information import Critic, MIEstimator
+from .prompting.prompt_text import PromptSequences, init_ctx
+from .prompting.templates import IMAGENET_TEMPLATES, template_for
+
+NODE = CN()
+NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty [ours]
+NODE.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
+NODE.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
+NODE.ENSEMBLE_WEIGHT = 0.5  # a, share of the learned view in the text features, 0 to 1 [ours]
+NODE.MIXUP_WEIGHT = 1.0  # weight of the loss on mixed images; 0 turns Mixup off [ours]
+NODE.MIXUP_ALPHA = 1.0  # lambda ~ Beta(alpha, alpha) [ours]
+NODE.MIXUP_SPACE = "feature"  # feature | image: what is mixed [ours]
+NODE.MI_WEIGHT = 1.0  # weight of the estimate of mutual information; 0 turns it off [ours]
+NODE.MI_ESTIMATOR = "jsd"  # jsd | dv | infonce: the lower bound [ours]
+NODE.CRITIC_HIDDEN = 256  # width of the critic's hidden layers [ours]
+NODE.CRITIC_OUT = 128  # width of the critic's embeddings [ours]
+NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
+add_defaults("E2MIM", NODE)
+
+
+class PromptLearner(nn.Module):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__()
+        node = cfg.TRAINER.E2MIM
+        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT)
+        print(f'Initial context: "{words}" ({len(ctx)} tokens)')
+        self.ctx = nn.Parameter(ctx)  # (n_ctx, dim)
+        self.sequences = PromptSequences(clip_model, classnames, words, len(ctx))
+
+    def forward(self):
+        return self.sequences(self.ctx)  # (n_cls, length, dim)
+
+
+def hand_templates(cfg):
+    """Templates of the hand-crafted view."""
+    templates = cfg.TRAINER.E2MIM.TEMPLATES
+    if not templates:
+        return [template_for(cfg)]
+    if templates == "imagenet":
+        return IMAGENET_TEMPLATES
+    wrong = [t for t in templates if t.count("{}") != 1] if not isinstance(templates, str) else [templates]
+    if wrong:
+        raise ValueError(
+            f'TRAINER.E2MIM.TEMPLATES "{wrong[0]}" is neither a list of templates with one {{}} each nor "imagenet".'
+        )
+    return list(templates)
+
+
+class CustomCLIP(PromptedCLIP):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__(cfg, classnames, clip_model)
+        node = self.node = cfg.TRAINER.E2MIM
+        self._said = set()
+        if node.MIXUP_SPACE not in ("feature", "image"):
+            raise ValueError(f'TRAINER.E2MIM.MIXUP_SPACE "{node.MIXUP_SPACE}" is unknown: choose feature or image.')
+        self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
+        hand = encode_prompts(clip_model, hand_templates(cfg), classnames)
+        self.register_buffer("hand_features", hand, persistent=False)  # T_h (n_cls, dim)
+        if node.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
+            n_cls = len(classnames)
+            self.training_only["critic"] = Critic(n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT)
+            self.training_only["estimator"] = MIEstimator(node.MI_ESTIMATOR)
+
+    def learned_features(self):
+        """T_s (n_cls, dim)."""
+        return normalise(self.text_encoder(self.prompt_learner(), self.prompt_learner.sequences.eos))
+
+    def ensemble(self, learned):
+        """(1 - a) T_h + a T_s, which gives the same logits as averaging those of the views. [ours]"""
+        a = self.node.ENSEMBLE_WEIGHT
+        return (1 - a) * self.hand_features + a * learned
+
+    def encode_text(self):
+        return self.ensemble(self.learned_features())
+
+    def text_views(self):
+        return {"hand-crafted": self.hand_features, "learned": self.learned_features()}
+
+    def mix(self, image, f, label, n_cls):
+        """Class-wise Mixup: features of "class 1 & 2" and their targets, or None for a batch of one class.
+
+        f (B, dim), label (B,) -> (B, dim) normalised, (B, n_cls).
+        """
+        partner = draw_partners(label)
+        if partner is None:
+            return None
+        lam = draw_lam(len(label), self.node.MIXUP_ALPHA, label.device)
+        if self.node.MIXUP_SPACE == "image":
+            f_mix = self.encode_image(mixup(image, image[partner], lam))
+        else:
+            f_mix = mix_features(f, partner, lam)
+        return f_mix, mix_targets(label, partner, lam, n_cls)
+
+    def forward(self, image, label=None, text_features=None):
+        f = self.encode_image(image)
+        if label is None:
+            return self.logits(f, self.encode_text() if text_features is None else text_features)
+        node = self.node
+        learned = self.learned_features()
+        g = self.ensemble(learned)
+        logits = self.logits(f, g)
+        losses = OrderedDict(ce=F.cross_entropy(logits, label))
+
+        views_of = f  # F = [f; f_mix]
+        mixed = self.mix(image, f, label, len(g)) if node.MIXUP_WEIGHT > 0 else None
+        if mixed is not None:
+            f_mix, target = mixed
+            losses["mix"] = node.MIXUP_WEIGHT * soft_cross_entropy(self.logits(f_mix, g), target)
+            views_of = torch.cat([f, f_mix])
+        elif node.MIXUP_WEIGHT > 0:
+            self.say_once("a batch held images of one class only: its mixed part is left out")
+
+        self.monitors = {}
+        if node.MI_WEIGHT > 0 and len(views_of) > 1:
+            estimator = self.training_only["estimator"]
+            # Dual views of the prediction probability, as log-probabilities: log p_h, log p_s (2B, n_cls)
+            views = (self.logits(views_of, t).log_softmax(dim=-1) for t in (self.hand_features, learned))
+            estimate = estimator(self.training_only["critic"](*views))
+            losses["mi"] = -node.MI_WEIGHT * estimate
+            self.monitors["mi_nats" if estimator.nats else "mi_jsd"] = estimate.detach()
+        elif node.MI_WEIGHT > 0:
+            self.say_once("a batch of one image has no pairs: its mutual information is left out")
+        return logits, losses
+
+    def say_once(self, message):
+        if message not in self._said:
+            self._said.add(message)
+            print(f"Note: {message}")
+
+
+@TRAINER_REGISTRY.register()
+class E2MIM(PromptTrainer):
+    """Generalizable Prompt Tuning for Vision-Language Models."""
+
+    node = "E2MIM"
+    custom_clip = CustomCLIP

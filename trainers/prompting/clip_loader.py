@@ -1,0 +1,136 @@
+"""Load a CLIP: an OpenAI name, a weights file, or the bundled `shapes-tiny`."""
+
+import difflib
+import hashlib
+import inspect
+import os
+import warnings
+
+import torch
+from torch import nn
+
+with warnings.catch_warnings():  # clip imports pkg_resources, whose deprecation no user can act on
+    warnings.simplefilter("ignore")
+    import clip
+    from clip.model import build_model
+
+ASSETS = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, "assets")
+BUNDLED = {"shapes-tiny": "shapes-tiny.pt"}
+CACHE = os.path.join("~", ".cache", "clip")  # where OpenAI's package keeps its downloads
+
+
+def load_clip(name, cache=CACHE):
+    """Build a CLIP in fp32 on the CPU, in eval mode, without gradients.
+
+    Args:
+        name: OpenAI name ("ViT-B/16"), path of a weights file (OpenAI's JIT archive or a state dict), or
+            "shapes-tiny".
+        cache: folder with OpenAI's files; a missing file is downloaded there.
+
+    Raises:
+        ValueError: unknown name, or a file that holds no CLIP.
+        FileNotFoundError: no such file, or a download that cannot be made.
+    """
+    urls = clip.clip._MODELS
+    if name in BUNDLED:
+        path = os.path.normpath(os.path.join(ASSETS, BUNDLED[name]))
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'Weights of the bundled "{name}" are missing: expected them at "{path}".')
+    elif name in urls:
+        path = _openai_file(name, urls[name], os.path.expanduser(cache))
+    elif os.path.isfile(os.path.expanduser(name)):
+        path = os.path.expanduser(name)
+    elif name.endswith((".pt", ".pth", ".bin", ".tar")) or os.path.dirname(name) not in ("", "ViT"):
+        raise FileNotFoundError(f'No weights file at "{name}" (MODEL.BACKBONE.NAME).')
+    else:
+        known = list(urls) + list(BUNDLED)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f' did you mean "{near[0]}"?' if near else ""
+        raise ValueError(
+            f'Unknown backbone "{name}" (MODEL.BACKBONE.NAME):{hint} Known: {", ".join(known)}, or the path of a file.'
+        )
+    return build_clip(_read_state_dict(path))
+
+
+def build_clip(state_dict):
+    """Build OpenAI's model from a state dict without losing digits: (name -> tensor) -> CLIP in fp32.
+
+    `clip.model.build_model` casts weights to fp16 before it copies them, which costs 1e-3 in the logits of
+    weights that are not fp16 themselves. They are therefore copied once more into the fp32 module.
+    """
+    weights = {k: v.float() for k, v in state_dict.items() if k not in _NOT_WEIGHTS}
+    model = _build_model(dict(weights)).float()
+    model.load_state_dict(weights)
+    return model.eval().requires_grad_(False)
+
+
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+
+def _build_model(weights):
+    if len(inspect.signature(build_model).parameters) == 1:
+        return build_model(weights)
+    # MaPLe's and PromptSRC's forks: this asks them for the plain model
+    plain = {"trainer": "CoOp", "vision_depth": 0, "language_depth": 0, "vision_ctx": 0, "language_ctx": 0}
+    return build_model(weights, plain)
+
+
+def _read_state_dict(path):
+    try:
+        state_dict = torch.jit.load(path, map_location="cpu").state_dict()
+    except RuntimeError:  # not a TorchScript archive
+        try:
+            state_dict = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a different type for each way of being broken
+            raise ValueError(f'"{path}" is not a readable CLIP weights file; fetch it again.') from error
+    state_dict = state_dict.get("state_dict", state_dict)
+    if "token_embedding.rows" in state_dict:
+        state_dict = _restore_embedding(state_dict)
+    if "text_projection" not in state_dict:
+        raise ValueError(f'"{path}" holds no CLIP in OpenAI\'s format: it has no "text_projection".')
+    return state_dict
+
+
+def _restore_embedding(state_dict):
+    """Fill in the token embedding of a file that stores only the rows that training touched."""
+    state_dict = dict(state_dict)
+    rows = state_dict.pop("token_embedding.rows")  # (k,) int64
+    values = state_dict.pop("token_embedding.values").float()  # (k, width)
+    shape = (int(state_dict["vocab_size"]), values.shape[1])
+    table = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.02
+    table[rows] = values
+    state_dict["token_embedding.weight"] = table
+    return state_dict
+
+
+def _openai_file(name, url, cache):
+    digest, file_name = url.split("/")[-2:]
+    path = os.path.join(cache, file_name)
+    if os.path.isfile(path):
+        with open(path, "rb") as f:
+            found = hashlib.sha256(f.read()).hexdigest()
+        if found == digest:
+            return path
+    try:
+        return clip.clip._download(url, cache)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"Weights of {name} are not in {cache} and cannot be downloaded ({error}): fetch {url} "
+            f"(SHA-256 {digest}) by hand and pass its path as MODEL.BACKBONE.NAME."
+        ) from error
+
+
+def cast_weights(clip_model, dtype):
+    """Cast the weights that do the work to `dtype`; layer and batch norms and embeddings stay fp32.
+
+    OpenAI's own choice for fp16 (`clip.model.convert_weights`), for any dtype. In place.
+    """
+    for module in clip_model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.MultiheadAttention)):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.to(dtype)
+        for name in ("text_projection", "proj"):
+            parameter = getattr(module, name, None)
+            if isinstance(parameter, nn.Parameter):
+                parameter.data = parameter.data.to(dtype)
+    return clip_model

@@ -1,0 +1,58 @@
+"""Class-wise Mixup: every sample is mixed with one of another class, so that the mixture lies between two classes.
+
+The mixed class is from E2MIM (arXiv 2410.03189, figure 1); how partners and proportions are drawn is our choice.
+Mixup itself is arXiv 1710.09412. All draws come from PyTorch's global generator, so that a training run which
+restores its state resumes exactly.
+"""
+
+import torch
+import torch.nn.functional as F
+
+
+def draw_partners(label, generator=None):
+    """For each sample the index of a partner of a different class, uniformly among all such samples of the batch.
+
+    label (B,) -> (B,) int64, or None when the batch has one class only: there is nothing to mix then.
+    """
+    different = label[:, None] != label[None, :]  # (B, B)
+    if not different.any():
+        return None
+    return torch.multinomial(different.float(), 1, generator=generator).squeeze(1)
+
+
+def draw_lam(n, alpha, device=None):
+    """Proportions lam ~ Beta(alpha, alpha) of n samples, one each: (n,) float32 in [0, 1].
+
+    One per sample rather than one per batch: a batch then covers the whole way between its classes.
+    Raises ValueError unless alpha > 0.
+    """
+    if not alpha > 0:
+        raise ValueError(f"Mixup's alpha, the parameter of Beta(alpha, alpha), must be above 0, not {alpha}")
+    alpha = torch.full((n,), float(alpha), device=device)
+    return torch.distributions.Beta(alpha, alpha).sample()
+
+
+def mixup(x, x_partner, lam):
+    """lam * x + (1 - lam) * x_partner for x and x_partner (B, ...), lam (B,); in the type of x. Used on pixels."""
+    lam = lam.to(x.dtype).view(-1, *[1] * (x.dim() - 1))
+    return lam * x + (1 - lam) * x_partner
+
+
+def mix_features(feature, partner, lam):
+    """Mixed features norm(lam * f_i + (1 - lam) * f_j), j = partner[i]: (B, dim) -> (B, dim), L2-normalised.
+
+    Opposite features that cancel out give the zero vector, which is equally far from every class.
+    """
+    mixed = mixup(feature.float(), feature[partner].float(), lam)
+    return F.normalize(mixed, dim=-1).to(feature.dtype)
+
+
+def mix_targets(label, partner, lam, n_cls):
+    """Soft targets lam * y_i + (1 - lam) * y_j, j = partner[i]: label, partner, lam (B,) -> (B, n_cls) float32."""
+    target = F.one_hot(label, n_cls).float()
+    return mixup(target, target[partner], lam)
+
+
+def soft_cross_entropy(logits, target):
+    """Mean over the batch of -sum_c target_c log softmax(logits)_c: (B, n_cls) twice -> scalar float32."""
+    return F.cross_entropy(logits.float(), target.float())

@@ -1,0 +1,94 @@
+"""What every method's `CustomCLIP` shares: two frozen encoders, and logits from normalised features."""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .encoders import ImageEncoder, TextEncoder
+from .prompt_text import fill_template, tokenize
+
+
+class PromptedCLIP(nn.Module):
+    """A frozen CLIP around a `prompt_learner`.
+
+    A method gives itself a `prompt_learner`, overrides `encode_text`, and `losses` or `encode_image` where it
+    differs. What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
+    `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation.
+    """
+
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__()
+        size, resolution = tuple(cfg.INPUT.SIZE), clip_model.visual.input_resolution
+        if size != (resolution, resolution):
+            raise ValueError(
+                f"INPUT.SIZE is {size[0]} x {size[1]}, but backbone {cfg.MODEL.BACKBONE.NAME} takes "
+                f"{resolution} x {resolution} images: set INPUT.SIZE to ({resolution}, {resolution})."
+            )
+        clip_model.requires_grad_(False)
+        self.classnames = list(classnames)
+        self.image_encoder = ImageEncoder(clip_model.visual)
+        self.text_encoder = TextEncoder(clip_model)
+        self.logit_scale = clip_model.logit_scale
+        self.training_only = nn.ModuleDict()
+        self.monitors = {}  # name -> detached scalar of the last training batch: logged, not trained
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.image_encoder.eval()  # batch norms of a frozen ResNet keep their statistics
+        return self
+
+    def encode_image(self, image):
+        """image (B, 3, H, W) -> normalised features (B, dim), float32."""
+        return normalise(self.image_encoder(image))
+
+    def encode_text(self):
+        """Normalised text features (n_cls, dim), float32; they depend on the prompts alone."""
+        raise NotImplementedError
+
+    def text_views(self):
+        """Text features that a figure may show: name -> (n_cls, dim)."""
+        return {"text": self.encode_text()}
+
+    def logits(self, image_features, text_features):
+        """exp(logit_scale) cos(image, text): (B, dim), (n_cls, dim) -> (B, n_cls), float32."""
+        with torch.autocast(image_features.device.type, enabled=False):
+            return self.logit_scale.exp() * image_features @ text_features.t()
+
+    def losses(self, image_features, text_features, logits, label):
+        """Named, already weighted loss terms whose sum is trained."""
+        return OrderedDict(ce=F.cross_entropy(logits, label))
+
+    def forward(self, image, label=None, text_features=None):
+        """image (B, 3, H, W) -> logits (B, n_cls); with label (B,) -> (logits, losses).
+
+        text_features (n_cls, dim): what `encode_text` returned, for an evaluation that calls it once.
+        """
+        f = self.encode_image(image)
+        g = self.encode_text() if text_features is None else text_features
+        logits = self.logits(f, g)
+        if label is None:
+            return logits
+        return logits, self.losses(f, g, logits, label)
+
+
+def normalise(x):
+    """Unit length along the last dimension, in float32."""
+    return F.normalize(x.float(), dim=-1)
+
+
+@torch.no_grad()
+def encode_prompts(clip_model, templates, classnames):
+    """Text features of hand-crafted prompts: normalised mean over templates of normalised features, (n_cls, dim).
+
+    With one template this is zero-shot CLIP; with several, CLIP's prompt ensemble (arXiv 2103.00020, section 3.1.4).
+    """
+    encoder = TextEncoder(clip_model)
+    features = 0
+    for template in templates:
+        tokens = tokenize(fill_template(template, classnames))
+        eos = tokens.argmax(dim=-1)
+        tokens = tokens[:, : int(eos.max()) + 1].to(clip_model.token_embedding.weight.device)
+        features = features + normalise(encoder(clip_model.token_embedding(tokens), eos.to(tokens.device)))
+    return normalise(features)

@@ -1,0 +1,57 @@
+"""One switch for numerical precision, the same code path on CPU and GPU."""
+
+import contextlib
+
+import torch
+
+CHOICES = ("fp32", "fp16", "bf16", "amp")
+
+
+class Precision:
+    """What PREC means: the dtype of the frozen encoders, autocast, and loss scaling.
+
+    Prompts and other learnable weights are float32 in every mode, and so are features, logits and losses.
+
+    - fp32: everything in float32.
+    - fp16, bf16: frozen encoders in that dtype; fp16 with loss scaling.
+    - amp: float32 weights under autocast (float16 on a GPU with loss scaling, bfloat16 on a CPU).
+
+    On a CPU fp16 falls back to fp32 and says so.
+    """
+
+    def __init__(self, prec, device):
+        if prec not in CHOICES:
+            raise ValueError(f'PREC "{prec}" is unknown: choose one of {", ".join(CHOICES)}.')
+        self.device_type = torch.device(device).type
+        if prec == "fp16" and self.device_type == "cpu":
+            print("PREC fp16 needs a GPU: running in fp32 on the CPU")
+            prec = "fp32"
+        self.prec = prec
+        self.encoder_dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(prec, torch.float32)
+        half = torch.float16 if self.device_type == "cuda" else torch.bfloat16
+        self.autocast_dtype = half if prec == "amp" else None
+        scaled = self.device_type == "cuda" and prec in ("fp16", "amp")
+        self.scaler = torch.cuda.amp.GradScaler() if scaled else None
+
+    def autocast(self):
+        if self.autocast_dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device_type, dtype=self.autocast_dtype)
+
+    def step(self, loss, optimiser):
+        """Backward pass and one optimiser step."""
+        optimiser.zero_grad()
+        if self.scaler is None:
+            loss.backward()
+            optimiser.step()
+        else:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(optimiser)
+            self.scaler.update()
+
+    def state_dict(self):
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state_dict(self, state):
+        if self.scaler is not None and state:
+            self.scaler.load_state_dict(state)

@@ -1,0 +1,101 @@
+"""Prompt text: from class names and context vectors to the embedded sequences the text encoder reads."""
+
+import clip
+import torch
+from clip.simple_tokenizer import SimpleTokenizer
+from torch import nn
+
+_tokenizer = SimpleTokenizer()
+CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)
+
+
+def fill_template(template, classnames):
+    """One prompt per class; underscores in class names become spaces."""
+    return [template.format(name.replace("_", " ")) for name in classnames]
+
+
+def tokenize(prompts):
+    """Token ids of a list of prompts: (n, 77) int64. Raises ValueError for a prompt that does not fit."""
+    try:
+        return clip.tokenize(prompts).long()
+    except RuntimeError as error:
+        longest = max(prompts, key=lambda p: len(_tokenizer.encode(p)))
+        raise ValueError(f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.') from error
+
+
+def init_ctx(clip_model, n_ctx, words="", n_cls=None):
+    """Context vectors at the start of training, and the words that stand for them.
+
+    Args:
+        n_ctx: number of context tokens, if they are drawn from N(0, 0.02^2).
+        words: if not empty, the context starts as the embedding of these words, one vector per token.
+        n_cls: if given, each class has a context of its own.
+
+    Returns:
+        ctx, float32 (n_ctx, dim) or (n_cls, n_ctx, dim), and the prompt's first words ("X X X X" if random).
+    """
+    if words:
+        words = words.replace("_", " ").strip()
+        n_ctx = len(_tokenizer.encode(words))
+        with torch.no_grad():
+            ctx = clip_model.token_embedding(tokenize([words]))[0, 1 : 1 + n_ctx].float()
+    else:
+        words = " ".join(["X"] * n_ctx)
+        ctx = torch.empty(n_ctx, clip_model.ln_final.weight.shape[0])
+        if n_cls is not None:
+            ctx = ctx.expand(n_cls, -1, -1).clone()
+        nn.init.normal_(ctx, std=CTX_STD)
+        return ctx, words
+    return (ctx if n_cls is None else ctx.expand(n_cls, -1, -1)).clone(), words
+
+
+class PromptSequences(nn.Module):
+    """Places context vectors around the class names' embedded tokens: [SOS, ctx, class name, ".", EOS, pad...].
+
+    The text encoder is causal and read at EOS, so sequences are cut after the longest one (or at `min_length`):
+    77 positions become 10 to 20 with the same result.
+
+    Args:
+        prefix: the words that hold the context's place ("X X X X" or those of CTX_INIT).
+        position: "end" (class name after the context), "middle" or "front" (CoOp's CLASS_TOKEN_POSITION).
+        min_length: keep at least so many positions.
+
+    Attributes:
+        tokenized_prompts: (n_cls, 77) token ids.  eos: (n_cls,) position that is read.  length: after the cut.
+    """
+
+    def __init__(self, clip_model, classnames, prefix, n_ctx, position="end", min_length=0):
+        super().__init__()
+        if position not in ("end", "middle", "front"):
+            raise ValueError(f'CLASS_TOKEN_POSITION "{position}" is unknown: choose end, middle or front.')
+        self.tokenized_prompts = tokenize(fill_template(prefix + " {}.", classnames))
+        eos = self.tokenized_prompts.argmax(dim=-1)
+        self.length = max(int(eos.max()) + 1, min(min_length, self.tokenized_prompts.shape[1]))
+        with torch.no_grad():
+            embedding = clip_model.token_embedding(self.tokenized_prompts[:, : self.length])
+        # They belong to these class names, so checkpoints leave them out (persistent=False).
+        self.register_buffer("eos", eos, persistent=False)  # (n_cls,)
+        self.register_buffer("token_prefix", embedding[:, :1], persistent=False)  # (n_cls, 1, dim)
+        self.register_buffer("token_suffix", embedding[:, 1 + n_ctx :], persistent=False)  # (n_cls, *, dim)
+        order = None if position == "end" else self._order(classnames, n_ctx, position)
+        self.register_buffer("order", order, persistent=False)  # (n_cls, length)
+
+    def _order(self, classnames, n_ctx, position):
+        before = n_ctx // 2 if position == "middle" else 0  # context tokens in front of the class name
+        rows = []
+        for name in classnames:
+            end = 1 + n_ctx + len(_tokenizer.encode(name.replace("_", " ")))
+            index = list(range(self.length))
+            rows.append(
+                index[: 1 + before] + index[1 + n_ctx : end] + index[1 + before : 1 + n_ctx] + index[end:]
+            )
+        return torch.tensor(rows)
+
+    def forward(self, ctx):
+        """ctx (n_ctx, dim) or (n_cls, n_ctx, dim) -> (n_cls, length, dim)."""
+        if ctx.dim() == 2:
+            ctx = ctx.expand(len(self.token_prefix), -1, -1)
+        x = torch.cat([self.token_prefix, ctx, self.token_suffix], dim=1)
+        if self.order is not None:
+            x = x.gather(1, self.order.unsqueeze(-1).expand_as(x))
+        return x

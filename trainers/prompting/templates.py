@@ -1,0 +1,64 @@
+"""Hand-crafted prompt templates of the public data sets.
+
+`TEMPLATES` are CoOp's (arXiv 2109.01134, appendix A, and its code); `KGCOOP_TEMPLATES` holds four that
+the code of KgCoOp words differently (arXiv 2303.13283; TCP and SEP use the same).
+"""
+
+PHOTO = "a photo of a {}."
+
+TEMPLATES = {
+    "ImageNet": PHOTO,
+    "ImageNetV2": PHOTO,
+    "ImageNetSketch": PHOTO,
+    "ImageNetA": PHOTO,
+    "ImageNetR": PHOTO,
+    "Caltech101": PHOTO,
+    "OxfordPets": "a photo of a {}, a type of pet.",
+    "StanfordCars": PHOTO,
+    "OxfordFlowers": "a photo of a {}, a type of flower.",
+    "Food101": "a photo of {}, a type of food.",
+    "FGVCAircraft": "a photo of a {}, a type of aircraft.",
+    "SUN397": PHOTO,
+    "DescribableTextures": "{} texture.",
+    "EuroSAT": "a centered satellite photo of {}.",
+    "UCF101": "a photo of a person doing {}.",
+}
+
+KGCOOP_TEMPLATES = {
+    **TEMPLATES,
+    "FGVCAircraft": "a photo of an aircraft {}.",
+    "DescribableTextures": "a photo of a {}, a type of texture.",
+    "StanfordCars": "a photo of a {}, a type of car.",
+    "Food101": "a photo of a {}, a type of food.",
+}
+
+
+def template_for(cfg, table=TEMPLATES):
+    """The hand-crafted template of the data set: DATASET.TEMPLATE if set, else the table's, else a plain photo.
+
+    Raises ValueError if the template has no {} for the class name.
+    """
+    template = cfg.DATASET.get("TEMPLATE", "") or table.get(cfg.DATASET.NAME, PHOTO)
+    if template.count("{}") != 1:
+        raise ValueError(f'DATASET.TEMPLATE "{template}" must hold {{}} once, where the class name goes.')
+    return template
+
+
+def _imagenet_templates():
+    """The 80 templates of CLIP's ImageNet ensemble (arXiv 2103.00020, section 3.1.4; the list that OpenAI published)."""
+    photos = "bad good cropped bright dark close-up blurry pixelated".split()
+    photos += ["low resolution", "black and white", "jpeg corrupted"]
+    looks = "clean dirty cool large small nice weird".split() + ["hard to see"]
+    media = "sculpture rendering tattoo drawing painting doodle sketch rendition".split()
+    media = [f"a {m}" for m in media] + ["graffiti", "art", "itap"]
+    stuffs = "embroidered plastic origami toy cartoon plushie".split()
+    templates = ["a photo of many {}.", "a photo of my {}.", "a photo of one {}.", "itap of my {}."]
+    for article in ("a", "the"):
+        templates += [f"a {p} photo of {article} {{}}." for p in photos]
+        templates += [f"a photo of {article} {look} {{}}." for look in looks]
+        templates += [f"{m} of {article} {{}}." for m in ["a photo", *media]]
+        templates += [f"{article} {stuff} {{}}." for stuff in stuffs] + [f"{article} {{}} in a video game."]
+    return templates
+
+
+IMAGENET_TEMPLATES = _imagenet_templates()

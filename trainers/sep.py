@@ -1,0 +1,214 @@
+"""SEP: Self-Enhanced Prompt Tuning (arXiv 2405.15549).
+
+Prompt tokens are the same for every input; SEP renews them before each encoder layer from the input's own tokens:
+it picks representative tokens R and merges them into the prompt tokens P by cross-attention (Token Fusion Module).
+
+- Text, for every class: R are the n_ctx tokens behind the prompts (class name, ".", EOS, ...).
+- Image, for every image: R are the n_ctx_v tokens of largest power (mean squared activation) among CLS and patches.
+- Both features are ensembled with those of the frozen CLIP; the loss is cross-entropy plus consistency with the
+  frozen features plus a loss on learnable class prototypes.
+
+VARIANT "paper" treats each image and each class by itself. VARIANT "released" reproduces the authors' public code,
+where (1) visual representative tokens are chosen once for the whole batch and (2) the fusion attends over the
+batch (images) or the classes (text) at each token position instead of over tokens: a prediction then depends on
+what else is evaluated with it. docs/methods.md states all equations.
+"""
+
+from collections import OrderedDict
+
+import torch
+from dassl.engine import TRAINER_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+from yacs.config import CfgNode as CN
+
+from .base import PromptTrainer, add_defaults
+from .prompting.model import PromptedCLIP, encode_prompts, normalise
+from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
+from .prompting.templates import KGCOOP_TEMPLATES, template_for
+
+NODE = CN()
+NODE.VARIANT = "paper"  # paper | released (see above)
+NODE.N_CTX = 6  # textual prompt tokens, when CTX_INIT is empty (authors' code)
+NODE.N_CTX_V = 4  # visual prompt tokens (authors' code)
+NODE.CTX_INIT = ""  # words whose embedding starts the textual prompts; they set their number
+NODE.LAYERS = []  # layers, from 0, whose input is enhanced; empty: all but the first of each encoder (authors' code)
+NODE.W = 8.0  # weight of the textual consistency loss (authors' code)
+NODE.W_V = 6.0  # weight of the visual consistency loss (authors' code)
+NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
+add_defaults("SEP", NODE)
+
+HIDDEN = 256  # of the fusion's MLP (authors' code)
+SCALE = 0.75  # initial s1 and s2 (authors' code)
+PROTO_SCALE = 10.0  # logit scale of the prototype loss (authors' code)
+
+
+class TokenFusion(nn.Module):
+    """Token Fusion Module: merges representative tokens into prompt tokens.
+
+    h = s1 R + (1 - s1) MHA(query=LN1(P), key=LN1(R), value=LN1(R));  out = s2 h + (1 - s2) MLP(LN2(h)).
+
+    across_batch: attend over the first dimension instead of the second (the authors' code).
+    """
+
+    def __init__(self, width, across_batch=False):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, max(1, width // 64), batch_first=not across_batch)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp_in = nn.Linear(width, HIDDEN, bias=False)
+        self.mlp_out = nn.Linear(HIDDEN, width, bias=False)
+        self.scale_1 = nn.Parameter(torch.full((1,), SCALE))
+        self.scale_2 = nn.Parameter(torch.full((1,), SCALE))
+
+    def forward(self, representative, prompts):
+        """(batch, n, width) twice -> (batch, n, width), in the dtype of the prompts."""
+        dtype = prompts.dtype
+        representative, prompts = representative.float(), prompts.float()
+        key = self.ln_1(representative)
+        fused = self.attn(self.ln_1(prompts), key, key, need_weights=False)[0]
+        h = self.scale_1 * representative + (1 - self.scale_1) * fused
+        z = self.mlp_in(self.ln_2(h))
+        mlp = self.mlp_out(z * torch.sigmoid(1.702 * z))  # QuickGELU
+        return (self.scale_2 * h + (1 - self.scale_2) * mlp).to(dtype)
+
+
+class TextEnhancer(nn.ModuleDict):
+    """Hook before the text encoder's layers: x (n_cls, length, width) = [SOS, P, class name, ".", EOS, ...]."""
+
+    def __init__(self, layers, width, n_ctx, across_batch):
+        super().__init__({str(i): TokenFusion(width, across_batch) for i in layers})
+        self.n_ctx = n_ctx
+
+    def forward(self, layer, x):
+        if str(layer) not in self:
+            return x
+        n = self.n_ctx
+        prompts = self[str(layer)](x[:, 1 + n : 1 + 2 * n], x[:, 1 : 1 + n])
+        return torch.cat([x[:, :1], prompts, x[:, 1 + n :]], dim=1)
+
+
+class ImageEnhancer(nn.ModuleDict):
+    """Hook before the image encoder's layers: x (batch, length, width) = [CLS, patches, P]."""
+
+    def __init__(self, layers, width, n_ctx, across_batch):
+        super().__init__({str(i): TokenFusion(width, across_batch) for i in layers})
+        self.n_ctx = n_ctx
+        self.across_batch = across_batch
+
+    def forward(self, layer, x):
+        if str(layer) not in self:
+            return x
+        rest, prompts = x[:, : -self.n_ctx], x[:, -self.n_ctx :]
+        chosen = self.choose(rest).unsqueeze(-1).expand(-1, -1, x.shape[-1])
+        prompts = self[str(layer)](rest.gather(1, chosen), prompts)
+        return torch.cat([rest, prompts], dim=1)
+
+    def choose(self, tokens):
+        """Positions of the tokens of largest power, in descending order: (batch, m, width) -> (batch, n_ctx)."""
+        power = tokens.detach().float().pow(2).mean(dim=-1)  # (batch, m)
+        if self.across_batch:
+            power = power.mean(dim=0, keepdim=True).expand_as(power)
+        return power.topk(self.n_ctx, dim=1).indices
+
+
+class PromptLearner(nn.Module):
+    def __init__(self, cfg, classnames, clip_model, text_encoder, image_encoder):
+        super().__init__()
+        node = cfg.TRAINER.SEP
+        if node.VARIANT not in ("paper", "released"):
+            raise ValueError(f'TRAINER.SEP.VARIANT "{node.VARIANT}" is unknown: choose paper or released.')
+        across_batch = node.VARIANT == "released"
+        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT)
+        print(f'Initial context: "{words}" ({len(ctx)} tokens), and {node.N_CTX_V} visual tokens')
+        self.ctx = nn.Parameter(ctx)  # (n_ctx, width of text)
+        self.ctx_visual = nn.Parameter(CTX_STD * torch.randn(node.N_CTX_V, image_encoder.width))
+        depths = text_encoder.n_layers, image_encoder.n_layers
+        text_layers, image_layers = (enhanced_layers(node.LAYERS, d, max(depths)) for d in depths)
+        self.text_enhancer = TextEnhancer(text_layers, text_encoder.width, len(ctx), across_batch)
+        self.image_enhancer = ImageEnhancer(image_layers, image_encoder.width, node.N_CTX_V, across_batch)
+        # R reads positions up to 2 n_ctx, which may lie behind the last EOS
+        self.sequences = PromptSequences(clip_model, classnames, words, len(ctx), min_length=1 + 2 * len(ctx))
+
+    def forward(self):
+        return self.sequences(self.ctx)  # (n_cls, length, width)
+
+
+def enhanced_layers(layers, depth, deepest):
+    """Layers to enhance in an encoder of `depth` layers; `deepest` is the depth of the deeper encoder."""
+    wrong = [i for i in layers if not (isinstance(i, int) and 0 <= i < deepest)]
+    if wrong:
+        raise ValueError(f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}.")
+    return [i for i in sorted(set(layers)) if i < depth] if layers else list(range(1, depth))
+
+
+class CustomCLIP(PromptedCLIP):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__(cfg, classnames, clip_model)
+        if not self.image_encoder.is_vit:
+            raise ValueError(
+                f"SEP puts prompt tokens into the image encoder, which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no place "
+                f"for: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
+            )
+        self.w, self.w_v = cfg.TRAINER.SEP.W, cfg.TRAINER.SEP.W_V
+        self.prompt_learner = PromptLearner(
+            cfg, classnames, clip_model, self.text_encoder, self.image_encoder
+        )
+        template = template_for(cfg, KGCOOP_TEMPLATES)
+        hand = encode_prompts(clip_model, [template], classnames)
+        self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)
+        # V, the class prototypes; the trainer sets them before training
+        self.training_only["prototypes"] = nn.Linear(hand.shape[1], len(hand), bias=False)
+
+    def encode_image(self, image):
+        return self._encode_image(image)[0]
+
+    def _encode_image(self, image):
+        """f and f_frozen, both normalised (B, dim)."""
+        learner = self.prompt_learner
+        with torch.no_grad():
+            frozen = normalise(self.image_encoder(image))
+        prompted = normalise(self.image_encoder(image, learner.ctx_visual, learner.image_enhancer))
+        return normalise(prompted + frozen), frozen
+
+    def encode_text(self):
+        learner = self.prompt_learner
+        prompted = self.text_encoder(learner(), learner.sequences.eos, learner.text_enhancer)
+        return normalise(normalise(prompted) + self.hand_features)
+
+    def text_views(self):
+        return {"hand-crafted": self.hand_features, "SEP": self.encode_text()}
+
+    def prototype_logits(self, features):
+        """10 cos(f, V): (B, dim) -> (B, n_cls)."""
+        return PROTO_SCALE * features @ normalise(self.training_only["prototypes"].weight).t()
+
+    def forward(self, image, label=None, text_features=None):
+        f, frozen = self._encode_image(image)
+        g = self.encode_text() if text_features is None else text_features
+        logits = self.logits(f, g)
+        if label is None:
+            return logits
+        proto = sum(F.cross_entropy(self.prototype_logits(x), label) for x in (f, frozen))
+        losses = OrderedDict(
+            ce=F.cross_entropy(logits, label),
+            text=self.w * (1 - (g * self.hand_features).sum(dim=-1).mean()),
+            visual=self.w_v * (1 - (f * frozen).sum(dim=-1).mean()),
+            proto=0.5 * proto,
+        )
+        return logits, losses
+
+
+@TRAINER_REGISTRY.register()
+class SEP(PromptTrainer):
+    """Self-Enhanced Prompt Tuning."""
+
+    node = "SEP"
+    custom_clip = CustomCLIP
+
+    def prepare_training(self):
+        """Prototypes start as the normalised mean of the frozen features of each class's training images."""
+        sums = torch.zeros_like(self.model.hand_features)
+        for image, label in self.training_images():
+            sums.index_add_(0, label, normalise(self.model.image_encoder(image)))
+        self.model.training_only["prototypes"].weight.data.copy_(normalise(sums))
