@@ -75,6 +75,7 @@ class RunRecord:
 
 
 def _write(path, dump):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.tmp-{os.getpid()}"
     with open(temporary, "wb") as f:
         dump(f)

@@ -77,7 +77,9 @@ def _build_model(weights):
 
 def _read_state_dict(path):
     try:
-        state_dict = torch.jit.load(path, map_location="cpu").state_dict()
+        with warnings.catch_warnings():  # torch.jit is deprecated, OpenAI's files are not
+            warnings.simplefilter("ignore", DeprecationWarning)
+            state_dict = torch.jit.load(path, map_location="cpu").state_dict()
     except RuntimeError:  # not a TorchScript archive
         try:
             state_dict = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,8 +1,8 @@
-"""Class-wise Mixup: every sample is mixed with one of another class, so that the mixture lies between two classes.
+"""Class-wise Mixup: every sample is mixed with one of another class, so the mixture lies between two classes.
 
-The mixed class is from E2MIM (arXiv 2410.03189, figure 1); how partners and proportions are drawn is our choice.
-Mixup itself is arXiv 1710.09412. All draws come from PyTorch's global generator, so that a training run which
-restores its state resumes exactly.
+The mixed class is from E2MIM (arXiv 2410.03189, figure 1); how partners and proportions are drawn is our
+choice. Mixup itself is arXiv 1710.09412. The draws follow PyTorch's global generator, so that a training run
+that restores its state resumes exactly.
 """
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 
 def draw_partners(label, generator=None):
-    """For each sample the index of a partner of a different class, uniformly among all such samples of the batch.
+    """For each sample the index of a partner of a different class, drawn uniformly from the batch.
 
     label (B,) -> (B,) int64, or None when the batch has one class only: there is nothing to mix then.
     """
@@ -33,7 +33,7 @@ def draw_lam(n, alpha, device=None):
 
 
 def mixup(x, x_partner, lam):
-    """lam * x + (1 - lam) * x_partner for x and x_partner (B, ...), lam (B,); in the type of x. Used on pixels."""
+    """lam * x + (1 - lam) * x_partner: x and x_partner (B, ...), lam (B,), result in the type of x."""
     lam = lam.to(x.dtype).view(-1, *[1] * (x.dim() - 1))
     return lam * x + (1 - lam) * x_partner
 
@@ -48,7 +48,7 @@ def mix_features(feature, partner, lam):
 
 
 def mix_targets(label, partner, lam, n_cls):
-    """Soft targets lam * y_i + (1 - lam) * y_j, j = partner[i]: label, partner, lam (B,) -> (B, n_cls) float32."""
+    """Soft targets lam * y_i + (1 - lam) * y_j, j = partner[i]: all (B,) -> (B, n_cls) float32."""
     target = F.one_hot(label, n_cls).float()
     return mixup(target, target[partner], lam)
 

@@ -1,15 +1,16 @@
 """A learnable estimate of the mutual information I(X; Y) of two views of the same samples.
 
-A critic scores every pair of the batch, T[i, j] = t(x_i, y_j). The diagonal of T holds the joint pairs (the two
-views of one sample), the rest the marginal pairs (views of different samples), and a variational lower bound turns
-the two into an estimate. Raising the bound trains the critic to be tight, and the views to share information.
+A critic scores every pair of the batch, T[i, j] = t(x_i, y_j). The diagonal of T holds the joint pairs (the
+two views of one sample), the rest the marginal pairs (views of different samples), and a variational lower
+bound turns the two into an estimate. Raising the bound makes the critic tight, and the views share
+information.
 
-That the estimator is learnable is from E2MIM (arXiv 2410.03189); the form of the critic is our choice. The bounds:
+That the estimator is learned is from E2MIM (arXiv 2410.03189); the critic's form is our choice. The bounds:
 - `jsd`: of Jensen-Shannon type; steady, but not in nats: between -2 log 2 (independent views) and 0;
 - `dv`: Donsker and Varadhan's, in nats, with the corrected gradient of MINE (arXiv 1801.04062, section 3.2);
 - `infonce`: in nats, at most the logarithm of the batch size (arXiv 1807.03748, section 2.3).
 
-Everything here is computed in single precision, whatever the inputs and autocast: e^t overflows in half precision.
+Everything here is computed in single precision, whatever the inputs and autocast: half precision overflows.
 """
 
 import math
@@ -22,10 +23,11 @@ from torch import nn
 class Critic(nn.Module):
     """Separable critic t(x, y) = scale * cos(g(x), h(y)), with a two-layer MLP for each view (our choice).
 
-    It costs 2B passes of a small MLP for the B * B pairs of a batch. Two things let it learn at the learning rate
-    of the prompts (SGD, 2e-3), whatever the number of classes; without them `dv` diverges, and with many classes
-    nothing is learned. Each entry of a view is standardised over the batch, which leaves the information as it is. And scores
-    stay within +-scale: e^t cannot explode, and ratios of densities up to e^scale can be told apart.
+    It costs 2B passes of a small MLP for the B * B pairs of a batch. Two things let it learn at the
+    learning rate of the prompts (SGD, 2e-3), whatever the number of classes; without them `dv` diverges,
+    and with many classes nothing is learned. Each entry of a view is standardised over the batch, which
+    leaves its information as it is. Scores stay within +-scale: e^t cannot explode, and density ratios up
+    to e^scale are in reach.
 
     Keep its parameters in single precision. In training mode a batch needs at least two samples (ValueError).
     """
@@ -73,13 +75,13 @@ def infonce(scores):
 class MIEstimator(nn.Module):
     """One of the bounds, `name` in jsd, dv, infonce, as a module: scores (B, B) -> scalar to be maximised.
 
-    The gradient of `dv` on a batch is biased, as the mean of e^t stands under a logarithm. In training mode its
-    denominator is therefore the moving average of that mean, while the value stays the bound on this batch. MINE
-    leaves `decay` open; 0.9 is our choice, as training is steadier than at 0.99. The average is a buffer: with it in
-    the checkpoint, training resumes exactly.
+    The gradient of `dv` on a batch is biased, as the mean of e^t stands under a logarithm. In training mode
+    its denominator is therefore a moving average of that mean; the value stays the bound on this batch.
+    MINE leaves `decay` open; 0.9 is our choice, as training is steadier than at 0.99. The average is a
+    buffer: with it in the checkpoint, training resumes exactly.
 
     `nats` says whether the value is an amount of information in nats.
-    Raises ValueError for an unknown name and for a batch of fewer than two samples, which has no marginal pairs.
+    Raises ValueError for an unknown name and for a batch of fewer than two samples: it has no marginal pairs.
     """
 
     bounds = {"jsd": jsd, "dv": dv, "infonce": infonce}
@@ -109,8 +111,8 @@ class MIEstimator(nn.Module):
             )
             # torch.where, not `if`: nothing is read back from the GPU
             self.log_average.copy_(torch.where(torch.isinf(self.log_average), log_mean, moved))
-        # The gradient of this is that of E_joint[t] minus that of E_marg[e^t] over the average. The average holds
-        # 1 - decay of this batch's mean, so that the exponential is at most 1 / (1 - decay).
+        # The gradient of this is that of E_joint[t] minus that of E_marg[e^t] over the average. The average
+        # holds 1 - decay of this batch's mean, so that the exponential is at most 1 / (1 - decay).
         corrected = joint.mean() - torch.exp(log_mean - self.log_average)
         return value.detach() + corrected - corrected.detach()
 

@@ -1,0 +1,114 @@
+"""A CLIP and a data set so small that whole runs take a second."""
+
+import numpy as np
+import pytest
+import torch
+from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+from dassl.engine import build_trainer
+from dassl.utils import set_random_seed
+from PIL import Image
+
+import datasets.few_shot as few_shot
+from tests.golden.formula import clip_state_dict
+from trainers.prompting.clip_loader import build_clip
+
+CLASSNAMES = ["cat", "polar_bear", "dog", "very long class name", "owl", "ox"]
+GEOMETRY = {
+    "embed_dim": 32,
+    "image_resolution": 32,
+    "vision_patch_size": 8,
+    "vision_width": 64,
+    "vision_layers": 3,
+    "transformer_width": 64,
+    "transformer_layers": 2,
+}
+
+
+@DATASET_REGISTRY.register()
+class TinyData(DatasetBase):
+    """Six classes of 32 x 32 pictures, each a noisy colour of its own; made below ROOT at first use."""
+
+    def __init__(self, cfg):
+        from pathlib import Path
+
+        root = Path(cfg.DATASET.ROOT) / "tiny"
+        splits = {}
+        for split, n in (("train", 6), ("val", 2), ("test", 3)):
+            splits[split] = []
+            for label, name in enumerate(CLASSNAMES):
+                for i in range(n):
+                    path = root / split / f"{label}_{i}.png"
+                    if not path.exists():
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        rng = np.random.RandomState(1000 * label + 10 * i + len(split))
+                        colour = np.random.RandomState(label).randint(40, 215, 3)
+                        pixels = (colour + rng.normal(0, 25, (32, 32, 3))).clip(0, 255).astype(np.uint8)
+                        Image.fromarray(pixels).save(path)
+                    splits[split].append(Datum(impath=str(path), label=label, classname=name))
+        train, val, test = few_shot.subsample_classes(
+            *splits.values(), subsample=cfg.DATASET.SUBSAMPLE_CLASSES
+        )
+        super().__init__(train_x=train, val=val, test=test)
+
+
+def _resnet_state_dict():
+    from clip.model import CLIP
+
+    torch.manual_seed(0)
+    return CLIP(32, 32, (1, 1, 1, 1), 16, None, 77, 49408, 64, 1, 2).state_dict()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Paths of weights files in OpenAI's format: {"vit": ..., "resnet": ...}."""
+    folder = tmp_path_factory.mktemp("weights")
+    paths = {}
+    for name, state in (("vit", clip_state_dict(g=GEOMETRY)), ("resnet", _resnet_state_dict())):
+        paths[name] = str(folder / f"{name}.pt")
+        torch.save(state, paths[name])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def tiny_clip():
+    return lambda: build_clip(clip_state_dict(g=GEOMETRY))
+
+
+@pytest.fixture(scope="session")
+def data_root(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def make_cfg(weights, data_root, tmp_path):
+    """make_cfg(trainer name, KEY, value, ..., output=folder) -> config of a run on TinyData."""
+
+    def make(trainer, *options, output=tmp_path / "output", backbone="vit"):
+        cfg = get_cfg_default()
+        cfg.TRAINER.NAME = trainer
+        cfg.DATASET.NAME, cfg.DATASET.ROOT, cfg.OUTPUT_DIR = "TinyData", data_root, str(output)
+        cfg.MODEL.BACKBONE.NAME = weights[backbone]
+        cfg.INPUT.SIZE = (32, 32)
+        cfg.INPUT.TRANSFORMS = ["random_resized_crop", "random_flip", "normalize"]
+        cfg.DATALOADER.NUM_WORKERS = 0
+        cfg.DATALOADER.TRAIN_X.BATCH_SIZE = 8
+        cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH = "adam", 2e-3, 3
+        cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_TYPE = "cosine", 1, "constant"
+        cfg.USE_CUDA, cfg.SEED = False, 1
+        cfg.merge_from_list(list(options))
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(make_cfg):
+    """make_trainer(name, ...) -> a trainer built as train.py builds it."""
+
+    def make(*args, **kwargs):
+        cfg = make_cfg(*args, **kwargs)
+        set_random_seed(cfg.SEED)
+        return build_trainer(cfg)
+
+    return make

@@ -1,0 +1,38 @@
+import clip
+import torch
+
+from trainers.prompting.model import encode_prompts
+from trainers.prompting.templates import IMAGENET_TEMPLATES, KGCOOP_TEMPLATES, TEMPLATES, template_for
+
+
+def test_one_template_is_zero_shot_clip(tiny_clip):
+    model = tiny_clip()
+    names = ["cat", "polar_bear"]
+    features = model.encode_text(clip.tokenize(["a photo of a cat.", "a photo of a polar bear."]))
+    features = features / features.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(encode_prompts(model, ["a photo of a {}."], names), features)
+
+
+def test_several_templates_are_averaged_as_unit_vectors(tiny_clip):
+    model = tiny_clip()
+    templates = ["a photo of a {}.", "art of the {}.", "a {}."]
+    parts = torch.stack([encode_prompts(model, [t], ["cat", "dog"]) for t in templates])
+    mean = parts.mean(dim=0)
+    expected = mean / mean.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(encode_prompts(model, templates, ["cat", "dog"]), expected)
+
+
+def test_templates():
+    assert len(IMAGENET_TEMPLATES) == len(set(IMAGENET_TEMPLATES)) == 80
+    assert len(TEMPLATES) == 15 and TEMPLATES.keys() == KGCOOP_TEMPLATES.keys()
+    for template in [*IMAGENET_TEMPLATES, *TEMPLATES.values(), *KGCOOP_TEMPLATES.values()]:
+        assert template.count("{}") == 1
+
+
+def test_template_of_a_data_set(make_cfg):
+    cfg = make_cfg("CoOp", "DATASET.NAME", "EuroSAT")
+    assert template_for(cfg) == "a centered satellite photo of {}."
+    cfg.DATASET.NAME = "SomebodysOwn"
+    assert template_for(cfg) == "a photo of a {}."
+    cfg.DATASET.TEMPLATE = "a scan of {}"
+    assert template_for(cfg) == "a scan of {}"

@@ -1,0 +1,232 @@
+"""What holds for every method. Each joins by a row in methods.py."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import default_collate
+
+from tests.trainers.conftest import CLASSNAMES
+from tests.trainers.methods import METHODS
+from trainers.prompting import checkpoint
+from trainers.prompting.clip_loader import cast_weights
+
+LEARNING = [name for name, method in METHODS.items() if method.learns]
+
+
+@pytest.fixture(params=METHODS)
+def method(request):
+    return METHODS[request.param]
+
+
+@pytest.fixture(params=LEARNING)
+def learning(request):
+    return METHODS[request.param]
+
+
+@pytest.fixture
+def build(tiny_clip, make_cfg):
+    """build(method, prec="fp32", classnames=...) -> its CustomCLIP on the tiny ViT."""
+
+    def make(method, prec="fp32", classnames=CLASSNAMES, dtype=torch.float32):
+        cfg = make_cfg(method.trainer, *method.options, f"TRAINER.{method.node}.PREC", prec)
+        torch.manual_seed(0)
+        return method.module.CustomCLIP(cfg, classnames, cast_weights(tiny_clip(), dtype))
+
+    return make
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    return torch.randn(8, 3, 32, 32), torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])
+
+
+def step(model, optimiser, batch):
+    optimiser.zero_grad()
+    _, losses = model(*batch)
+    loss = sum(losses.values())
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+
+def learnable(model):
+    return [*model.prompt_learner.parameters(), *model.training_only.parameters()]
+
+
+def test_shapes_and_finite_losses(method, build, batch):
+    model = build(method)
+    assert model(batch[0]).shape == (8, len(CLASSNAMES))
+    logits, losses = model(*batch)
+    assert logits.shape == (8, len(CLASSNAMES)) and logits.dtype == torch.float32
+    assert all(torch.isfinite(value) and value.dim() == 0 for value in losses.values())
+    for view in model.text_views().values():
+        assert view.shape == (len(CLASSNAMES), 32)
+
+
+def test_loss_falls(learning, build, batch):
+    model = build(learning)
+    optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
+    losses = [step(model, optimiser, batch) for _ in range(20)]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.01
+
+
+def test_only_the_learner_is_trained(learning, build, batch):
+    model = build(learning)
+    own = {id(p) for p in learnable(model)}
+    frozen = {name: p.detach().clone() for name, p in model.named_parameters() if id(p) not in own}
+    step(model, torch.optim.Adam(learnable(model), lr=1e-2), batch)
+    for name, parameter in model.named_parameters():
+        if id(parameter) in own:
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+        else:
+            assert parameter.grad is None and torch.equal(parameter, frozen[name]), name
+
+
+def test_batch_independence(method, build, batch):
+    model = build(method).eval()
+    with torch.no_grad():
+        together = model(batch[0])
+        alone = torch.cat([model(image[None]) for image in batch[0]])
+    difference = (together - alone).abs().max().item()
+    if method.batch_independent:
+        assert difference < 1e-5
+    else:
+        assert difference > 1e-3, "this variant is meant to reproduce a dependence on the batch"
+
+
+def test_text_encoded_once_gives_the_same_logits(method, build, batch):
+    model = build(method).eval()
+    with torch.no_grad():
+        text_features = model.encode_text()
+        assert torch.equal(model(batch[0]), model(batch[0], text_features=text_features))
+
+
+@pytest.mark.parametrize("prec", ["bf16", "amp"])
+def test_precisions_agree(method, build, batch, prec):
+    full = build(method).eval()
+    half = build(method, prec, dtype=torch.bfloat16 if prec == "bf16" else torch.float32).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=prec == "amp"):
+        logits = half(batch[0])
+    assert logits.dtype == torch.float32
+    # bf16 keeps 8 bits: 2^-8 relative in features of unit length, times logit scale 14, over some layers
+    assert (logits - full(batch[0])).abs().max() < 0.5
+    assert (logits - full(batch[0])).abs().mean() < 0.1
+    for parameter in learnable(half):
+        assert parameter.dtype == torch.float32
+
+
+def test_weights_of_base_classes_load_on_new_ones(learning, build, batch):
+    base = build(learning, classnames=CLASSNAMES[:3])
+    step(base, torch.optim.Adam(learnable(base), lr=1e-2), (batch[0], batch[1] % 3))
+    new = build(learning, classnames=CLASSNAMES[3:])
+    checkpoint.load_weights(new.prompt_learner, base.prompt_learner.state_dict(), "base")
+    again = build(learning, classnames=CLASSNAMES[:3])
+    checkpoint.load_weights(again.prompt_learner, new.prompt_learner.state_dict(), "new")
+    with torch.no_grad():
+        assert torch.equal(base.eval()(batch[0]), again.eval()(batch[0]))
+        assert new.eval()(batch[0]).shape == (8, 3)
+
+
+def test_resnet(method, make_trainer):
+    name = f"TRAINER.{method.node}.PREC"
+    if not method.resnet:
+        with pytest.raises(ValueError, match="ResNet"):
+            make_trainer(method.trainer, *method.options, name, "fp32", backbone="resnet")
+        return
+    trainer = make_trainer(method.trainer, *method.options, name, "fp32", backbone="resnet")
+    before = {k: v.clone() for k, v in trainer.model.image_encoder.state_dict().items()}
+    trainer.train()
+    after = trainer.model.image_encoder.state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items()), "batch norms keep their statistics"
+
+
+def run(make_trainer, method, output, *options):
+    trainer = make_trainer(method.trainer, *method.options, *options, output=output)
+    trainer.train()
+    return trainer
+
+
+def test_run_leaves_its_record(method, make_trainer, tmp_path):
+    trainer = run(make_trainer, method, tmp_path / "run", "TEST.SAVE_PREDICTIONS", True)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["n"] == 18 and metrics["n_cls"] == 6 and metrics["split"] == "test"
+    assert metrics["epoch"] == (3 if method.learns else 0)
+    assert 0 <= metrics["accuracy"] <= 100
+    predictions = np.load(tmp_path / "run" / "predictions.npz")
+    assert predictions["logits"].shape == (18, 6) and predictions["logits"].dtype == np.float32
+    assert predictions["labels"].dtype == np.int64
+    accuracy = 100 * (predictions["logits"].argmax(1) == predictions["labels"]).mean()
+    assert accuracy == pytest.approx(metrics["accuracy"])
+    assert list(predictions["classnames"]) == CLASSNAMES
+    assert all(os.path.isfile(path) for path in predictions["impaths"])
+    if method.learns:
+        assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [3]
+        assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
+
+
+def test_resumed_run_equals_uninterrupted_one(learning, make_trainer, tmp_path, monkeypatch):
+    whole = run(make_trainer, learning, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    trainer = make_trainer(learning.trainer, *learning.options, output=tmp_path / "cut")
+    original = trainer.forward_backward
+
+    def die_in_last_epoch(batch):
+        if trainer.epoch == 2 and trainer.batch_idx == 1:
+            raise Killed
+        return original(batch)
+
+    monkeypatch.setattr(trainer, "forward_backward", die_in_last_epoch)
+    with pytest.raises(Killed):
+        trainer.train()
+    folder = tmp_path / "cut" / "prompt_learner"
+    assert checkpoint.epochs_in(folder) == [1, 2]
+    # The newest checkpoint is cut short: the run goes on from the one before
+    newest = folder / "model.pth.tar-2"
+    newest.write_bytes(newest.read_bytes()[:1000])
+
+    resumed = run(make_trainer, learning, tmp_path / "cut")
+    assert resumed.start_epoch == 1
+    for name, value in whole.model.prompt_learner.state_dict().items():
+        assert torch.equal(value, resumed.model.prompt_learner.state_dict()[name]), name
+    for name, value in whole.model.training_only.state_dict().items():
+        assert torch.equal(value, resumed.model.training_only.state_dict()[name]), name
+
+
+def test_every_term_is_logged(learning, make_trainer):
+    trainer = make_trainer(learning.trainer, *learning.options)
+    batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
+    trainer.epoch = trainer.batch_idx = 0
+    trainer.num_batches = 2
+    summary = trainer.forward_backward(batch)
+    _, losses = trainer.model(*trainer.parse_batch_train(batch))
+    assert {"loss", "acc", *losses, *trainer.model.monitors} == set(summary)
+    assert summary["loss"] == pytest.approx(sum(summary[name] for name in losses), rel=1e-5)
+
+
+def test_non_finite_loss_is_named(learning, make_trainer):
+    trainer = make_trainer(learning.trainer, *learning.options)
+    batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
+    batch["img"][:] = float("nan")
+    trainer.epoch, trainer.batch_idx, trainer.num_batches = 4, 1, 2
+    before = trainer.model.prompt_learner.ctx.detach().clone()
+    with pytest.raises(FloatingPointError, match="Loss term ce became nan in epoch 5, batch 2: lower OPTIM.LR"):
+        trainer.forward_backward(batch)
+    assert torch.equal(before, trainer.model.prompt_learner.ctx)
+
+
+def test_features_do_not_outlive_an_evaluation(learning, make_trainer):
+    trainer = make_trainer(learning.trainer, *learning.options)
+    images = torch.stack([trainer.test_loader.dataset[i]["img"] for i in range(4)])
+    trainer.test()
+    with torch.no_grad():
+        before = trainer.model_inference(images)
+        trainer.model.prompt_learner.ctx.mul_(-20)
+        after = trainer.model_inference(images)
+    assert not torch.allclose(before, after)

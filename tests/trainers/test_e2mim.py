@@ -1,0 +1,153 @@
+"""E2MIM: its limits are CoOp and zero-shot CLIP, gradients go where they belong, terms are left out aloud."""
+
+import pytest
+import torch
+
+import trainers.coop
+import trainers.zsclip
+from tests.trainers.conftest import CLASSNAMES
+from trainers.e2mim import CustomCLIP, hand_templates
+from trainers.prompting.mixup import soft_cross_entropy
+from trainers.prompting.model import normalise
+from trainers.prompting.templates import IMAGENET_TEMPLATES
+
+PLAIN = ("TRAINER.E2MIM.MI_WEIGHT", 0.0, "TRAINER.E2MIM.MIXUP_WEIGHT", 0.0, "TRAINER.E2MIM.ENSEMBLE_WEIGHT")
+
+
+@pytest.fixture
+def build(tiny_clip, make_cfg):
+    def make(*options, classnames=CLASSNAMES):
+        torch.manual_seed(0)
+        return CustomCLIP(make_cfg("E2MIM", *options), classnames, tiny_clip())
+
+    return make
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    return torch.randn(6, 3, 32, 32), torch.arange(6)
+
+
+def test_without_its_terms_it_is_coop(build, batch, tiny_clip, make_cfg):
+    cfg = make_cfg("CoOp", "TRAINER.COOP.CTX_INIT", "a photo of a")
+    coop = trainers.coop.CustomCLIP(cfg, CLASSNAMES, tiny_clip())
+    model = build(*PLAIN, 1.0)
+    gradients = []
+    for m in (coop, model):
+        logits, losses = m(*batch)
+        assert list(losses) == ["ce"]
+        losses["ce"].backward()
+        gradients.append((logits.detach(), m.prompt_learner.ctx.grad))
+    torch.testing.assert_close(gradients[0][0], gradients[1][0], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(gradients[0][1], gradients[1][1], atol=1e-7, rtol=1e-5)
+
+
+def test_without_the_learned_view_it_is_zero_shot_clip(build, batch, tiny_clip, make_cfg):
+    zero_shot = trainers.zsclip.CustomCLIP(make_cfg("ZeroshotCLIP"), CLASSNAMES, tiny_clip())
+    with torch.no_grad():
+        torch.testing.assert_close(build(*PLAIN, 0.0)(batch[0]), zero_shot(batch[0]), atol=1e-6, rtol=1e-6)
+
+
+def test_ensemble_averages_the_logits_of_the_views(build, batch):
+    model = build("TRAINER.E2MIM.ENSEMBLE_WEIGHT", 0.3)
+    with torch.no_grad():
+        f = model.encode_image(batch[0])
+        expected = 0.7 * model.logits(f, model.hand_features) + 0.3 * model.logits(f, model.learned_features())
+        torch.testing.assert_close(model(batch[0]), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_mutual_information_reaches_ctx_through_the_learned_view_only(build, batch):
+    model = build()
+    model.hand_features.requires_grad_()
+    _, losses = model(*batch)
+    ctx, hand = torch.autograd.grad(
+        losses["mi"], [model.prompt_learner.ctx, model.hand_features], allow_unused=True, retain_graph=True
+    )
+    assert ctx.abs().sum() > 0
+    # T_h gives the critic its input, so there is a path; but it is a buffer that nothing updates
+    assert "hand_features" not in dict(model.prompt_learner.named_parameters())
+    model.hand_features.requires_grad_(False)
+    _, losses = model(*batch)
+    sum(losses.values()).backward()
+    assert model.hand_features.grad is None and model.prompt_learner.ctx.grad.abs().sum() > 0
+
+
+def test_mixed_part(build, batch):
+    model = build("TRAINER.E2MIM.MIXUP_WEIGHT", 2.0)
+    torch.manual_seed(3)
+    _, losses = model(*batch)
+    torch.manual_seed(3)
+    f = model.encode_image(batch[0])
+    f_mix, target = model.mix(batch[0], f, batch[1], 6)
+    torch.testing.assert_close(f_mix.norm(dim=-1), torch.ones(6))
+    torch.testing.assert_close(target.sum(dim=-1), torch.ones(6))
+    expected = 2 * soft_cross_entropy(model.logits(f_mix, model.encode_text()), target)
+    torch.testing.assert_close(losses["mix"], expected)
+
+
+def test_mixing_images_is_mixing_pixels(build, batch):
+    model = build("TRAINER.E2MIM.MIXUP_SPACE", "image")
+    calls = []
+    encode = model.encode_image
+    model.encode_image = lambda x: calls.append(x) or encode(x)
+    model(*batch)
+    assert len(calls) == 2 and not torch.equal(calls[0], calls[1])
+
+
+@pytest.mark.parametrize(
+    "n, labels, terms", [(1, [2], {"ce"}), (3, [1, 1, 1], {"ce", "mi"}), (2, [0, 1], {"ce", "mix", "mi"})]
+)
+def test_terms_that_need_pairs_are_left_out_once_aloud(build, capsys, n, labels, terms):
+    model = build()
+    capsys.readouterr()
+    for _ in range(2):
+        _, losses = model(torch.randn(n, 3, 32, 32), torch.tensor(labels))
+        assert set(losses) == terms
+        assert all(torch.isfinite(v) for v in losses.values())
+    assert capsys.readouterr().out.count("Note:") == {1: 2, 3: 1, 2: 0}[n]
+
+
+@pytest.mark.parametrize("estimator, name", [("jsd", "mi_jsd"), ("dv", "mi_nats"), ("infonce", "mi_nats")])
+def test_estimate_is_monitored_with_its_unit(build, batch, estimator, name):
+    model = build("TRAINER.E2MIM.MI_ESTIMATOR", estimator, "TRAINER.E2MIM.MI_WEIGHT", 0.5)
+    _, losses = model(*batch)
+    assert losses["mi"].item() == pytest.approx(-0.5 * model.monitors[name].item())
+
+
+@pytest.mark.parametrize("n_cls", [2, 1000])
+def test_any_number_of_classes(build, n_cls):
+    names = [f"class {i}" for i in range(n_cls)]
+    model = build(classnames=names)
+    logits, losses = model(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 0, n_cls - 1]))
+    assert logits.shape == (4, n_cls) and torch.isfinite(sum(losses.values()))
+
+
+def test_templates_of_the_hand_crafted_view(make_cfg):
+    cfg = make_cfg("E2MIM")
+    assert hand_templates(cfg) == ["a photo of a {}."]
+    cfg.TRAINER.E2MIM.TEMPLATES = "imagenet"
+    assert hand_templates(cfg) == IMAGENET_TEMPLATES
+    cfg.TRAINER.E2MIM.TEMPLATES = ["art of {}", "a {}"]
+    assert hand_templates(cfg) == ["art of {}", "a {}"]
+    for wrong in ("imagenets", ["a photo"]):
+        cfg.TRAINER.E2MIM.TEMPLATES = wrong
+        with pytest.raises(ValueError, match="TEMPLATES.*neither a list"):
+            hand_templates(cfg)
+
+
+def test_unknown_choices(build):
+    with pytest.raises(ValueError, match="MIXUP_SPACE.*feature or image"):
+        build("TRAINER.E2MIM.MIXUP_SPACE", "pixels")
+    with pytest.raises(ValueError, match="jsd, dv, infonce"):
+        build("TRAINER.E2MIM.MI_ESTIMATOR", "mine")
+
+
+def test_evaluation_ignores_the_critic(build, batch):
+    model = build().eval()
+    with torch.no_grad():
+        before = model(batch[0])
+        for parameter in model.training_only.parameters():
+            parameter.fill_(float("nan"))
+        assert torch.equal(model(batch[0]), before)
+    assert normalise(model.hand_features).shape == (6, 32)

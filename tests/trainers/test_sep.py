@@ -1,0 +1,133 @@
+"""SEP beyond the golden numbers: what is chosen, which layers, and what the two variants mix."""
+
+import pytest
+import torch
+
+from tests.trainers.conftest import CLASSNAMES
+from trainers.prompting.model import normalise
+from trainers.sep import CustomCLIP, ImageEnhancer, TextEnhancer, TokenFusion, enhanced_layers
+
+
+@pytest.fixture
+def build(tiny_clip, make_cfg):
+    def make(*options, classnames=CLASSNAMES):
+        torch.manual_seed(0)
+        return CustomCLIP(make_cfg("SEP", *options), classnames, tiny_clip()).eval()
+
+    return make
+
+
+def test_representative_tokens_are_those_of_largest_power_in_order():
+    enhancer = ImageEnhancer([1], 64, 2, across_batch=False)
+    tokens = torch.ones(2, 4, 64) * torch.tensor([[1.0, -4.0, 2.0, 3.0], [5.0, 1.0, 2.0, 0.0]]).unsqueeze(-1)
+    assert enhancer.choose(tokens).tolist() == [[1, 3], [0, 2]]
+    enhancer.across_batch = True  # mean power over the batch: 13, 8.5, 4, 4.5
+    assert enhancer.choose(tokens).tolist() == [[0, 1], [0, 1]]
+
+
+def test_prompts_are_replaced_and_the_rest_is_untouched():
+    torch.manual_seed(0)
+    x = torch.randn(3, 12, 64)
+    text, image = TextEnhancer([2], 64, 4, False), ImageEnhancer([2], 64, 4, False)
+    assert torch.equal(text(1, x), x) and torch.equal(image(0, x), x)
+    y = text(2, x)
+    assert torch.equal(y[:, :1], x[:, :1]) and torch.equal(y[:, 5:], x[:, 5:])
+    torch.testing.assert_close(y[:, 1:5], text["2"](x[:, 5:9], x[:, 1:5]))
+    y = image(2, x)
+    assert torch.equal(y[:, :8], x[:, :8]) and not torch.allclose(y[:, 8:], x[:, 8:])
+
+
+def test_fusion_written_out():
+    """The module's equation with the attention in matrices (one head)."""
+    torch.manual_seed(0)
+    fusion = TokenFusion(64).eval()
+    with torch.no_grad():
+        fusion.scale_1.fill_(0.6)
+        fusion.scale_2.fill_(0.3)
+        fusion.attn.in_proj_bias.normal_()
+    r, p = torch.randn(2, 5, 64), torch.randn(2, 5, 64)
+    q, k, v = (
+        x @ w.t() + b
+        for x, w, b in zip(
+            (fusion.ln_1(p), fusion.ln_1(r), fusion.ln_1(r)),
+            fusion.attn.in_proj_weight.chunk(3),
+            fusion.attn.in_proj_bias.chunk(3),
+        )
+    )
+    attended = (q @ k.transpose(1, 2) / 8).softmax(dim=-1) @ v
+    h = 0.6 * r + 0.4 * fusion.attn.out_proj(attended)
+    z = fusion.ln_2(h) @ fusion.mlp_in.weight.t()
+    expected = 0.3 * h + 0.7 * (z / (1 + torch.exp(-1.702 * z))) @ fusion.mlp_out.weight.t()
+    torch.testing.assert_close(fusion(r, p), expected)
+
+
+def test_layers():
+    assert enhanced_layers([], 12, 12) == list(range(1, 12))
+    assert enhanced_layers([9, 3, 1], 6, 12) == [1, 3]  # the shallower encoder has no layer 9
+    with pytest.raises(ValueError, match=r"LAYERS names \[12\].*layers 0 to 11"):
+        enhanced_layers([1, 12], 12, 12)
+
+
+def test_default_layers_follow_the_backbone(build):
+    learner = build().prompt_learner
+    assert list(learner.text_enhancer) == ["1"] and list(learner.image_enhancer) == ["1", "2"]
+    learner = build("TRAINER.SEP.LAYERS", [2]).prompt_learner
+    assert list(learner.text_enhancer) == [] and list(learner.image_enhancer) == ["2"]
+
+
+def test_text_features_of_a_class_do_not_depend_on_the_others(build):
+    with torch.no_grad():
+        together, alone = build().encode_text()[:2], build(classnames=CLASSNAMES[:2]).encode_text()
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+        released = ("TRAINER.SEP.VARIANT", "released")
+        together = build(*released).encode_text()[:2]
+        alone = build(*released, classnames=CLASSNAMES[:2]).encode_text()
+        assert (together - alone).abs().max() > 1e-4
+
+
+def test_context_is_long_enough_for_the_fusion(build):
+    """With short class names the tokens that the fusion reads lie behind the last EOS."""
+    model = build("TRAINER.SEP.N_CTX", 16, classnames=["a", "b"])
+    assert model.prompt_learner.sequences.length == 33
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 2)
+
+
+def test_context_from_words(build):
+    assert build("TRAINER.SEP.CTX_INIT", "a photo of a").prompt_learner.ctx.shape == (4, 64)
+
+
+def test_unknown_variant(build):
+    with pytest.raises(ValueError, match="VARIANT.*papers.*paper or released"):
+        build("TRAINER.SEP.VARIANT", "papers")
+
+
+def test_losses_by_their_definitions(build):
+    model = build("TRAINER.SEP.W", 2.0, "TRAINER.SEP.W_V", 3.0)
+    image, label = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 5])
+    _, losses = model(image, label)
+    with torch.no_grad():
+        f, g = model.encode_image(image), model.encode_text()
+        frozen = normalise(model.image_encoder(image))
+        assert losses["text"].item() == pytest.approx(
+            2 * (1 - torch.cosine_similarity(g, model.hand_features).mean().item()), abs=1e-6
+        )
+        assert losses["visual"].item() == pytest.approx(
+            3 * (1 - torch.cosine_similarity(f, frozen).mean().item()), abs=1e-6
+        )
+        v = model.training_only["prototypes"].weight
+        ce = [
+            torch.nn.functional.cross_entropy(10 * torch.cosine_similarity(x[:, None], v[None], dim=-1), label)
+            for x in (f, frozen)
+        ]
+        assert losses["proto"].item() == pytest.approx(0.5 * (ce[0] + ce[1]).item(), abs=1e-6)
+
+
+def test_prototypes_start_as_class_means(make_trainer):
+    trainer = make_trainer("SEP")
+    trainer.before_train()
+    v = trainer.model.training_only["prototypes"].weight
+    images = [(b[0], b[1]) for b in trainer.training_images()]
+    features = normalise(trainer.model.image_encoder(torch.cat([i for i, _ in images])))
+    labels = torch.cat([label for _, label in images])
+    for c in range(6):
+        torch.testing.assert_close(v[c], normalise(features[labels == c].mean(dim=0)), atol=1e-5, rtol=1e-5)
