@@ -1,7 +1,7 @@
 """Compare the time of two ways of doing the same thing, in one run; ratios hold where milliseconds do not.
 
-    python tools/bench.py text                              cut against full context, ViT-B/16 geometry
-    python tools/bench.py step --trainers CoOp E2MIM        one optimisation step on Shapes' base classes
+python tools/bench.py text                              cut against full context, ViT-B/16 geometry
+python tools/bench.py step --trainers CoOp E2MIM        one optimisation step on Shapes' base classes
 """
 
 import argparse
@@ -44,7 +44,11 @@ def report(seconds, title):
     first = next(iter(seconds.values()))
     rows = [(name, f"{1000 * s:.1f}", f"{s / first:.3f}") for name, s in seconds.items()]
     print(title)
-    print(tabulate(rows, headers=["", "ms", f"/ {next(iter(seconds))}"], tablefmt="github", disable_numparse=True))
+    print(
+        tabulate(
+            rows, headers=["", "ms", f"/ {next(iter(seconds))}"], tablefmt="github", disable_numparse=True
+        )
+    )
 
 
 def bench_text(args):
@@ -100,11 +104,15 @@ def bench_step(args):
         batch = batch or next(iter(trainer.train_loader_x))
     ways = {name: lambda t=trainer: t.forward_backward(batch) for name, trainer in built.items()}
     device = next(iter(built.values())).device.type
-    report(interleaved(ways, args.rounds, device), f"Optimisation step, batch {len(batch['label'])}, {device}")
+    report(
+        interleaved(ways, args.rounds, device), f"Optimisation step, batch {len(batch['label'])}, {device}"
+    )
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True)
     text = commands.add_parser("text", help=bench_text.__doc__)
     text.add_argument("--classes", type=int, default=50, help="number of class prompts")

@@ -145,7 +145,9 @@ class PromptTrainer(TrainerX):
             self.save_model(self.epoch, self.output_dir)
         # While training, the last two: should one be damaged, the run goes on from the other
         newest = {epoch} if epoch == self.max_epoch else {epoch - 1, epoch}
-        checkpoint.prune(folder, newest | {e for e in range(1, epoch) if frequency > 0 and e % frequency == 0})
+        checkpoint.prune(
+            folder, newest | {e for e in range(1, epoch) if frequency > 0 and e % frequency == 0}
+        )
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         """Dassl's layout; `training` holds what a resumed run needs beyond the prompt learner."""
@@ -250,7 +252,9 @@ class PromptTrainer(TrainerX):
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is None:
-            raise ValueError(f"{self.cfg.DATASET.NAME} has no validation split: set TEST.FINAL_MODEL to last_step.")
+            raise ValueError(
+                f"{self.cfg.DATASET.NAME} has no validation split: set TEST.FINAL_MODEL to last_step."
+            )
         loader = self.val_loader if split == "val" else self.test_loader
         record = RunRecord(self, split)
         print(f"Evaluate on the *{split}* set")

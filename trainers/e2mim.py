@@ -25,8 +25,12 @@ from .prompting.templates import IMAGENET_TEMPLATES, template_for
 
 NODE = CN()
 NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty [ours]
-NODE.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
-NODE.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
+NODE.CTX_INIT = (
+    "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
+)
+NODE.TEMPLATES = (
+    None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
+)
 NODE.ENSEMBLE_WEIGHT = 0.5  # a, share of the learned view in the text features, 0 to 1 [ours]
 NODE.MIXUP_WEIGHT = 1.0  # weight of the loss on mixed images; 0 turns Mixup off [ours]
 NODE.MIXUP_ALPHA = 1.0  # lambda ~ Beta(alpha, alpha) [ours]
@@ -73,11 +77,15 @@ class CustomCLIP(PromptedCLIP):
         node = self.node = cfg.TRAINER.E2MIM
         self._said = set()
         if node.MIXUP_SPACE not in ("feature", "image"):
-            raise ValueError(f'TRAINER.E2MIM.MIXUP_SPACE "{node.MIXUP_SPACE}" is unknown: choose feature or image.')
+            raise ValueError(
+                f'TRAINER.E2MIM.MIXUP_SPACE "{node.MIXUP_SPACE}" is unknown: choose feature or image.'
+            )
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         hand = encode_prompts(clip_model, hand_templates(cfg), classnames)
         self.register_buffer("hand_features", hand, persistent=False)  # T_h (n_cls, dim)
-        if node.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
+        if (
+            node.MI_WEIGHT > 0
+        ):  # the critic reads one prediction a view, so it belongs to the training classes
             n_cls = len(classnames)
             self.training_only["critic"] = Critic(n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT)
             self.training_only["estimator"] = MIEstimator(node.MI_ESTIMATOR)

@@ -138,7 +138,9 @@ def enhanced_layers(layers, depth, deepest):
     """Layers to enhance in an encoder of `depth` layers; `deepest` is the depth of the deeper encoder."""
     wrong = [i for i in layers if not (isinstance(i, int) and 0 <= i < deepest)]
     if wrong:
-        raise ValueError(f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}.")
+        raise ValueError(
+            f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}."
+        )
     return [i for i in sorted(set(layers)) if i < depth] if layers else list(range(1, depth))
 
 

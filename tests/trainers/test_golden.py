@@ -50,7 +50,15 @@ class Case:
         self.expected = np.load(GOLDEN / f"{name}.npz")
         module, options, rename = METHODS[name]
         cfg = get_cfg_default()
-        options = [*options, "DATASET.NAME", "Caltech101", "INPUT.SIZE", (64, 64), "MODEL.BACKBONE.NAME", "ViT-B/16"]
+        options = [
+            *options,
+            "DATASET.NAME",
+            "Caltech101",
+            "INPUT.SIZE",
+            (64, 64),
+            "MODEL.BACKBONE.NAME",
+            "ViT-B/16",
+        ]
         cfg.merge_from_list(options)
         self.model = module.CustomCLIP(cfg, self.info["classnames"], clip_model).eval()
         self.names = {}  # reference name -> our name
@@ -98,7 +106,9 @@ def test_losses_and_gradients(case, inputs):
         norm = float(case.expected[f"grad_norm/{theirs}"])
         assert gradient.norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-7), theirs
         first = case.expected[f"grad_first8/{theirs}"]
-        np.testing.assert_allclose(gradient.flatten()[: len(first)], first, rtol=1e-3, atol=1e-3 * norm, err_msg=theirs)
+        np.testing.assert_allclose(
+            gradient.flatten()[: len(first)], first, rtol=1e-3, atol=1e-3 * norm, err_msg=theirs
+        )
 
 
 def test_tokens(case):

@@ -20,7 +20,9 @@ def tokenize(prompts):
         return clip.tokenize(prompts).long()
     except RuntimeError as error:
         longest = max(prompts, key=lambda p: len(_tokenizer.encode(p)))
-        raise ValueError(f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.') from error
+        raise ValueError(
+            f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.'
+        ) from error
 
 
 def init_ctx(clip_model, n_ctx, words="", n_cls=None):

@@ -1,0 +1,39 @@
+# make demo   train and test the methods on the bundled Shapes data and print the base / new / H table
+# make test   everything that .ci/run runs
+# make venv   only set up .venv (again only when requirements.txt changed)
+#
+# Variables: BASE_PYTHON, the interpreter that .venv is made with (python3); DATA, OUTPUT, FORCE as for scripts/.
+
+BASE_PYTHON ?= python3
+PY := .venv/bin/python
+STAMP := .venv/requirements-installed
+
+.PHONY: demo test venv
+
+demo: venv
+	@for method in zsclip coop sep e2mim; do \
+		for half in train test; do \
+			PYTHON=$(PY) bash scripts/$$method/base2new_$$half.sh shapes 1 || exit; \
+		done; \
+	done
+	@$(PY) tools/report.py "$${OUTPUT:-output}"
+
+# one thread per worker: two test processes with many threads each are slower than one
+test: export OMP_NUM_THREADS = 1
+test: venv
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest -q -n 2
+
+venv: $(STAMP)
+
+$(STAMP): requirements.txt
+	@command -v $(BASE_PYTHON) >/dev/null || \
+		{ echo "error: $(BASE_PYTHON) is not installed; install Python 3.11 or newer, or name one: make BASE_PYTHON=..." >&2; exit 1; }
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(BASE_PYTHON) is older than Python 3.11; name a newer one: make BASE_PYTHON=python3.11" >&2; exit 1; }
+	@$(BASE_PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "error: $(BASE_PYTHON) cannot make virtual environments; install that part first: apt install python3-venv" >&2; exit 1; }
+	$(BASE_PYTHON) -m venv .venv
+	$(PY) -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@

@@ -1,0 +1,139 @@
+"""Orders in which a loader goes through a list of `Datum`.
+
+A new order is drawn at the start of each epoch from the global random generators (PyTorch's for
+RandomSampler, Python's and NumPy's for the others): whoever restores their states gets the same epoch again.
+"""
+
+import random
+from collections import defaultdict
+
+import numpy as np
+from torch.utils.data import RandomSampler, Sampler, SequentialSampler
+
+from dassl.utils import check_availability
+
+AVAI_SAMPLERS = [
+    "RandomSampler",
+    "SequentialSampler",
+    "RandomDomainSampler",
+    "SeqDomainSampler",
+    "RandomClassSampler",
+]
+
+
+class _DomainSampler(Sampler):
+    """Batches with equally many images of each of `n_domain` domains, until one has too few images left."""
+
+    def __init__(self, data_source, batch_size, n_domain):
+        self.indices = defaultdict(list)
+        for index, item in enumerate(data_source):
+            self.indices[item.domain].append(index)
+        self.domains = self.order_domains(list(self.indices))
+        self.n_domain = n_domain if n_domain and n_domain > 0 else len(self.domains)
+        if self.n_domain > len(self.domains) or batch_size % self.n_domain != 0:
+            raise ValueError(
+                f"a batch of {batch_size} cannot hold equally many images of {self.n_domain} domains out of "
+                f"{len(self.domains)}: change BATCH_SIZE or N_DOMAIN in DATALOADER.TRAIN_X"
+            )
+        self.n_img_per_domain = batch_size // self.n_domain
+        smallest = min(len(indices) for indices in self.indices.values())
+        if smallest < self.n_img_per_domain:
+            raise ValueError(
+                f"a domain has {smallest} images, but a batch takes {self.n_img_per_domain} of each: "
+                "lower DATALOADER.TRAIN_X.BATCH_SIZE"
+            )
+        self.length = sum(1 for _ in self)
+
+    def order_domains(self, domains):
+        return domains
+
+    def choose_domains(self):
+        """Return the domains of the next batch."""
+        return self.domains
+
+    def __iter__(self):
+        left = {domain: list(indices) for domain, indices in self.indices.items()}
+        order = []
+        while min(len(indices) for indices in left.values()) >= self.n_img_per_domain:
+            for domain in self.choose_domains():
+                chosen = random.sample(left[domain], self.n_img_per_domain)
+                order.extend(chosen)
+                taken = set(chosen)
+                left[domain] = [index for index in left[domain] if index not in taken]
+        return iter(order)
+
+    def __len__(self):
+        return self.length
+
+
+class RandomDomainSampler(_DomainSampler):
+    """Each batch holds `n_domain` domains drawn at random (below 1: all), equally many images of each."""
+
+    def choose_domains(self):
+        return random.sample(self.domains, self.n_domain)
+
+
+class SeqDomainSampler(_DomainSampler):
+    """Each batch holds equally many random images of every domain, domains in sorted order."""
+
+    def __init__(self, data_source, batch_size):
+        super().__init__(data_source, batch_size, n_domain=0)
+
+    def order_domains(self, domains):
+        return sorted(domains)
+
+
+class RandomClassSampler(Sampler):
+    """Each batch holds `n_ins` images of each of batch_size // n_ins classes drawn at random.
+
+    A class with fewer than `n_ins` images is drawn from with replacement.
+    """
+
+    def __init__(self, data_source, batch_size, n_ins):
+        self.n_ins = n_ins
+        self.ncls_per_batch = batch_size // n_ins
+        self.indices = defaultdict(list)
+        for index, item in enumerate(data_source):
+            self.indices[item.label].append(index)
+        if not 1 <= self.ncls_per_batch <= len(self.indices):
+            raise ValueError(
+                f"a batch of {batch_size} cannot hold {n_ins} images of each of {self.ncls_per_batch} "
+                f"classes out of {len(self.indices)}: change BATCH_SIZE or N_INS in DATALOADER.TRAIN_X"
+            )
+        self.length = sum(1 for _ in self)
+
+    def __iter__(self):
+        chunks = {label: self._shuffled_chunks(indices) for label, indices in self.indices.items()}
+        labels = list(self.indices)
+        order = []
+        while len(labels) >= self.ncls_per_batch:
+            for label in random.sample(labels, self.ncls_per_batch):
+                order.extend(chunks[label].pop(0))
+                if not chunks[label]:
+                    labels.remove(label)
+        return iter(order)
+
+    def _shuffled_chunks(self, indices):
+        """Return a class's images in random order, in full groups of `n_ins`."""
+        if len(indices) < self.n_ins:
+            indices = np.random.choice(indices, size=self.n_ins, replace=True).tolist()
+        else:
+            indices = list(indices)
+        random.shuffle(indices)
+        starts = range(0, len(indices) - self.n_ins + 1, self.n_ins)
+        return [indices[start : start + self.n_ins] for start in starts]
+
+    def __len__(self):
+        return self.length
+
+
+def build_sampler(sampler_type, cfg=None, data_source=None, batch_size=32, n_domain=0, n_ins=16):
+    """Build the sampler called `sampler_type`. Raises ValueError, with the known names, if there is none."""
+    check_availability(sampler_type, AVAI_SAMPLERS, kind="sampler")
+    if sampler_type == "RandomDomainSampler":
+        return RandomDomainSampler(data_source, batch_size, n_domain)
+    if sampler_type == "SeqDomainSampler":
+        return SeqDomainSampler(data_source, batch_size)
+    if sampler_type == "RandomClassSampler":
+        return RandomClassSampler(data_source, batch_size, n_ins)
+    return RandomSampler(data_source) if sampler_type == "RandomSampler" else SequentialSampler(data_source)

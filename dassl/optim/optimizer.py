@@ -1,0 +1,72 @@
+"""PyTorch's optimisers, by Dassl's names and config keys."""
+
+import warnings
+
+import torch
+from torch import nn
+
+from dassl.utils import check_availability, tolist_if_not
+
+AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
+
+
+def build_optimizer(model, optim_cfg, param_groups=None):
+    """Build the optimiser that `optim_cfg` (a config's OPTIM node) describes.
+
+    If `optim_cfg` has a key EPS, it is the epsilon of all but sgd (SEP's authors added that key to their
+    Dassl).
+
+    Args:
+        model: an nn.Module, or what PyTorch's optimisers take: parameters or dictionaries of parameter
+            groups.
+        param_groups: optimise these instead of the model's parameters; STAGED_LR is then ignored.
+
+    Raises ValueError for an unknown name, TypeError if STAGED_LR is set and `model` is not an nn.Module.
+    """
+    check_availability(optim_cfg.NAME, AVAI_OPTIMS, kind="optimiser (OPTIM.NAME)")
+    if param_groups is not None:
+        if optim_cfg.STAGED_LR:
+            warnings.warn("OPTIM.STAGED_LR is ignored: the caller gave parameter groups", stacklevel=2)
+    elif optim_cfg.STAGED_LR:
+        param_groups = _staged_groups(model, optim_cfg)
+    else:
+        param_groups = model.parameters() if isinstance(model, nn.Module) else model
+    cls, options = _choose(optim_cfg)
+    return cls(param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options)
+
+
+def _choose(optim_cfg):
+    name = optim_cfg.NAME
+    if name == "sgd":
+        return torch.optim.SGD, {
+            "momentum": optim_cfg.MOMENTUM,
+            "dampening": optim_cfg.SGD_DAMPNING,
+            "nesterov": optim_cfg.SGD_NESTEROV,
+        }
+    eps = {"eps": optim_cfg.EPS} if "EPS" in optim_cfg else {}
+    if name == "rmsprop":
+        return torch.optim.RMSprop, {"momentum": optim_cfg.MOMENTUM, "alpha": optim_cfg.RMSPROP_ALPHA, **eps}
+    adam = {"betas": (optim_cfg.ADAM_BETA1, optim_cfg.ADAM_BETA2), **eps}
+    return {
+        "adam": (torch.optim.Adam, adam),
+        "amsgrad": (torch.optim.Adam, {**adam, "amsgrad": True}),
+        # Dassl's own RAdam shrinks the weights directly, apart from the gradient
+        "radam": (torch.optim.RAdam, {**adam, "decoupled_weight_decay": True}),
+        "adamw": (torch.optim.AdamW, adam),
+    }[name]
+
+
+def _staged_groups(model, optim_cfg):
+    if not isinstance(model, nn.Module):
+        raise TypeError("OPTIM.STAGED_LR needs an nn.Module, not parameters")
+    if isinstance(model, nn.DataParallel):
+        model = model.module
+    new_layers = (
+        tolist_if_not(optim_cfg.NEW_LAYERS) if isinstance(optim_cfg.NEW_LAYERS, str) else optim_cfg.NEW_LAYERS
+    )
+    if not new_layers:
+        warnings.warn("OPTIM.NEW_LAYERS is empty: OPTIM.STAGED_LR lowers every learning rate", stacklevel=3)
+    base_params, new_params = [], []
+    for name, module in model.named_children():
+        (new_params if name in new_layers else base_params).extend(module.parameters())
+    return [{"params": base_params, "lr": optim_cfg.LR * optim_cfg.BASE_LR_MULT}, {"params": new_params}]

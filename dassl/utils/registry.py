@@ -1,0 +1,29 @@
+"""Look classes up by the name that a config gives."""
+
+from dassl.utils.tools import check_availability
+
+
+class Registry:
+    """Objects by name; `@REGISTRY.register()` above a class or function adds it."""
+
+    def __init__(self, name):
+        self._name = name
+        self._obj_map = {}
+
+    def register(self, obj=None, force=False):
+        """Add `obj` under its `__name__`. Raises KeyError if the name is taken, unless `force`."""
+        if obj is None:
+            return lambda decorated: self.register(decorated, force=force)
+        name = obj.__name__
+        if name in self._obj_map and not force:
+            raise KeyError(f'"{name}" is already registered in the {self._name} registry')
+        self._obj_map[name] = obj
+        return obj
+
+    def get(self, name):
+        """Return the object called `name`. Raises ValueError, with the nearest and all names, if none is."""
+        check_availability(name, self.registered_names(), kind=self._name.lower())
+        return self._obj_map[name]
+
+    def registered_names(self):
+        return list(self._obj_map)

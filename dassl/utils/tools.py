@@ -1,0 +1,113 @@
+"""Files, seeds and names."""
+
+import difflib
+import json
+import os
+import os.path as osp
+import platform
+import random
+import warnings
+
+import numpy as np
+import PIL
+import torch
+from PIL import Image
+
+
+def mkdir_if_missing(dirname):
+    """Create the folder `dirname` and its parents; an empty name is the current folder."""
+    if dirname:
+        os.makedirs(dirname, exist_ok=True)
+
+
+def check_isfile(fpath):
+    """Tell whether `fpath` is a file; warn if not."""
+    isfile = osp.isfile(fpath)
+    if not isfile:
+        warnings.warn(f'No file found at "{fpath}"', stacklevel=2)
+    return isfile
+
+
+def read_json(fpath):
+    with open(fpath, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_json(obj, fpath):
+    """Write `obj` as indented JSON, making the folder if need be."""
+    mkdir_if_missing(osp.dirname(fpath))
+    with open(fpath, "w", encoding="utf-8") as file:
+        json.dump(obj, file, indent=4, separators=(",", ": "))
+
+
+def set_random_seed(seed):
+    """Seed Python's, NumPy's and PyTorch's (CPU and GPU) global random generators."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.cuda.manual_seed_all(seed)
+
+
+class ImageError(ValueError):
+    """An image file that cannot be decoded."""
+
+
+def read_image(path):
+    """Return the image at `path` as an RGB PIL image.
+
+    Raises FileNotFoundError if there is none, ImageError if it cannot be decoded; both name the path.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise FileNotFoundError(f'image "{path}" does not exist: check the data set\'s folder') from None
+    # a damaged file raises any of these, depending on its format and on where the damage is
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(
+            f'image "{path}" cannot be decoded ({error}): replace the file or remove it from the data set'
+        ) from None
+
+
+def collect_env_info():
+    """Return versions and devices, one per line: what is needed to tell why a number differs."""
+    import torchvision  # here, so that code that only needs files and seeds does not wait for it
+
+    lines = [
+        f"Python: {platform.python_version()} ({platform.platform()})",
+        f"PyTorch: {torch.__version__}, torchvision: {torchvision.__version__}",
+        f"NumPy: {np.__version__}, Pillow: {PIL.__version__}",
+        f"CPU threads: {torch.get_num_threads()}",
+        f"CUDA: {torch.version.cuda}, cuDNN: {torch.backends.cudnn.version()}",
+    ]
+    lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    return "\n".join(lines)
+
+
+def listdir_nohidden(path, sort=False):
+    """Return the names in the folder `path` that do not start with a dot; in no set order unless `sort`."""
+    items = [name for name in os.listdir(path) if not name.startswith(".")]
+    return sorted(items) if sort else items
+
+
+def get_most_similar_str_to_a_from_b(a, b):
+    """Return the entry of the list `b` most similar to the string `a`; None if `b` is empty."""
+    return next(iter(difflib.get_close_matches(a, b, n=1, cutoff=0.0)), None)
+
+
+def check_availability(requested, available, kind="name"):
+    """Raise ValueError, naming the nearest and all of `available`, unless `requested` is one of them.
+
+    `kind` says what it is the name of ("trainer").
+    """
+    if requested in available:
+        return
+    # case must not hide a neighbour: "coop" means "CoOp"
+    by_lower = {name.lower(): name for name in available}
+    near = [by_lower[low] for low in difflib.get_close_matches(requested.lower(), by_lower, n=3, cutoff=0.5)]
+    hint = f": did you mean {' or '.join(near)}? Known" if near else "; known"
+    raise ValueError(f'unknown {kind} "{requested}"{hint}: {", ".join(sorted(available)) or "none"}')
+
+
+def tolist_if_not(x):
+    return x if isinstance(x, list) else [x]

@@ -1,0 +1,1 @@
+"""Data set loaders. Importing a module registers its loaders with Dassl; train.py imports them all."""

@@ -1,0 +1,166 @@
+"""What every loader shares: the data root, CoOp's split files, few-shot samples and base/new halves.
+
+The samples and the halves are those of CoOp's loaders on Dassl, so that "seed 1, 16 shots, base" names
+the same images here as in the literature.
+"""
+
+import json
+import math
+import os
+import random
+import tempfile
+
+from dassl.data.datasets import Datum
+
+SUBSAMPLES = ("all", "base", "new")
+MAX_VAL_SHOTS = 4  # validation images per class at most, whatever NUM_SHOTS is (CoOp's loaders)
+
+
+def data_root(cfg):
+    """The absolute folder that `DATASET.ROOT` (`--root`) names, `~` expanded.
+
+    Raises ValueError if it is empty and FileNotFoundError if there is no such folder.
+    """
+    if not cfg.DATASET.ROOT:
+        raise ValueError("No data root is given: pass the folder that holds your data sets with --root.")
+    root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
+    if not os.path.isdir(root):
+        raise FileNotFoundError(
+            f"The data root {root} does not exist: pass the folder that holds your data sets with --root "
+            "(or to a script with DATA=...)."
+        )
+    return root
+
+
+def read_split(filepath, path_prefix):
+    """Read a split file in CoOp's format, `{"train": [[path, label, class name], ...], "val": ...}`.
+
+    The paths in it are relative to `path_prefix`. Returns the train, val and test lists of Datum. Raises
+    FileNotFoundError if the file is missing and ValueError if it is not such a file.
+    """
+    if not os.path.isfile(filepath):
+        raise FileNotFoundError(
+            f"The split file {filepath} does not exist: DATASETS.md says where to get it."
+        )
+    print(f"Reading split from {filepath}")
+    try:
+        with open(filepath, encoding="utf-8") as f:
+            split = json.load(f)
+        return tuple(
+            [
+                Datum(os.path.join(path_prefix, path), label=int(label), classname=name)
+                for path, label, name in split[part]
+            ]
+            for part in ("train", "val", "test")
+        )
+    except (ValueError, TypeError, KeyError) as e:
+        raise ValueError(
+            f"The split file {filepath} is damaged or not in CoOp's format ({type(e).__name__}: {e}): "
+            "download it again (DATASETS.md says from where)."
+        ) from None
+
+
+def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewshot"):
+    """Draw `DATASET.NUM_SHOTS` training images per class, and at most 4 for validation, as CoOp's loaders do.
+
+    That is: `random.seed(SEED)`, then Dassl's `generate_fewshot_dataset` on `train`, then on `val`, over all
+    classes (halve them afterwards with `subsample_classes`). Python's global generator is left as it was.
+
+    The sample is also kept as JSON in `dataset_dir/record_dir/shot_<NUM_SHOTS>-seed_<SEED>.json`, with paths
+    relative to `dataset_dir`; below OUTPUT_DIR if the data set is read-only. Drawing costs less than proving
+    that a kept sample still belongs to the split, so it is always drawn, and a file that says otherwise is
+    reported and replaced: it cannot make a run wrong. CoOp's pickles are never read.
+
+    Args: `dataset`, the DatasetBase object being built; `train`, `val`, lists of Datum (`val` may be None).
+    Returns the drawn (train, val); both unchanged if NUM_SHOTS < 1. With SEED < 0 (no fixed seed) the draw
+    comes from Python's global generator as it is, and is not stored.
+    """
+    shots, seed = cfg.DATASET.NUM_SHOTS, cfg.SEED
+    if shots < 1:
+        return train, val
+
+    state = random.getstate()
+    if seed >= 0:
+        random.seed(seed)
+    train = dataset.generate_fewshot_dataset(train, num_shots=shots)
+    if val:
+        val = dataset.generate_fewshot_dataset(val, num_shots=min(shots, MAX_VAL_SHOTS))
+    if seed >= 0:
+        random.setstate(state)
+        drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
+        _keep(drawn, os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json"), dataset_dir, cfg.OUTPUT_DIR)
+    return train, val
+
+
+def subsample_classes(*datasets, subsample="all"):
+    """Keep one half of the classes: the first ceil(n/2) labels are base, the rest new (CoCoOp, section 4.1).
+
+    Args: lists of Datum (or None), labels as in the first; `subsample`, "all" | "base" | "new".
+    Returns as many lists, their labels renumbered from 0 in the old order. Raises ValueError for any other
+    `subsample`.
+    """
+    if subsample not in SUBSAMPLES:
+        raise ValueError(
+            f'DATASET.SUBSAMPLE_CLASSES is "{subsample}": choose one of {", ".join(SUBSAMPLES)}.'
+        )
+    if subsample == "all":
+        return list(datasets)
+
+    labels = sorted({item.label for item in datasets[0]})
+    half = math.ceil(len(labels) / 2)
+    selected = labels[:half] if subsample == "base" else labels[half:]
+    if not selected:
+        raise ValueError(
+            f'DATASET.SUBSAMPLE_CLASSES is {subsample}, but there are only {len(labels)} classes: use "all".'
+        )
+    relabelled = {label: i for i, label in enumerate(selected)}
+    return [
+        items
+        and [
+            Datum(item.impath, label=relabelled[item.label], domain=item.domain, classname=item.classname)
+            for item in items
+            if item.label in relabelled
+        ]
+        for items in datasets
+    ]
+
+
+def _as_entries(items, dataset_dir):
+    return [
+        [os.path.relpath(i.impath, dataset_dir).replace(os.sep, "/"), i.label, i.classname] for i in items
+    ]
+
+
+def _keep(drawn, name, dataset_dir, output_dir):
+    """Store `drawn` as `name` below `dataset_dir` or, where that is read-only, below `output_dir`."""
+    path = os.path.join(dataset_dir, name)
+    try:
+        _keep_at(path, drawn)
+    except OSError as e:
+        fallback = os.path.join(output_dir, name)
+        print(f"Cannot write {path} ({e.strerror or e}); keeping the few-shot sample in {fallback}")
+        _keep_at(fallback, drawn)
+
+
+def _keep_at(path, drawn):
+    try:
+        with open(path, encoding="utf-8") as f:
+            if json.load(f) == drawn:
+                return
+        print(f"The few-shot sample in {path} is not what this split gives; it is drawn again and replaced")
+    except FileNotFoundError:
+        pass
+    except ValueError:  # not JSON, or not text
+        print(f"The few-shot sample in {path} is damaged; it is drawn again and replaced")
+
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    # Written aside and renamed: a concurrent run sees the old file or the whole new one.
+    fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path), suffix=".tmp")
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as f:
+            json.dump(drawn, f, indent=0)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private; others share the data set
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

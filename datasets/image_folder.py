@@ -1,0 +1,110 @@
+"""Your own images: any tree `train|val|test/<class name>/<image>`, alone or once per domain."""
+
+import os
+
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from dassl.config.defaults import _C
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+
+from .few_shot import data_root, draw_few_shot, subsample_classes
+
+if "IMAGE_FOLDER" not in _C.DATASET:
+    _C.DATASET.IMAGE_FOLDER = "image_folder"  # the tree, below DATASET.ROOT
+
+
+@DATASET_REGISTRY.register()
+class ImageFolder(DatasetBase):
+    """Class names are folder names, labels their alphabetical order; every split must have the same classes.
+
+    Without `DATASET.SOURCE_DOMAINS` the tree is `<folder>/train|val|test/<class>/<image>`. With it, it is
+    `<folder>/<domain>/train|val|test/<class>/<image>`: `train` and `val` are read from the source domains,
+    `test` from `DATASET.TARGET_DOMAINS` (or the source domains again); `Datum.domain` indexes `self.domains`.
+    `val` is optional: where there is none, `self.val` is None. Hidden files, and files whose extension is not
+    that of an image, are passed over.
+
+    Raises FileNotFoundError for a missing folder, and ValueError for a class without images, for classes that
+    differ between two splits, for a config that needs a `val` where there is none, and for target domains
+    without source domains.
+    """
+
+    def __init__(self, cfg):
+        self.dataset_dir = os.path.join(data_root(cfg), cfg.DATASET.IMAGE_FOLDER)
+        sources, targets = list(cfg.DATASET.SOURCE_DOMAINS), list(cfg.DATASET.TARGET_DOMAINS)
+        if targets and not sources:
+            raise ValueError("Target domains are given without source domains: give both, or neither.")
+        self.domains = list(dict.fromkeys(sources + targets))
+
+        sources = sources or [""]  # "": the tree itself
+        reference = self._folder(sources[0], "train")  # its classes must be those of all other folders
+        train = self._read("train", sources, reference)
+        has_val = any(os.path.isdir(self._folder(domain, "val")) for domain in sources)
+        if not has_val and (cfg.TEST.FINAL_MODEL == "best_val" or cfg.TEST.SPLIT == "val"):
+            raise ValueError(  # Dassl would take the test images instead
+                f"{self.dataset_dir} has no val folder, which TEST.FINAL_MODEL best_val and TEST.SPLIT val "
+                "need: add one, or use last_step and test."
+            )
+        val = self._read("val", sources, reference) if has_val else None
+        test = self._read("test", targets or sources, reference)
+
+        # Each choice of source domains has samples of its own.
+        record_dir = os.path.join("split_fewshot", "+".join(sources))
+        train, val = draw_few_shot(self, train, val, cfg, self.dataset_dir, record_dir)
+        train, val, test = subsample_classes(train, val, test, subsample=cfg.DATASET.SUBSAMPLE_CLASSES)
+        super().__init__(train_x=train, val=val, test=test)
+
+    def _folder(self, domain, split):
+        return os.path.join(self.dataset_dir, domain, split)
+
+    def _read(self, split, domains, reference):
+        """All images of `split` in `domains`, in the order of domains, classes and file names."""
+        names = _class_names(reference)
+        items = []
+        for domain in domains:
+            folder = self._folder(domain, split)
+            _check_same(names, reference, _class_names(folder), folder)
+            index = self.domains.index(domain) if domain else 0
+            for label, name in enumerate(names):
+                images = _images(os.path.join(folder, name))
+                items += [Datum(image, label=label, domain=index, classname=name) for image in images]
+        return items
+
+
+def _class_names(folder):
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(
+            f"The folder {folder} does not exist: lay the images out as train|val|test/<class name>/<image>, "
+            "below the folder of each domain if DATASET.SOURCE_DOMAINS names any."
+        )
+    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+    if not names:
+        raise ValueError(f"{folder} holds no class folder: put the images in {folder}/<class name>/.")
+    return names
+
+
+def _images(folder):
+    names = sorted(
+        e.name
+        for e in os.scandir(folder)
+        if e.is_file() and not e.name.startswith(".") and e.name.lower().endswith(IMG_EXTENSIONS)
+    )
+    if not names:
+        raise ValueError(
+            f"{folder} holds no image ({', '.join(IMG_EXTENSIONS)}): add some, or remove the class."
+        )
+    return [os.path.join(folder, name) for name in names]
+
+
+def _check_same(names, folder, other_names, other_folder):
+    differences = [
+        f"only {where} has {', '.join(sorted(only))}"
+        for where, only in (
+            (folder, set(names) - set(other_names)),
+            (other_folder, set(other_names) - set(names)),
+        )
+        if only
+    ]
+    if differences:
+        raise ValueError(
+            f"The classes of {folder} and {other_folder} must not differ: {'; '.join(differences)}."
+        )

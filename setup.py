@@ -1,0 +1,33 @@
+"""Install what the project needs, and nothing that can be imported.
+
+The repository is run from its checkout, as forks of CoOp are. Installing its folders would shadow an
+installed `dassl` or Hugging Face's `datasets`.
+"""
+
+from setuptools import setup
+
+setup(
+    name="prompt-learning-sep-e2mim",
+    version="0.1.0",
+    description="SEP and E2MIM prompt tuning of CLIP, as Dassl trainers",
+    license="MIT",
+    python_requires=">=3.9",
+    packages=[],
+    py_modules=[],
+    install_requires=[
+        "torch>=2.0",
+        "torchvision",
+        "clip-anytorch",
+        "setuptools<81",  # clip imports pkg_resources
+        "ftfy",
+        "regex",
+        "yacs",
+        "numpy",
+        "pillow",
+        "scikit-learn",
+        "matplotlib",
+        "tensorboard",
+        "tabulate",
+        "tqdm",
+    ],
+)

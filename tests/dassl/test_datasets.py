@@ -1,0 +1,100 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from dassl.config import get_cfg_default
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
+
+HERE = str(Path(__file__))
+
+
+def items(labels, domains=None):
+    domains = domains or [0] * len(labels)
+    return [Datum(HERE, label, domain, f"name {label}") for label, domain in zip(labels, domains)]
+
+
+def test_datum_holds_its_fields():
+    datum = Datum(HERE, 3, 1, "cat")
+    assert (datum.impath, datum.label, datum.domain, datum.classname) == (HERE, 3, 1, "cat")
+
+
+def test_datum_of_a_missing_image_is_refused():
+    with pytest.raises(FileNotFoundError, match=r'image "nowhere\.png" does not exist'):
+        Datum("nowhere.png")
+
+
+def test_classes_come_from_train_x():
+    train, test = items([2, 0, 2, 1]), items([1])
+    dataset = DatasetBase(train_x=train, test=test)
+    assert (dataset.train_x, dataset.train_u, dataset.val, dataset.test) == (train, None, None, test)
+    assert dataset.num_classes == 3
+    assert dataset.lab2cname == {0: "name 0", 1: "name 1", 2: "name 2"}
+    assert dataset.classnames == ["name 0", "name 1", "name 2"]
+
+
+def test_empty_training_set_is_refused():
+    with pytest.raises(ValueError, match="no training images"):
+        DatasetBase(train_x=[])
+
+
+# ---------------------------------------------------------------- few shots
+SOURCE = items([5, 1, 5, 1, 5, 3, 5, 5])
+DATASET = DatasetBase(train_x=SOURCE)
+
+
+def test_few_shots_are_drawn_class_by_class_in_first_seen_order():
+    random.seed(4)
+    drawn = DATASET.generate_fewshot_dataset(SOURCE, num_shots=2)
+    random.seed(4)
+    fives = random.sample([SOURCE[i] for i in (0, 2, 4, 6, 7)], 2)
+    ones = random.sample([SOURCE[1], SOURCE[3]], 2)
+    assert drawn == fives + ones + [SOURCE[5]]  # a class with fewer gives all it has, without a draw
+
+
+def test_few_shots_with_repetition():
+    random.seed(4)
+    drawn = DATASET.generate_fewshot_dataset(SOURCE, num_shots=3, repeat=True)
+    random.seed(4)
+    fives = random.sample([SOURCE[i] for i in (0, 2, 4, 6, 7)], 3)
+    ones = random.choices([SOURCE[1], SOURCE[3]], k=3)
+    assert drawn == fives + ones + [SOURCE[5]] * 3
+
+
+def test_few_shots_of_several_lists():
+    first, second = DATASET.generate_fewshot_dataset(SOURCE, SOURCE[:4], num_shots=1)
+    assert [item.label for item in first] == [5, 1, 3] and [item.label for item in second] == [5, 1]
+
+
+def test_below_one_shot_means_all():
+    assert DATASET.generate_fewshot_dataset(SOURCE, num_shots=-1) is SOURCE
+    assert DATASET.generate_fewshot_dataset(SOURCE, SOURCE, num_shots=0) == (SOURCE, SOURCE)
+
+
+def test_grouping_keeps_first_seen_order():
+    source = items([1, 0, 1], domains=["b", "a", "a"])
+    assert dict(DATASET.split_dataset_by_label(source)) == {1: [source[0], source[2]], 0: [source[1]]}
+    assert list(DATASET.split_dataset_by_domain(source)) == ["b", "a"]
+
+
+# ---------------------------------------------------------------- domains, registry
+def test_domains_are_checked():
+    dataset = DatasetBase(train_x=SOURCE)
+    dataset.domains = ["photo", "sketch"]
+    dataset.check_input_domains(["photo"], ["sketch"])
+    with pytest.raises(ValueError, match='unknown domain "art"; known: photo, sketch'):
+        dataset.check_input_domains(["photo"], ["art"])
+    with pytest.raises(ValueError, match="SOURCE_DOMAINS is empty"):
+        dataset.check_input_domains([], ["art"])
+
+
+def test_data_set_is_built_by_name(cfg, capsys):
+    assert isinstance(build_dataset(cfg), DATASET_REGISTRY.get("Toy"))
+    assert capsys.readouterr().out == "Loading dataset: Toy\n"
+
+
+def test_unknown_data_set_is_named():
+    cfg = get_cfg_default()
+    cfg.DATASET.NAME = "toys"
+    with pytest.raises(ValueError, match='unknown dataset "toys": did you mean Toy'):
+        build_dataset(cfg)

@@ -1,0 +1,188 @@
+import json
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from dassl.utils import (
+    AverageMeter,
+    MetricMeter,
+    Registry,
+    check_availability,
+    check_isfile,
+    collect_env_info,
+    get_most_similar_str_to_a_from_b,
+    listdir_nohidden,
+    mkdir_if_missing,
+    read_image,
+    read_json,
+    set_random_seed,
+    setup_logger,
+    tolist_if_not,
+    write_json,
+)
+
+
+# ---------------------------------------------------------------- registry
+def test_registry_by_decorator_and_by_call():
+    registry = Registry("THING")
+
+    @registry.register()
+    class Apple:
+        pass
+
+    def pear():
+        pass
+
+    registry.register(pear)
+    assert registry.get("Apple") is Apple and registry.get("pear") is pear
+    assert registry.registered_names() == ["Apple", "pear"]
+
+
+def test_registry_refuses_a_taken_name_unless_forced():
+    registry = Registry("THING")
+    first, second = type("Apple", (), {}), type("Apple", (), {})
+    registry.register(first)
+    with pytest.raises(KeyError, match="Apple"):
+        registry.register(second)
+    registry.register(second, force=True)
+    assert registry.get("Apple") is second
+
+
+def test_unknown_name_lists_the_nearest_and_all():
+    registry = Registry("TRAINER")
+    for name in ("CoOp", "CoCoOp", "SEP", "ZeroshotCLIP"):
+        registry.register(type(name, (), {}))
+    with pytest.raises(ValueError) as caught:
+        registry.get("coop")
+    message = str(caught.value)
+    assert message.startswith('unknown trainer "coop": did you mean CoOp')
+    assert message.endswith("Known: CoCoOp, CoOp, SEP, ZeroshotCLIP")
+    assert "\n" not in message
+
+
+def test_check_availability():
+    check_availability("a", ["a", "b"])
+    with pytest.raises(ValueError, match='unknown name "xyz"; known: a, b'):
+        check_availability("xyz", ["b", "a"])
+    assert get_most_similar_str_to_a_from_b("colour", ["color", "shape"]) == "color"
+    assert get_most_similar_str_to_a_from_b("colour", []) is None
+
+
+# ---------------------------------------------------------------- logger
+def test_log_is_one_file_over_several_runs(tmp_path, capsys, restore_stdout):
+    console = sys.stdout
+    setup_logger(str(tmp_path / "run"))
+    print("first run")
+    sys.stdout.write("cut off")  # a killed process leaves half a line
+    sys.stdout.close()
+    sys.stdout = console
+    setup_logger(str(tmp_path / "run"))
+    print("second run")
+    sys.stdout.flush()
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["log.txt"]
+    assert (tmp_path / "run/log.txt").read_text() == "first run\ncut off\nsecond run\n"
+    assert "second run" in capsys.readouterr().out
+
+
+def test_lines_are_in_the_file_at_once(tmp_path, restore_stdout):
+    setup_logger(str(tmp_path / "my.log"))
+    print("line")
+    assert (tmp_path / "my.log").read_text() == "line\n"  # without flush or close
+
+
+def test_a_second_logger_replaces_the_first(tmp_path, restore_stdout):
+    setup_logger(str(tmp_path / "a"))
+    setup_logger(str(tmp_path / "b"))
+    print("line")
+    assert (tmp_path / "a/log.txt").read_text() == ""
+    assert (tmp_path / "b/log.txt").read_text() == "line\n"
+    assert isinstance(sys.stdout.isatty(), bool)
+
+
+def test_no_logger_without_folder():
+    before = sys.stdout
+    setup_logger(None)
+    assert sys.stdout is before
+
+
+# ---------------------------------------------------------------- meters
+def test_average_meter():
+    meter = AverageMeter()
+    meter.update(2.0)
+    meter.update(torch.tensor(5.0), n=2)
+    assert (meter.val, meter.avg) == (5.0, 4.0)
+    moving = AverageMeter(ema=True)
+    moving.update(1.0)
+    moving.update(2.0)
+    assert moving.avg == pytest.approx(0.9 * 0.1 + 0.2)
+
+
+def test_metric_meter_prints_latest_and_average():
+    meter = MetricMeter()
+    meter.update({"loss": 1.0, "acc": torch.tensor(50.0)})
+    meter.update({"loss": 2.0})
+    meter.update(None)
+    assert str(meter) == "loss 2.0000 (1.5000) acc 50.0000 (50.0000)"
+    with pytest.raises(TypeError):
+        meter.update([1.0])
+
+
+# ---------------------------------------------------------------- files, seeds
+def test_json_round_trip(tmp_path):
+    path = str(tmp_path / "new/folder/file.json")
+    write_json({"name": "Zürich", "n": [1, 2]}, path)
+    assert read_json(path) == {"name": "Zürich", "n": [1, 2]} == json.load(open(path))
+
+
+def test_folders(tmp_path):
+    mkdir_if_missing(str(tmp_path / "a/b"))
+    mkdir_if_missing(str(tmp_path / "a/b"))
+    mkdir_if_missing("")
+    for name in ("z", "y", ".hidden"):
+        (tmp_path / name).write_text("")
+    assert listdir_nohidden(str(tmp_path), sort=True) == ["a", "y", "z"]
+    assert check_isfile(str(tmp_path / "z"))
+    with pytest.warns(UserWarning, match="No file found"):
+        assert not check_isfile(str(tmp_path / "a"))
+
+
+def test_read_image_is_rgb(tmp_path):
+    Image.new("LA", (5, 4), (7, 255)).save(tmp_path / "grey.png")
+    image = read_image(str(tmp_path / "grey.png"))
+    assert image.mode == "RGB" and image.size == (5, 4) and image.getpixel((0, 0)) == (7, 7, 7)
+
+
+@pytest.mark.parametrize("keep", [0, 20, 60, 200])
+def test_damaged_image_is_named(tmp_path, keep):
+    path = tmp_path / "cut.png"
+    Image.effect_noise((64, 64), 90).save(path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r'^image ".*cut\.png" cannot be decoded .*: replace'):
+        read_image(str(path))
+
+
+def test_missing_image_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.png"):
+        read_image(str(tmp_path / "none.png"))
+
+
+def test_set_random_seed_seeds_all():
+    import random
+
+    import numpy as np
+
+    draws = []
+    for _ in range(2):
+        set_random_seed(7)
+        draws.append((random.random(), np.random.rand(), torch.rand(1).item()))
+    assert draws[0] == draws[1]
+
+
+def test_environment_names_versions():
+    assert torch.__version__ in collect_env_info()
+
+
+def test_tolist_if_not():
+    assert tolist_if_not(1) == [1] and tolist_if_not([1]) == [1]

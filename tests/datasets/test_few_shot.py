@@ -1,0 +1,246 @@
+import json
+import os
+import random
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import datasets.few_shot
+from dassl.data.datasets import DatasetBase
+from datasets.few_shot import draw_few_shot, read_split, subsample_classes
+from tests.conftest import GOLDEN
+
+EXPECTED = json.loads((GOLDEN / "fewshot_expected.json").read_text())
+RECORD = "split_fewshot/shot_4-seed_1.json"
+
+
+class Item(SimpleNamespace):
+    """A Datum without a file."""
+
+    def __init__(self, impath, label=0, domain=0, classname=""):
+        super().__init__(impath=impath, label=label, domain=domain, classname=classname)
+
+
+class Drawer(DatasetBase):
+    """Only what draw_few_shot uses of a data set."""
+
+    def __init__(self):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def items_without_files(monkeypatch):
+    monkeypatch.setattr(datasets.few_shot, "Datum", Item)
+
+
+def config(shots, seed, output="unused"):
+    dataset = SimpleNamespace(NUM_SHOTS=shots)
+    return SimpleNamespace(DATASET=dataset, SEED=seed, OUTPUT_DIR=str(output))
+
+
+def draw(root, shots=4, seed=1, split=None, output="unused"):
+    train, val, _ = split or read_split(GOLDEN / "fewshot_split.json", str(root))
+    return draw_few_shot(Drawer(), train, val, config(shots, seed, output), str(root))
+
+
+def entries(items, root):
+    return [[os.path.relpath(i.impath, root), i.label] for i in items]
+
+
+@pytest.mark.parametrize("case", EXPECTED)
+@pytest.mark.parametrize("kept_before", [False, True])
+def test_samples_are_those_of_coops_loaders(case, kept_before, tmp_path):
+    seed, shots, subsample = case.split("-")
+    seed, shots = int(seed[len("seed") :]), int(shots[len("shots") :])
+    split = read_split(GOLDEN / "fewshot_split.json", str(tmp_path))
+    if kept_before:
+        draw(tmp_path, shots, seed)
+    random.seed(99)  # whatever was drawn before
+
+    train, val = draw(tmp_path, shots, seed)
+    train, val, test = subsample_classes(train, val, split[2], subsample=subsample)
+
+    expected = EXPECTED[case]
+    assert entries(train, tmp_path) == expected["train"]
+    assert entries(val, tmp_path) == expected["val"]
+    assert len(test) == expected["test"]
+    assert DatasetBase.get_lab2cname(train)[1] == expected["classnames"]
+
+
+def test_the_sample_is_kept_with_relative_paths(tmp_path):
+    train, val = draw(tmp_path)
+    record = json.loads((tmp_path / RECORD).read_text())
+    assert record["train"] == [[os.path.relpath(i.impath, tmp_path), i.label, i.classname] for i in train]
+    assert len(record["val"]) == len(val)
+    assert os.listdir(tmp_path / "split_fewshot") == ["shot_4-seed_1.json"]  # no temporary file
+
+
+def damage(path, record):
+    path.write_text(path.read_text()[:500])
+
+
+def binary(path, record):
+    path.write_bytes(b"\x80\x04\x95")  # a pickle
+
+
+def swap_an_image(path, record):
+    record["train"][0][0] = "accordion/image_0099.jpg"
+    path.write_text(json.dumps(record))
+
+
+def drop_an_image(path, record):
+    record["val"].pop()
+    path.write_text(json.dumps(record))
+
+
+def other_json(path, record):
+    path.write_text("[1, 2]")
+
+
+@pytest.mark.parametrize("change", [damage, binary, swap_an_image, drop_an_image, other_json])
+def test_a_wrong_record_is_reported_and_replaced(change, tmp_path, capsys):
+    fresh = entries(draw(tmp_path)[0], tmp_path)
+    path = tmp_path / RECORD
+    good = path.read_text()
+    change(path, json.loads(good))
+    capsys.readouterr()
+
+    assert entries(draw(tmp_path)[0], tmp_path) == fresh
+    assert f"few-shot sample in {path}" in capsys.readouterr().out
+    assert path.read_text() == good
+
+    draw(tmp_path)
+    assert "few-shot sample in" not in capsys.readouterr().out
+
+
+def test_an_interrupted_write_leaves_no_file(tmp_path, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(json, "dump", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        draw(tmp_path)
+    assert not os.listdir(tmp_path / "split_fewshot")
+
+
+def test_a_changed_split_gives_a_new_sample(tmp_path, capsys):
+    draw(tmp_path)
+    train, val, test = read_split(GOLDEN / "fewshot_split.json", str(tmp_path))
+    gone = draw(tmp_path)[0][0].impath
+    train = [item for item in train if item.impath != gone]
+    assert gone not in {item.impath for item in draw(tmp_path, split=(train, val, test))[0]}
+    assert "is not what this split gives" in capsys.readouterr().out
+
+
+def test_pickles_of_forks_are_not_read(tmp_path):
+    fresh = entries(draw(tmp_path)[0], tmp_path)
+    (tmp_path / "split_fewshot/shot_4-seed_1.pkl").write_bytes(b"not even a pickle")
+    assert entries(draw(tmp_path)[0], tmp_path) == fresh
+
+
+def test_a_read_only_data_set_keeps_the_sample_in_the_output_folder(tmp_path, monkeypatch, capsys):
+    data, output = tmp_path / "data", tmp_path / "output"
+    data.mkdir()
+    makedirs = os.makedirs
+
+    def read_only(path, **kwargs):  # not chmod: it does not stop root
+        if str(path).startswith(str(data)):
+            raise OSError(30, "Read-only file system")
+        makedirs(path, **kwargs)
+
+    monkeypatch.setattr(os, "makedirs", read_only)
+    train, _ = draw(data, output=output)
+    record = json.loads((output / RECORD).read_text())
+    assert [name for name, _, _ in record["train"]] == [name for name, _ in entries(train, data)]
+    assert "Read-only file system" in capsys.readouterr().out
+    assert not os.listdir(data)
+
+
+def test_without_a_seed_nothing_is_kept(tmp_path):
+    random.seed(5)
+    first = entries(draw(tmp_path, shots=1, seed=-1)[0], tmp_path)
+    second = entries(draw(tmp_path, shots=1, seed=-1)[0], tmp_path)
+    random.seed(5)
+    assert entries(draw(tmp_path, shots=1, seed=-1)[0], tmp_path) == first != second
+    assert not os.listdir(tmp_path)
+
+
+def test_all_images_without_shots(tmp_path):
+    split = read_split(GOLDEN / "fewshot_split.json", str(tmp_path))
+    assert draw(tmp_path, shots=-1, split=split) == (split[0], split[1])
+    assert not os.listdir(tmp_path)
+
+
+def test_a_data_set_without_val(tmp_path):
+    train, _, test = read_split(GOLDEN / "fewshot_split.json", str(tmp_path))
+    drawn, val = draw(tmp_path, split=(train, None, test))
+    assert val is None
+    assert entries(drawn, tmp_path) == EXPECTED["seed1-shots4-all"]["train"]
+    assert subsample_classes(drawn, None, subsample="new")[1] is None
+
+
+@given(seed=st.integers(0, 2**32), shots=st.integers(1, 20), before=st.integers(0, 100))
+def test_drawing_leaves_the_global_generator_alone(tmp_path_factory, seed, shots, before):
+    root = tmp_path_factory.getbasetemp() / "generator"
+    random.seed(before)
+    state = random.getstate()
+    train, val = draw(root, shots, seed)
+    assert random.getstate() == state
+    for items, limit in ((train, shots), (val, min(shots, 4))):
+        counts = [sum(i.label == label for i in items) for label in range(13)]
+        assert all(1 <= n <= limit for n in counts)
+        assert len({i.impath for i in items}) == len(items)
+
+
+@given(st.lists(st.integers(0, 50), min_size=2).filter(lambda labels: len(set(labels)) > 1))
+def test_halves(labels):
+    items = [Item(f"{i}.jpg", y, domain=i % 3, classname=f"class {y}") for i, y in enumerate(labels)]
+    n = len(set(labels))
+    base, other = subsample_classes(items, items[:1], subsample="base")
+    new, _ = subsample_classes(items, items[:1], subsample="new")
+
+    assert {i.label for i in base} == set(range((n + 1) // 2))
+    assert {i.label for i in new} == set(range(n // 2))
+    old = sorted(set(labels))
+    for item in base:
+        assert item.classname == f"class {old[item.label]}"
+    for item in new:
+        assert item.classname == f"class {old[item.label + (n + 1) // 2]}"
+    assert sorted(i.impath for i in base + new) == sorted(i.impath for i in items)
+    assert [(i.impath, i.domain) for i in base] == [
+        (i.impath, i.domain) for i in items if i.label < old[(n + 1) // 2 - 1] + 1
+    ]
+    assert len(other) == (items[0].label in old[: (n + 1) // 2])
+    assert subsample_classes(items, None) == [items, None]
+
+
+def test_refused_subsamples():
+    items = [Item("a.jpg")]
+    with pytest.raises(ValueError, match='SUBSAMPLE_CLASSES is "bases": choose one of all, base, new'):
+        subsample_classes(items, subsample="bases")
+    with pytest.raises(ValueError, match="only 1 class"):
+        subsample_classes(items, subsample="new")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"train": []}',
+        '{"train": [["a.jpg", 0]]}',
+        '{"train": [[1, "x", 2]]}',
+    ],
+)
+def test_a_damaged_split_file_is_named(text, tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"split\.json is damaged or not in CoOp's format"):
+        read_split(str(path), "images")
+
+
+def test_a_missing_split_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.json does not exist: DATASETS.md says"):
+        read_split(str(tmp_path / "nowhere.json"), "images")

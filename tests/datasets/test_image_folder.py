@@ -1,0 +1,118 @@
+import pytest
+from PIL import Image
+
+import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's extend_cfg does
+from dassl.config import get_cfg_default
+from datasets.image_folder import ImageFolder
+from tests.conftest import REPOSITORY
+
+CLASSES = ("green_tree", "Ant", "zebra")
+LABELS = {"Ant": 0, "green_tree": 1, "zebra": 2}
+
+
+def tree(folder, splits=("train", "val", "test"), n=3):
+    for split in splits:
+        for name in CLASSES:
+            (folder / split / name).mkdir(parents=True)
+            for i in range(n):
+                Image.new("RGB", (4, 4)).save(folder / split / name / f"{i}.{('png', 'JPG', 'webp')[i % 3]}")
+
+
+def load(root, *pairs):
+    cfg = get_cfg_default()
+    cfg.merge_from_file(REPOSITORY / "configs/datasets/image_folder.yaml")
+    cfg.merge_from_list(["DATASET.ROOT", str(root), *pairs])
+    assert cfg.DATASET.NAME == "ImageFolder"
+    return ImageFolder(cfg)
+
+
+def test_a_tree(tmp_path):
+    tree(tmp_path / "image_folder")
+    dataset = load(tmp_path)
+    assert dataset.classnames == ["Ant", "green_tree", "zebra"]
+    for split, items in (("train", dataset.train_x), ("val", dataset.val), ("test", dataset.test)):
+        assert [(i.impath, i.label) for i in items] == [
+            (f"{tmp_path}/image_folder/{split}/{name}/{i}.{suffix}", label)
+            for name, label in LABELS.items()
+            for i, suffix in enumerate(("png", "JPG", "webp"))
+        ]
+
+
+def test_few_shot_samples_and_halves(tmp_path):
+    tree(tmp_path / "birds")
+    pairs = ["DATASET.IMAGE_FOLDER", "birds", "DATASET.NUM_SHOTS", 1, "SEED", 1]
+    dataset = load(tmp_path, *pairs, "DATASET.SUBSAMPLE_CLASSES", "new")
+    assert dataset.classnames == ["zebra"]
+    assert len(dataset.train_x) == len(dataset.val) == 1
+    assert len(dataset.test) == 3
+    assert (tmp_path / "birds" / "split_fewshot" / "shot_1-seed_1.json").is_file()
+
+
+def test_without_val(tmp_path):
+    tree(tmp_path / "image_folder", splits=("train", "test"))
+    assert load(tmp_path).val is None
+    assert load(tmp_path, "DATASET.SUBSAMPLE_CLASSES", "base", "DATASET.NUM_SHOTS", 2).val is None
+    for pair in (("TEST.FINAL_MODEL", "best_val"), ("TEST.SPLIT", "val")):
+        with pytest.raises(ValueError, match="image_folder has no val folder"):
+            load(tmp_path, *pair)
+
+
+def test_what_is_passed_over(tmp_path):
+    folder = tmp_path / "image_folder"
+    tree(folder, n=1)
+    (folder / "train" / ".cache").mkdir()
+    (folder / "train" / "list.txt").write_text("")
+    (folder / "train" / "Ant" / ".0.png").write_text("")
+    (folder / "train" / "Ant" / "Thumbs.db").write_text("")
+    (folder / "train" / "Ant" / "more").mkdir()
+    assert len(load(tmp_path).train_x) == 3
+
+
+def test_domains(tmp_path):
+    for i, domain in enumerate(("photo", "sketch", "clip art")):
+        tree(tmp_path / "image_folder" / domain, n=i + 1)
+    pairs = ["DATASET.SOURCE_DOMAINS", ["photo", "sketch"], "DATASET.NUM_SHOTS", 1, "SEED", 1]
+
+    dataset = load(tmp_path, *pairs, "DATASET.TARGET_DOMAINS", ["clip art", "photo"])
+    assert dataset.domains == ["photo", "sketch", "clip art"]
+    assert len(dataset.train_x) == 3  # one per class, from either domain, as Dassl draws it
+    assert {i.domain for i in dataset.train_x + dataset.val} <= {0, 1}
+    assert [i.domain for i in dataset.test] == [2] * 9 + [0] * 3
+    assert all(
+        f"/{dataset.domains[i.domain]}/" in i.impath for i in dataset.train_x + dataset.val + dataset.test
+    )
+    assert (tmp_path / "image_folder/split_fewshot/photo+sketch/shot_1-seed_1.json").is_file()
+
+    assert {i.domain for i in load(tmp_path, *pairs).test} == {0, 1}
+    with pytest.raises(FileNotFoundError, match="paint/test does not exist"):
+        load(tmp_path, *pairs, "DATASET.TARGET_DOMAINS", ["paint"])
+    with pytest.raises(ValueError, match="without source domains"):
+        load(tmp_path, "DATASET.TARGET_DOMAINS", ["photo"])
+
+
+def test_splits_must_have_the_same_classes(tmp_path):
+    folder = tmp_path / "image_folder"
+    tree(folder)
+    (folder / "test" / "zebra").rename(folder / "test" / "horse")
+    with pytest.raises(ValueError) as error:
+        load(tmp_path)
+    assert f"only {folder}/train has zebra; only {folder}/test has horse" in str(error.value)
+
+
+def test_a_class_without_images(tmp_path):
+    folder = tmp_path / "image_folder"
+    tree(folder)
+    for image in (folder / "val" / "Ant").iterdir():
+        image.unlink()
+    with pytest.raises(ValueError, match=f"{folder}/val/Ant holds no image"):
+        load(tmp_path)
+
+
+def test_missing_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"image_folder/train does not exist: lay the images out as"):
+        load(tmp_path)
+    (tmp_path / "image_folder" / "train").mkdir(parents=True)
+    with pytest.raises(ValueError, match="image_folder/train holds no class folder"):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="data root .* does not exist"):
+        load(tmp_path / "none")

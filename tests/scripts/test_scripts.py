@@ -1,0 +1,358 @@
+"""The shell scripts, with a stand-in for the interpreter that records what train.py would be called with."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+METHODS = {"zsclip": "ZeroshotCLIP", "coop": "CoOp", "sep": "SEP", "e2mim": "E2MIM"}
+STUB = """#!/bin/bash
+case ${1-} in
+    */train.py)
+        printf '%s\\0' "$PWD" "$@" >"$RECORD"
+        [ -z "${STUB_SLEEP-}" ] || exec sleep "$STUB_SLEEP"
+        exit "${STUB_EXIT:-0}"
+        ;;
+    *) exec "$REAL_PYTHON" "$@" ;;
+esac
+"""
+
+
+class Checkout:
+    """A copy of scripts/ with made-up configs, below a path with spaces, and a caller's folder elsewhere."""
+
+    def __init__(self, folder):
+        self.root = folder / "my checkout"
+        self.cwd = folder / "some where"
+        self.record = folder / "record"
+        self.cwd.mkdir()
+        shutil.copytree(ROOT / "scripts", self.root / "scripts")
+        for name in ("shapes", "caltech101", "imagenet", "sun397"):
+            self.add_config("configs/datasets", name)
+        for trainer in METHODS.values():
+            for name in ("shapes", "vit_b16", "vit_b16_ep50_ctxv1", "vit_b16_ep50_batch32", "mine"):
+                self.add_config(f"configs/trainers/{trainer}", name)
+            self.add_config(f"configs/trainers/{trainer}", "vit_b16_ep10_batch128")
+        self.python = folder / "stub python"
+        self.python.write_text(STUB)
+        self.python.chmod(0o755)
+
+    def add_config(self, folder, name):
+        path = self.root / folder / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    def command(self, script, *args):
+        return ["bash", str(self.root / "scripts" / script), *map(str, args)]
+
+    def environment(self, **changes):
+        clean = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR")}
+        clean.update(PYTHON=str(self.python), REAL_PYTHON=sys.executable, RECORD=str(self.record))
+        clean.update({key: str(value) for key, value in changes.items()})
+        return clean
+
+    def __call__(self, script, *args, cwd=None, **env):
+        self.record.unlink(missing_ok=True)
+        return subprocess.run(
+            self.command(script, *args),
+            cwd=cwd or self.cwd,
+            env=self.environment(**env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+
+    @property
+    def called(self):
+        """[working folder, train.py, arguments ...], None if train.py was not called."""
+        return self.record.read_text().split("\0")[:-1] if self.record.exists() else None
+
+    def option(self, name):
+        return self.called[self.called.index(name) + 1]
+
+    def run_dir(self, part="train_base", dataset="shapes", trainer="SEP", cfg="shapes", output=None):
+        output = output or self.root / "output"
+        return output / f"base2new/{part}/{dataset}/shots_16/{trainer}/{cfg}/seed1"
+
+    def checkpoint(self, *epochs, **where):
+        folder = self.run_dir(**where) / "prompt_learner"
+        folder.mkdir(parents=True)
+        for epoch in epochs:
+            (folder / f"model.pth.tar-{epoch}").touch()
+
+    def finish(self, accuracy=85.125, epoch=50, **where):
+        folder = self.run_dir(**where)
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics = {"trainer": "SEP", "epoch": epoch, "accuracy": accuracy, "macro_f1": 3.0}
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2))
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+def test_training_calls_train_py_with_everything(checkout):
+    result = checkout("sep/base2new_train.sh", "caltech101", 1, "MODEL.BACKBONE.NAME", "my weights/ViT B.pt")
+    assert result.returncode == 0, result.stderr
+    root, folder = checkout.root, checkout.run_dir(dataset="caltech101", cfg="vit_b16_ep50_batch32")
+    assert checkout.called == [
+        *(str(checkout.cwd), str(root / "train.py")),
+        *("--root", str(root / "data"), "--seed", "1", "--trainer", "SEP"),
+        *("--dataset-config-file", str(root / "configs/datasets/caltech101.yaml")),
+        *("--config-file", str(root / "configs/trainers/SEP/vit_b16_ep50_batch32.yaml")),
+        *("--output-dir", str(folder)),
+        *("MODEL.BACKBONE.NAME", "my weights/ViT B.pt"),
+        *("DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", "base"),
+    ]
+    assert result.stdout == f"training: {folder}\n"
+
+
+def test_testing_loads_the_trained_model(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    result = checkout("sep/base2new_test.sh", "shapes", 1, "TEST.SAVE_PREDICTIONS", "True")
+    assert result.returncode == 0, result.stderr
+    where = checkout.called.index("--output-dir")
+    assert checkout.called[where:] == [
+        *("--output-dir", str(checkout.run_dir("test_new"))),
+        *("--eval-only", "--model-dir", str(checkout.run_dir())),
+        *("TEST.SAVE_PREDICTIONS", "True", "DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", "new"),
+    ]
+
+
+@pytest.mark.parametrize(("half", "classes"), [("train", "base"), ("test", "new")])
+def test_zero_shot_is_only_tested(checkout, half, classes):
+    result = checkout(f"zsclip/base2new_{half}.sh", "shapes", 1)
+    assert result.returncode == 0, result.stderr
+    assert "--eval-only" in checkout.called and "--model-dir" not in checkout.called
+    assert checkout.option("DATASET.SUBSAMPLE_CLASSES") == classes
+    part = {"train": "train_base", "test": "test_new"}[half]
+    assert checkout.option("--output-dir") == str(checkout.run_dir(part, trainer="ZeroshotCLIP"))
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "cfg"),
+    [
+        ("sep", "shapes", "shapes"),
+        ("sep", "imagenet", "vit_b16_ep10_batch128"),
+        ("e2mim", "sun397", "vit_b16_ep10_batch128"),
+        ("e2mim", "caltech101", "vit_b16_ep50_batch32"),
+        ("coop", "caltech101", "vit_b16_ep50_ctxv1"),
+        ("zsclip", "imagenet", "vit_b16"),
+    ],
+)
+def test_default_config(checkout, method, dataset, cfg):
+    checkout(f"{method}/base2new_train.sh", dataset, 1)
+    assert checkout.option("--config-file").endswith(f"/{METHODS[method]}/{cfg}.yaml")
+    assert f"/{METHODS[method]}/{cfg}/seed1" in checkout.option("--output-dir")
+
+
+def test_environment_decides_on_folders_config_and_shots(checkout):
+    env = {"DATA": "../my data", "OUTPUT": "results", "CFG": "mine", "SHOTS": "4"}
+    checkout("sep/base2new_train.sh", "shapes", 2, **env)
+    assert checkout.option("--root") == f"{checkout.cwd}/../my data"
+    assert checkout.option("--output-dir") == (
+        f"{checkout.cwd}/results/base2new/train_base/shapes/shots_4/SEP/mine/seed2"
+    )
+    assert checkout.option("DATASET.NUM_SHOTS") == "4"
+
+
+def test_absolute_and_home_folders_are_kept(checkout, tmp_path):
+    checkout("sep/base2new_train.sh", "shapes", 1, DATA="~/sets", OUTPUT=tmp_path / "out", HOME="/home/me")
+    assert checkout.option("--root") == "/home/me/sets"
+    assert checkout.option("--output-dir").startswith(f"{tmp_path}/out/base2new/")
+
+
+def test_runs_from_any_directory(checkout):
+    for cwd in (checkout.root, checkout.root / "scripts/sep", Path("/")):
+        script = checkout.root / "scripts/sep/base2new_train.sh"
+        result = subprocess.run(
+            ["bash", os.path.relpath(script, cwd), "shapes", "1"],
+            cwd=cwd,
+            env=checkout.environment(CDPATH=str(checkout.root)),
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, result.stderr
+        assert checkout.called[:2] == [str(cwd), str(checkout.root / "train.py")]
+        assert checkout.option("--output-dir") == str(checkout.run_dir())
+
+
+def test_the_checkouts_environment_is_the_default_interpreter(checkout):
+    venv = checkout.root / ".venv/bin/python"
+    venv.parent.mkdir(parents=True)
+    shutil.copy(checkout.python, venv)
+    assert checkout("sep/base2new_train.sh", "shapes", 1, PYTHON="").returncode == 0
+    assert checkout.called
+    result = checkout("sep/base2new_train.sh", "shapes", 1, PYTHON="no-such-python")
+    assert result.returncode == 1 and "no-such-python" in result.stderr and checkout.called is None
+
+
+# ---- finished, interrupted, forced -------------------------------------------------------------------------
+
+
+def test_finished_run_is_skipped(checkout):
+    checkout.finish(accuracy=85.126)
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert result.returncode == 0 and checkout.called is None
+    assert (
+        "finished" in result.stdout and "85.13%" in result.stdout and str(checkout.run_dir()) in result.stdout
+    )
+
+
+def test_unreadable_result_is_not_a_finished_run(checkout):
+    checkout.checkpoint(50)
+    (checkout.run_dir() / "metrics.json").write_text('{"trainer": "SEP", "accu')
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called and "resuming after epoch 50" in result.stdout
+
+
+def test_interrupted_run_resumes_and_says_so(checkout):
+    checkout.checkpoint(9, 10)
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert "resuming after epoch 10" in result.stdout
+    assert checkout.option("--output-dir") == str(checkout.run_dir())
+    assert (checkout.run_dir() / "prompt_learner/model.pth.tar-10").exists()
+
+
+def test_force_deletes_this_run_only(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    other = checkout.run_dir().with_name("seed2")
+    other.mkdir()
+    result = checkout("sep/base2new_train.sh", "shapes", 1, FORCE=1)
+    assert checkout.called and result.stdout.startswith("training:")
+    assert not checkout.run_dir().exists() and other.exists()
+
+
+def test_force_tests_again_without_touching_the_model(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    checkout.finish(part="test_new")
+    checkout("sep/base2new_test.sh", "shapes", 1, FORCE=1)
+    assert checkout.called and not checkout.run_dir("test_new").exists()
+    assert (checkout.run_dir() / "metrics.json").exists()
+
+
+def test_finished_test_is_skipped_unless_the_model_is_newer(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    checkout.finish(part="test_new", accuracy=70.0)
+    later = time.time() + 100
+    os.utime(checkout.run_dir("test_new") / "metrics.json", (later, later))
+    result = checkout("sep/base2new_test.sh", "shapes", 1)
+    assert checkout.called is None and "70.00%" in result.stdout
+    os.utime(checkout.run_dir() / "metrics.json", (later + 1, later + 1))
+    result = checkout("sep/base2new_test.sh", "shapes", 1)
+    assert checkout.called and "newer" in result.stdout
+
+
+def test_loadep_picks_the_checkpoint(checkout):
+    checkout.checkpoint(10, 50)
+    checkout.finish()
+    checkout("sep/base2new_test.sh", "shapes", 1, LOADEP=10)
+    assert checkout.option("--load-epoch") == "10"
+
+    later = time.time() + 100
+    for epoch, runs in ((10, False), (50, True)):  # a result of another epoch is not the one asked for
+        checkout.finish(part="test_new", epoch=epoch)
+        os.utime(checkout.run_dir("test_new") / "metrics.json", (later, later))
+        checkout("sep/base2new_test.sh", "shapes", 1, LOADEP=10)
+        assert bool(checkout.called) is runs
+
+
+def test_testing_before_training_names_the_command(checkout):
+    result = checkout("sep/base2new_test.sh", "caltech101", 3)
+    assert result.returncode == 1 and checkout.called is None
+    assert "bash scripts/sep/base2new_train.sh caltech101 3" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_testing_half_trained_model_is_refused_unless_asked_for(checkout):
+    checkout.checkpoint(7)
+    result = checkout("sep/base2new_test.sh", "shapes", 1)
+    assert result.returncode == 1 and checkout.called is None
+    assert "epoch 7" in result.stderr and "base2new_train.sh shapes 1" in result.stderr
+    assert checkout("sep/base2new_test.sh", "shapes", 1, LOADEP=7).returncode == 0
+    assert checkout.option("--load-epoch") == "7"
+
+
+# ---- what goes wrong ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args", [[], ["shapes"], ["shapes", "1", "OPTIM.LR"]])
+def test_missing_arguments_show_the_usage(checkout, args):
+    result = checkout("coop/base2new_train.sh", *args)
+    assert result.returncode == 2 and checkout.called is None
+    assert result.stderr == "usage: bash scripts/coop/base2new_train.sh DATASET SEED [KEY VALUE ...]\n"
+    assert checkout("coop/base2new_train.sh", "--help").stdout == result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "names"),
+    [
+        (["Caltech10", "1"], {}, ["Caltech10", "nearest: caltech101;", "imagenet, shapes, sun397"]),
+        (["shapes", "1"], {"CFG": "min"}, ['config "min"', "configs/trainers/SEP", "nearest: mine"]),
+        (["shapes", "one"], {}, ["SEED", "one"]),
+        (["shapes", "-1"], {}, ["SEED", "-1"]),
+        (["shapes", "1"], {"SHOTS": "all"}, ["SHOTS", "all"]),
+        (["shapes", "1"], {"LOADEP": "last"}, ["LOADEP", "last"]),
+        (["shapes", "1", "DATASET.NUM_SHOTS", "4"], {}, ["SHOTS", "DATASET.NUM_SHOTS"]),
+        (["shapes", "1", "OPTIM.LR", "1", "DATASET.SUBSAMPLE_CLASSES", "all"], {}, ["SUBSAMPLE_CLASSES"]),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(checkout, args, env, names):
+    result = checkout("sep/base2new_train.sh", *args, **env)
+    assert result.returncode == 2 and checkout.called is None
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
+    for name in names:
+        assert name in result.stderr
+
+
+def test_exit_code_passes_through(checkout):
+    assert checkout("sep/base2new_train.sh", "shapes", 1, STUB_EXIT=7).returncode == 7
+
+
+def test_a_signal_to_the_script_reaches_train_py(checkout):
+    process = subprocess.Popen(
+        checkout.command("sep/base2new_train.sh", "shapes", 1),
+        cwd=checkout.cwd,
+        env=checkout.environment(STUB_SLEEP=20),
+        stdout=subprocess.DEVNULL,
+    )
+    give_up = time.time() + 10
+    while not checkout.called and time.time() < give_up:
+        time.sleep(0.02)
+    process.terminate()  # the script has become train.py, so there is no child to leave behind
+    assert process.wait(timeout=10) == -signal.SIGTERM
+
+
+# ---- the real tree -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", sorted(ROOT.glob("scripts/**/*.sh")), ids=lambda path: path.name)
+def test_scripts_parse(script):
+    subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_default_config_exists(method, tmp_path):
+    """Each (method, protocol, data set) of the checkout gets past the checks, as far as train.py."""
+    assert (ROOT / "configs/trainers" / METHODS[method]).is_dir()
+    stub, record = tmp_path / "python", tmp_path / "record"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    for dataset in [path.stem for path in (ROOT / "configs/datasets").glob("*.yaml")]:
+        env = {"PATH": os.environ["PATH"], "PYTHON": stub, "REAL_PYTHON": sys.executable}
+        env.update(OUTPUT=tmp_path, RECORD=record)
+        command = ["bash", ROOT / f"scripts/{method}/base2new_train.sh", dataset, "1"]
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL)
