@@ -79,13 +79,9 @@ def summarise_all(directory, **options):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("directory", help="folder that holds one folder per seed")
-    parser.add_argument(
-        "--ci95", action="store_true", help="95%% confidence interval, not standard deviation"
-    )
+    parser.add_argument("--ci95", action="store_true", help="95%% confidence interval, not standard deviation")
     parser.add_argument("--test-log", action="store_true", help="the runs only tested (--eval-only)")
     parser.add_argument("--multi-exp", action="store_true", help="the folder holds several folders of seeds")
     parser.add_argument("--keyword", default="accuracy", help="which number: accuracy, error, macro_f1, ...")
@@ -100,9 +96,7 @@ def main(argv=None):
         return 2
     if mean is None:
         hint = "" if args.test_log else "; if these runs only tested, add --test-log"
-        print(
-            f"error: no log below {args.directory} holds a result for {args.keyword}{hint}", file=sys.stderr
-        )
+        print(f"error: no log below {args.directory} holds a result for {args.keyword}{hint}", file=sys.stderr)
         return 1
     return 0
 

@@ -202,9 +202,7 @@ def merge(cfg, key, value, where):
     elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
         new = type(old)(new)
     if old is not None and type(new) is not type(old):
-        raise ValueError(
-            f"{key} {where} is {value!r}, but must be {TYPE_NAMES.get(type(old), type(old).__name__)}."
-        )
+        raise ValueError(f"{key} {where} is {value!r}, but must be {TYPE_NAMES.get(type(old), type(old).__name__)}.")
     node[leaf] = new
 
 
@@ -287,9 +285,7 @@ def run(args, cfg):
     trainer = build_trainer(cfg)
     if args.eval_only:
         if not args.model_dir and getattr(trainer, "optim", None) is not None:
-            raise ValueError(
-                f"--eval-only needs a trained {cfg.TRAINER.NAME}: name its run's folder with --model-dir."
-            )
+            raise ValueError(f"--eval-only needs a trained {cfg.TRAINER.NAME}: name its run's folder with --model-dir.")
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
         trainer.test()
     elif not args.no_train:

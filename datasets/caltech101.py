@@ -25,8 +25,7 @@ class Caltech101(DatasetBase):
             )
         if not os.path.isfile(self.split_path):
             raise FileNotFoundError(
-                f"Caltech101's split file is missing: download it from {SPLIT_URL} and save it as "
-                f"{self.split_path}."
+                f"Caltech101's split file is missing: download it from {SPLIT_URL} and save it as {self.split_path}."
             )
         train, val, test = read_split(self.split_path, self.image_dir)
         train, val = draw_few_shot(self, train, val, cfg, self.dataset_dir)

@@ -39,9 +39,7 @@ def read_split(filepath, path_prefix):
     FileNotFoundError if the file is missing and ValueError if it is not such a file.
     """
     if not os.path.isfile(filepath):
-        raise FileNotFoundError(
-            f"The split file {filepath} does not exist: DATASETS.md says where to get it."
-        )
+        raise FileNotFoundError(f"The split file {filepath} does not exist: DATASETS.md says where to get it.")
     print(f"Reading split from {filepath}")
     try:
         with open(filepath, encoding="utf-8") as f:
@@ -100,9 +98,7 @@ def subsample_classes(*datasets, subsample="all"):
     `subsample`.
     """
     if subsample not in SUBSAMPLES:
-        raise ValueError(
-            f'DATASET.SUBSAMPLE_CLASSES is "{subsample}": choose one of {", ".join(SUBSAMPLES)}.'
-        )
+        raise ValueError(f'DATASET.SUBSAMPLE_CLASSES is "{subsample}": choose one of {", ".join(SUBSAMPLES)}.')
     if subsample == "all":
         return list(datasets)
 
@@ -126,9 +122,7 @@ def subsample_classes(*datasets, subsample="all"):
 
 
 def _as_entries(items, dataset_dir):
-    return [
-        [os.path.relpath(i.impath, dataset_dir).replace(os.sep, "/"), i.label, i.classname] for i in items
-    ]
+    return [[os.path.relpath(i.impath, dataset_dir).replace(os.sep, "/"), i.label, i.classname] for i in items]
 
 
 def _keep(drawn, name, dataset_dir, output_dir):

@@ -89,9 +89,7 @@ def _images(folder):
         if e.is_file() and not e.name.startswith(".") and e.name.lower().endswith(IMG_EXTENSIONS)
     )
     if not names:
-        raise ValueError(
-            f"{folder} holds no image ({', '.join(IMG_EXTENSIONS)}): add some, or remove the class."
-        )
+        raise ValueError(f"{folder} holds no image ({', '.join(IMG_EXTENSIONS)}): add some, or remove the class.")
     return [os.path.join(folder, name) for name in names]
 
 
@@ -105,6 +103,4 @@ def _check_same(names, folder, other_names, other_folder):
         if only
     ]
     if differences:
-        raise ValueError(
-            f"The classes of {folder} and {other_folder} must not differ: {'; '.join(differences)}."
-        )
+        raise ValueError(f"The classes of {folder} and {other_folder} must not differ: {'; '.join(differences)}.")

@@ -1,6 +1,5 @@
 """Sentences about scenes of `datasets/shapes_world.py`: the captions that the bundled CLIP was trained on."""
 
-import random
 import re
 
 from datasets.shapes_world import COLOURS, GROUNDS, NUMBERS, SHAPES, SIZE, STYLES

@@ -91,6 +91,7 @@ prepare() { # DATASET SEED [KEY VALUE ...]
     need_config "data set" "$DATASET" configs/datasets
     CFG=${CFG:-$(default_cfg "$DATASET")}
     need_config "config" "$CFG" "configs/trainers/$TRAINER"
+    [ -n "${DATA:-}" ] || mkdir -p "$ROOT/data" # so that Shapes, which is generated, has a place
     DATA=$(absolute "${DATA:-$ROOT/data}")
     OUTPUT=$(absolute "${OUTPUT:-$ROOT/output}")
 }

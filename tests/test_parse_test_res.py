@@ -33,12 +33,7 @@ def result(accuracy, f1="90.1", split="test"):
 
 def train_log(accuracy, before=""):
     """As Dassl writes it: evaluations on the validation set, then the end of training, then the test."""
-    return (
-        HEAD.format(eval_only=False)
-        + before
-        + "Finish training\nDeploy the last-epoch model\n"
-        + result(accuracy)
-    )
+    return HEAD.format(eval_only=False) + before + "Finish training\nDeploy the last-epoch model\n" + result(accuracy)
 
 
 def test_log(accuracy):
@@ -144,9 +139,7 @@ def test_progress_bars_and_broken_bytes_in_a_log(tmp_path, capsys):
     folder = tmp_path / "seed1"
     folder.mkdir()
     bar = b"\r 10%|\xe2\x96 | 1/10\r100%|\xff| 10/10\r\n"
-    (folder / "log.txt").write_bytes(
-        train_log("55.5").replace("=>", "@@").encode().replace(b"@@", bar + b"=>")
-    )
+    (folder / "log.txt").write_bytes(train_log("55.5").replace("=>", "@@").encode().replace(b"@@", bar + b"=>"))
     main([str(tmp_path)])
     assert "* accuracy: 55.50% +- 0.00%" in capsys.readouterr().out
 
@@ -157,9 +150,7 @@ def test_runs_as_a_command_without_torch(three_seeds):
         "runpy.run_path('parse_test_res.py', run_name='__main__')"
     )
     root = Path(__file__).parents[1]
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(three_seeds)], cwd=root, capture_output=True, text=True
-    )
+    result = subprocess.run([sys.executable, "-c", code, str(three_seeds)], cwd=root, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "* accuracy: 92.00% +- 0.16%" in result.stdout
 

@@ -339,9 +339,7 @@ def test_traceback_on_request(files, monkeypatch, capsys):
     monkeypatch.setenv("TRACEBACK", "1")
     assert train.main(arguments(files, "OPTIM.LRR", "1")) == 2
     error = capsys.readouterr().err
-    assert error.startswith("Traceback") and error.splitlines()[-1].startswith(
-        "error: Unknown config key OPTIM.LRR"
-    )
+    assert error.startswith("Traceback") and error.splitlines()[-1].startswith("error: Unknown config key OPTIM.LRR")
 
 
 # ---- output folder -----------------------------------------------------------------------------------------
@@ -352,10 +350,7 @@ def test_a_folder_of_another_experiment_is_refused(files, refused):
     config = (files / "output" / "config.yaml").read_text()
 
     error = refused("OPTIM.LR", "0.1")
-    assert (
-        "holds checkpoints of a run with OPTIM.LR 0.002, but this one has 0.1: use another --output-dir"
-        in error
-    )
+    assert "holds checkpoints of a run with OPTIM.LR 0.002, but this one has 0.1: use another --output-dir" in error
     assert "SEED 1, but this one has 2" in refused("--seed", "2")
     assert (files / "output" / "config.yaml").read_text() == config
 

@@ -44,11 +44,7 @@ def report(seconds, title):
     first = next(iter(seconds.values()))
     rows = [(name, f"{1000 * s:.1f}", f"{s / first:.3f}") for name, s in seconds.items()]
     print(title)
-    print(
-        tabulate(
-            rows, headers=["", "ms", f"/ {next(iter(seconds))}"], tablefmt="github", disable_numparse=True
-        )
-    )
+    print(tabulate(rows, headers=["", "ms", f"/ {next(iter(seconds))}"], tablefmt="github", disable_numparse=True))
 
 
 def bench_text(args):
@@ -104,15 +100,11 @@ def bench_step(args):
         batch = batch or next(iter(trainer.train_loader_x))
     ways = {name: lambda t=trainer: t.forward_backward(batch) for name, trainer in built.items()}
     device = next(iter(built.values())).device.type
-    report(
-        interleaved(ways, args.rounds, device), f"Optimisation step, batch {len(batch['label'])}, {device}"
-    )
+    report(interleaved(ways, args.rounds, device), f"Optimisation step, batch {len(batch['label'])}, {device}")
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     text = commands.add_parser("text", help=bench_text.__doc__)
     text.add_argument("--classes", type=int, default=50, help="number of class prompts")

@@ -55,14 +55,10 @@ def convert_sep(state_dict, layers=ALL_LAYERS):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("theirs", help="checkpoint of SEP's public code")
     parser.add_argument("ours", help="file to write")
-    parser.add_argument(
-        "--layers", type=int, nargs="+", default=ALL_LAYERS, help="LAYERS it was trained with"
-    )
+    parser.add_argument("--layers", type=int, nargs="+", default=ALL_LAYERS, help="LAYERS it was trained with")
     args = parser.parse_args()
     state = checkpoint.read(args.theirs)
     converted = convert_sep(state["state_dict"], args.layers)

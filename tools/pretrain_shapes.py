@@ -338,7 +338,7 @@ def main(argv=None):
     parser.add_argument(
         "--output", type=Path, default=Path("assets/shapes-tiny.pt"), help="weights file to write"
     )
-    parser.add_argument("--epochs", type=int, default=21)
+    parser.add_argument("--epochs", type=int, default=18)
     parser.add_argument("--data-size", type=int, default=40000, help="number of pictures")
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--seed", type=int, default=1)
@@ -377,10 +377,11 @@ def main(argv=None):
     steps = args.epochs * per_epoch
     began, losses = time.time(), []
     for step in tqdm(range(start, steps), initial=start, total=steps, desc="steps", mininterval=10):
+        if step % 26 == 25: print(step, round(sum(losses[-26:]) / len(losses[-26:]), 3), round(time.time()-began), flush=True)
         losses.append(
             train_step(model, table, optimizer, vocabulary, scenes, pictures, groups, step, steps, args)
         )
-        if (step + 1) % (per_epoch // 2 or 1) == 0:
+        if (step + 1) % per_epoch == 0:
             figures = zero_shot(model, table, vocabulary, test, labels)
             mean, losses = sum(losses) / len(losses), []
             print(

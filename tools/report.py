@@ -31,8 +31,7 @@ MISSING = "—"
 # The papers' order; anything else follows by name.
 TRAINERS = "ZeroshotCLIP CoOp CoCoOp KgCoOp ProGrad MaPLe PromptSRC TCP SEP E2MIM".split()
 DATASETS = (
-    "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 "
-    "fgvc_aircraft sun397 dtd eurosat ucf101"
+    "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
 ).split()
 
 
@@ -154,13 +153,9 @@ def _average(results, expected):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="OUTPUT", help="folder with runs at any depth")
-    parser.add_argument(
-        "--format", default="github", choices=tabulate_formats, metavar="NAME", help="of tabulate"
-    )
+    parser.add_argument("--format", default="github", choices=tabulate_formats, metavar="NAME", help="of tabulate")
     args = parser.parse_args(argv)
 
     if not Path(args.folder).is_dir():

@@ -112,9 +112,7 @@ def find_runs(folder) -> tuple[list[Run], list[str]]:
             run = replace(run, root=os.path.relpath(run.root or "/", folder))
         key = replace(run, accuracy=None)
         if key in runs:
-            warnings.append(
-                f"{path} is the same run as {runs[key][1]}, so neither counts; move one of them away"
-            )
+            warnings.append(f"{path} is the same run as {runs[key][1]}, so neither counts; move one of them away")
             run = key
         runs[key] = (run, path)
     return [run for run, _ in runs.values()], warnings

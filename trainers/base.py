@@ -10,6 +10,10 @@ from collections import OrderedDict
 from contextlib import contextmanager
 
 import torch
+from torch import nn
+from tqdm import tqdm
+from yacs.config import CfgNode as CN
+
 from dassl.config.defaults import _C
 from dassl.data.data_manager import build_data_loader
 from dassl.data.transforms import build_transform
@@ -17,9 +21,6 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
-from torch import nn
-from tqdm import tqdm
-from yacs.config import CfgNode as CN
 
 from .prompting import checkpoint
 from .prompting.clip_loader import cast_weights, load_clip
@@ -145,9 +146,7 @@ class PromptTrainer(TrainerX):
             self.save_model(self.epoch, self.output_dir)
         # While training, the last two: should one be damaged, the run goes on from the other
         newest = {epoch} if epoch == self.max_epoch else {epoch - 1, epoch}
-        checkpoint.prune(
-            folder, newest | {e for e in range(1, epoch) if frequency > 0 and e % frequency == 0}
-        )
+        checkpoint.prune(folder, newest | {e for e in range(1, epoch) if frequency > 0 and e % frequency == 0})
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         """Dassl's layout; `training` holds what a resumed run needs beyond the prompt learner."""
@@ -214,8 +213,7 @@ class PromptTrainer(TrainerX):
             raise FileNotFoundError(f'No checkpoint below "{folder}": train first, or correct --model-dir.')
         elif epoch is not None and epoch not in epochs:
             raise FileNotFoundError(
-                f'No checkpoint of epoch {epoch} in "{folder}": --load-epoch can be '
-                f"{', '.join(map(str, epochs))}."
+                f'No checkpoint of epoch {epoch} in "{folder}": --load-epoch can be {", ".join(map(str, epochs))}.'
             )
         else:
             path = checkpoint.path_of(folder, epochs[-1] if epoch is None else epoch)
@@ -252,9 +250,7 @@ class PromptTrainer(TrainerX):
         self.evaluator.reset()
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is None:
-            raise ValueError(
-                f"{self.cfg.DATASET.NAME} has no validation split: set TEST.FINAL_MODEL to last_step."
-            )
+            raise ValueError(f"{self.cfg.DATASET.NAME} has no validation split: set TEST.FINAL_MODEL to last_step.")
         loader = self.val_loader if split == "val" else self.test_loader
         record = RunRecord(self, split)
         print(f"Evaluate on the *{split}* set")

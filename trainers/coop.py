@@ -5,9 +5,10 @@ own for each class (class-specific context, CSC); the class name may also stand 
 Trained by cross-entropy of exp(logit_scale) * cos(image, text).
 """
 
-from dassl.engine import TRAINER_REGISTRY
 from torch import nn
 from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.model import PromptedCLIP, normalise

@@ -1,4 +1,4 @@
-"""E2MIM: MI-based ensemble and exploration (arXiv 2410.03189, "Generalizable Prompt Tuning for Vision-Language Models").
+"""E2MIM: MI-based ensemble and exploration (arXiv 2410.03189, Generalizable Prompt Tuning for VLMs).
 
 Hand-crafted prompts generalise, learned prompts fit: they are two views of the text modality. Both predict from the
 same image features, real ones and class-wise mixed ones (Mixup of two classes), and a learnable estimator maximises
@@ -11,10 +11,11 @@ The authors have published no code. What their text leaves open is decided here,
 from collections import OrderedDict
 
 import torch
-from dassl.engine import TRAINER_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
@@ -25,12 +26,8 @@ from .prompting.templates import IMAGENET_TEMPLATES, template_for
 
 NODE = CN()
 NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty [ours]
-NODE.CTX_INIT = (
-    "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
-)
-NODE.TEMPLATES = (
-    None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
-)
+NODE.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
+NODE.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
 NODE.ENSEMBLE_WEIGHT = 0.5  # a, share of the learned view in the text features, 0 to 1 [ours]
 NODE.MIXUP_WEIGHT = 1.0  # weight of the loss on mixed images; 0 turns Mixup off [ours]
 NODE.MIXUP_ALPHA = 1.0  # lambda ~ Beta(alpha, alpha) [ours]
@@ -77,15 +74,11 @@ class CustomCLIP(PromptedCLIP):
         node = self.node = cfg.TRAINER.E2MIM
         self._said = set()
         if node.MIXUP_SPACE not in ("feature", "image"):
-            raise ValueError(
-                f'TRAINER.E2MIM.MIXUP_SPACE "{node.MIXUP_SPACE}" is unknown: choose feature or image.'
-            )
+            raise ValueError(f'TRAINER.E2MIM.MIXUP_SPACE "{node.MIXUP_SPACE}" is unknown: choose feature or image.')
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         hand = encode_prompts(clip_model, hand_templates(cfg), classnames)
         self.register_buffer("hand_features", hand, persistent=False)  # T_h (n_cls, dim)
-        if (
-            node.MI_WEIGHT > 0
-        ):  # the critic reads one prediction a view, so it belongs to the training classes
+        if node.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
             n_cls = len(classnames)
             self.training_only["critic"] = Critic(n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT)
             self.training_only["estimator"] = MIEstimator(node.MI_ESTIMATOR)

@@ -17,10 +17,11 @@ what else is evaluated with it. docs/methods.md states all equations.
 from collections import OrderedDict
 
 import torch
-from dassl.engine import TRAINER_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.model import PromptedCLIP, encode_prompts, normalise
@@ -138,9 +139,7 @@ def enhanced_layers(layers, depth, deepest):
     """Layers to enhance in an encoder of `depth` layers; `deepest` is the depth of the deeper encoder."""
     wrong = [i for i in layers if not (isinstance(i, int) and 0 <= i < deepest)]
     if wrong:
-        raise ValueError(
-            f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}."
-        )
+        raise ValueError(f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}.")
     return [i for i in sorted(set(layers)) if i < depth] if layers else list(range(1, depth))
 
 
@@ -149,13 +148,11 @@ class CustomCLIP(PromptedCLIP):
         super().__init__(cfg, classnames, clip_model)
         if not self.image_encoder.is_vit:
             raise ValueError(
-                f"SEP puts prompt tokens into the image encoder, which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no place "
-                f"for: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
+                f"SEP puts tokens into the image encoder, for which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no place: "
+                f"choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
             )
         self.w, self.w_v = cfg.TRAINER.SEP.W, cfg.TRAINER.SEP.W_V
-        self.prompt_learner = PromptLearner(
-            cfg, classnames, clip_model, self.text_encoder, self.image_encoder
-        )
+        self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
         template = template_for(cfg, KGCOOP_TEMPLATES)
         hand = encode_prompts(clip_model, [template], classnames)
         self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)

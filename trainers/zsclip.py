@@ -1,8 +1,9 @@
 """Zero-shot CLIP (arXiv 2103.00020): the data set's hand-crafted template, nothing learned."""
 
-from dassl.engine import TRAINER_REGISTRY
 from torch import nn
 from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.model import PromptedCLIP, encode_prompts

@@ -186,9 +186,7 @@ class DatasetWrapper(Dataset):
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
-            raise ValueError(
-                f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, but there is no transform: set it to 1"
-            )
+            raise ValueError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, but there is no transform: set it to 1")
         plain = [T.Resize(cfg.INPUT.SIZE, interpolation=get_interpolation(cfg.INPUT)), T.ToTensor()]
         if "normalize" in cfg.INPUT.TRANSFORMS:
             plain.append(normalization(cfg.INPUT)[1])

@@ -58,9 +58,7 @@ class Cutout:
         half = self.length // 2
         for _ in range(self.n_holes):
             y, x = (int(torch.randint(size, ())) for size in img.shape[1:])
-            img[:, max(y - half, 0) : y + half, max(x - half, 0) : x + half] = (
-                0  # cut at the border, as published
-            )
+            img[:, max(y - half, 0) : y + half, max(x - half, 0) : x + half] = 0  # cut at the border, as published
         return img
 
 

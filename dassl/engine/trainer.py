@@ -79,9 +79,7 @@ class TrainerBase:
         print(f"Found checkpoint at {directory} (will resume training)")
         start_epoch = 0
         for name, folder in folders.items():
-            start_epoch = resume_from_checkpoint(
-                folder, self._models[name], self._optims[name], self._scheds[name]
-            )
+            start_epoch = resume_from_checkpoint(folder, self._models[name], self._optims[name], self._scheds[name])
         return start_epoch
 
     def load_model(self, directory, epoch=None):
@@ -371,8 +369,6 @@ def _find_checkpoint(folder, epoch):
     prefix = "model.pth.tar-"
     names = listdir_nohidden(folder) if osp.isdir(folder) else []
     epochs = sorted(int(name[len(prefix) :]) for name in names if name[len(prefix) :].isdigit())
-    there = (
-        f"it has checkpoints of epochs {', '.join(map(str, epochs))}" if epochs else "it has no checkpoints"
-    )
+    there = f"it has checkpoints of epochs {', '.join(map(str, epochs))}" if epochs else "it has no checkpoints"
     wanted = "best model" if epoch is None else f"checkpoint of epoch {epoch}"
     raise FileNotFoundError(f'no {wanted} in "{folder}": {there} (choose with --load-epoch)')

@@ -71,9 +71,7 @@ class Classification(EvaluatorBase):
         results = OrderedDict()
         results["accuracy"] = 100.0 * correct / total
         results["error_rate"] = 100.0 - results["accuracy"]
-        results["macro_f1"] = 100.0 * float(
-            f1_score(y_true, y_pred, average="macro", labels=np.unique(y_true))
-        )
+        results["macro_f1"] = 100.0 * float(f1_score(y_true, y_pred, average="macro", labels=np.unique(y_true)))
         print(
             "=> result\n"
             f"* total: {total:,}\n"

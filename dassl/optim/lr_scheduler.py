@@ -103,6 +103,4 @@ def _build_schedule(optimizer, optim_cfg):
         stepsize = stepsize[-1]
     if not isinstance(stepsize, int):
         raise ValueError(f"OPTIM.STEPSIZE must hold integers for single_step, not {type(stepsize).__name__}")
-    return StepLR(
-        optimizer, step_size=stepsize if stepsize > 0 else optim_cfg.MAX_EPOCH, gamma=optim_cfg.GAMMA
-    )
+    return StepLR(optimizer, step_size=stepsize if stepsize > 0 else optim_cfg.MAX_EPOCH, gamma=optim_cfg.GAMMA)

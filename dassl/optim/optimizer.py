@@ -61,9 +61,7 @@ def _staged_groups(model, optim_cfg):
         raise TypeError("OPTIM.STAGED_LR needs an nn.Module, not parameters")
     if isinstance(model, nn.DataParallel):
         model = model.module
-    new_layers = (
-        tolist_if_not(optim_cfg.NEW_LAYERS) if isinstance(optim_cfg.NEW_LAYERS, str) else optim_cfg.NEW_LAYERS
-    )
+    new_layers = tolist_if_not(optim_cfg.NEW_LAYERS) if isinstance(optim_cfg.NEW_LAYERS, str) else optim_cfg.NEW_LAYERS
     if not new_layers:
         warnings.warn("OPTIM.NEW_LAYERS is empty: OPTIM.STAGED_LR lowers every learning rate", stacklevel=3)
     base_params, new_params = [], []

@@ -108,9 +108,7 @@ def load_pretrained_weights(model, weight_path):
     own = model.state_dict()
     matched = {k: v for k, v in loaded.items() if k in own and own[k].shape == v.shape}
     if not matched:
-        raise ValueError(
-            f'weights in "{weight_path}" have no layer in common with the model: check MODEL.INIT_WEIGHTS'
-        )
+        raise ValueError(f'weights in "{weight_path}" have no layer in common with the model: check MODEL.INIT_WEIGHTS')
     model.load_state_dict({**own, **matched})
     print(f"Successfully loaded pretrained weights from {weight_path}")
     discarded = [k for k in loaded if k not in matched]

@@ -44,9 +44,7 @@ def items(root, n=16):
 def test_an_epoch_depends_on_the_random_state_alone(cfg, toy_root, workers, sampler):
     cfg.DATALOADER.NUM_WORKERS = workers
     data = items(toy_root)
-    loader = build_data_loader(
-        cfg, sampler_type=sampler, data_source=data, batch_size=4, n_ins=2, tfm=NoisyTransform()
-    )
+    loader = build_data_loader(cfg, sampler_type=sampler, data_source=data, batch_size=4, n_ins=2, tfm=NoisyTransform())
     epoch(loader)
     before = state()
     second, third = epoch(loader), epoch(loader)

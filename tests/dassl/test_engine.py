@@ -39,9 +39,7 @@ def test_log_of_a_run(cfg, capsys):
         r"loss \d+\.\d{4} \(\d+\.\d{4}\) acc \d+\.\d{4} \(\d+\.\d{4}\) lr \d\.\d{4}e-\d\d eta 0:00:0\d"
     )
     assert all(re.fullmatch(pattern, line) for line in progress), progress
-    assert [line[:23] for line in progress] == [
-        f"epoch [{e}/3] batch [{b}/4]" for e in (1, 2, 3) for b in (2, 4)
-    ]
+    assert [line[:23] for line in progress] == [f"epoch [{e}/3] batch [{b}/4]" for e in (1, 2, 3) for b in (2, 4)]
     assert [re.search(r"lr (\S+)", line).group(1) for line in progress[::2]] == [
         "1.0000e-05",
         "5.0000e-02",
@@ -63,9 +61,7 @@ def test_curves(cfg):
     trainer = trained(cfg)
     events = EventAccumulator(os.path.join(cfg.OUTPUT_DIR, "tensorboard"))
     events.Reload()
-    assert {"train/loss", "train/acc", "train/lr", "test/accuracy", "test/macro_f1"} <= set(
-        events.Tags()["scalars"]
-    )
+    assert {"train/loss", "train/acc", "train/lr", "test/accuracy", "test/macro_f1"} <= set(events.Tags()["scalars"])
     assert [point.step for point in events.Scalars("train/loss")] == list(range(12))
     assert events.Scalars("test/accuracy")[0].value == pytest.approx(trainer.test())
 

@@ -37,9 +37,7 @@ def test_domains_are_balanced_and_sorted():
 
 def test_random_domains():
     chosen = set()
-    for batch in batches(
-        build_sampler("RandomDomainSampler", data_source=DATA, batch_size=12, n_domain=2), 12
-    ):
+    for batch in batches(build_sampler("RandomDomainSampler", data_source=DATA, batch_size=12, n_domain=2), 12):
         counts = Counter(DATA[i].domain for i in batch)
         assert list(counts.values()) == [6, 6]
         chosen.add(tuple(counts))
@@ -63,9 +61,7 @@ def test_a_class_with_too_few_images_repeats_them():
         assert batch.count(60) == 4
 
 
-@pytest.mark.parametrize(
-    "name", ["RandomSampler", "RandomDomainSampler", "SeqDomainSampler", "RandomClassSampler"]
-)
+@pytest.mark.parametrize("name", ["RandomSampler", "RandomDomainSampler", "SeqDomainSampler", "RandomClassSampler"])
 def test_same_random_state_same_order(name):
     sampler = build_sampler(name, data_source=DATA, batch_size=12, n_ins=4)
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

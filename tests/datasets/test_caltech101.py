@@ -25,9 +25,7 @@ def test_images_labels_and_names(caltech_stub, half):
     expected = json.loads((GOLDEN / "fewshot_expected.json").read_text())[f"seed2-shots4-{half}"]
     images = caltech_stub / "caltech-101" / "101_ObjectCategories"
     for items, entries in ((dataset.train_x, expected["train"]), (dataset.val, expected["val"])):
-        assert [[i.impath, i.label] for i in items] == [
-            [str(images / path), label] for path, label in entries
-        ]
+        assert [[i.impath, i.label] for i in items] == [[str(images / path), label] for path, label in entries]
     assert len(dataset.test) == expected["test"]
     assert dataset.classnames == expected["classnames"]
     assert (caltech_stub / "caltech-101" / "split_fewshot" / "shot_4-seed_2.json").is_file()

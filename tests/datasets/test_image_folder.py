@@ -78,9 +78,7 @@ def test_domains(tmp_path):
     assert len(dataset.train_x) == 3  # one per class, from either domain, as Dassl draws it
     assert {i.domain for i in dataset.train_x + dataset.val} <= {0, 1}
     assert [i.domain for i in dataset.test] == [2] * 9 + [0] * 3
-    assert all(
-        f"/{dataset.domains[i.domain]}/" in i.impath for i in dataset.train_x + dataset.val + dataset.test
-    )
+    assert all(f"/{dataset.domains[i.domain]}/" in i.impath for i in dataset.train_x + dataset.val + dataset.test)
     assert (tmp_path / "image_folder/split_fewshot/photo+sketch/shot_1-seed_1.json").is_file()
 
     assert {i.domain for i in load(tmp_path, *pairs).test} == {0, 1}

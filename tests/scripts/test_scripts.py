@@ -204,9 +204,7 @@ def test_finished_run_is_skipped(checkout):
     checkout.finish(accuracy=85.126)
     result = checkout("sep/base2new_train.sh", "shapes", 1)
     assert result.returncode == 0 and checkout.called is None
-    assert (
-        "finished" in result.stdout and "85.13%" in result.stdout and str(checkout.run_dir()) in result.stdout
-    )
+    assert "finished" in result.stdout and "85.13%" in result.stdout and str(checkout.run_dir()) in result.stdout
 
 
 def test_unreadable_result_is_not_a_finished_run(checkout):

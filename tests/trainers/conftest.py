@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+import datasets.few_shot as few_shot
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
-from PIL import Image
-
-import datasets.few_shot as few_shot
 from tests.golden.formula import clip_state_dict
 from trainers.prompting.clip_loader import build_clip
 
@@ -46,9 +46,7 @@ class TinyData(DatasetBase):
                         pixels = (colour + rng.normal(0, 25, (32, 32, 3))).clip(0, 255).astype(np.uint8)
                         Image.fromarray(pixels).save(path)
                     splits[split].append(Datum(impath=str(path), label=label, classname=name))
-        train, val, test = few_shot.subsample_classes(
-            *splits.values(), subsample=cfg.DATASET.SUBSAMPLE_CLASSES
-        )
+        train, val, test = few_shot.subsample_classes(*splits.values(), subsample=cfg.DATASET.SUBSAMPLE_CLASSES)
         super().__init__(train_x=train, val=val, test=test)
 
 

@@ -4,9 +4,9 @@ import random
 
 import pytest
 import torch
-from dassl.config import get_cfg_default
 from yacs.config import CfgNode as CN
 
+from dassl.config import get_cfg_default
 from trainers.base import add_defaults
 from trainers.prompting import checkpoint
 

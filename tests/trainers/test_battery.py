@@ -216,9 +216,7 @@ def test_non_finite_loss_is_named(learning, make_trainer):
     batch["img"][:] = float("nan")
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 4, 1, 2
     before = trainer.model.prompt_learner.ctx.detach().clone()
-    with pytest.raises(
-        FloatingPointError, match="Loss term ce became nan in epoch 5, batch 2: lower OPTIM.LR"
-    ):
+    with pytest.raises(FloatingPointError, match="Loss term ce became nan in epoch 5, batch 2: lower OPTIM.LR"):
         trainer.forward_backward(batch)
     assert torch.equal(before, trainer.model.prompt_learner.ctx)
 

@@ -53,9 +53,7 @@ def test_ensemble_averages_the_logits_of_the_views(build, batch):
     model = build("TRAINER.E2MIM.ENSEMBLE_WEIGHT", 0.3)
     with torch.no_grad():
         f = model.encode_image(batch[0])
-        expected = 0.7 * model.logits(f, model.hand_features) + 0.3 * model.logits(
-            f, model.learned_features()
-        )
+        expected = 0.7 * model.logits(f, model.hand_features) + 0.3 * model.logits(f, model.learned_features())
         torch.testing.assert_close(model(batch[0]), expected, atol=1e-5, rtol=1e-5)
 
 

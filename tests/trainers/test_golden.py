@@ -1,4 +1,4 @@
-"""Our methods against the outputs of their authors' public code, on weights made by a formula (tests/golden/README.md)."""
+"""Our methods against outputs of their authors' code, on weights made by a formula (tests/golden/README.md)."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dassl.config import get_cfg_default
 
 import trainers.coop
 import trainers.sep
 import trainers.zsclip
+from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict, fill
 from tools.import_checkpoint import sep_name
 from trainers.prompting.clip_loader import build_clip
@@ -106,9 +106,7 @@ def test_losses_and_gradients(case, inputs):
         norm = float(case.expected[f"grad_norm/{theirs}"])
         assert gradient.norm().item() == pytest.approx(norm, rel=1e-3, abs=1e-7), theirs
         first = case.expected[f"grad_first8/{theirs}"]
-        np.testing.assert_allclose(
-            gradient.flatten()[: len(first)], first, rtol=1e-3, atol=1e-3 * norm, err_msg=theirs
-        )
+        np.testing.assert_allclose(gradient.flatten()[: len(first)], first, rtol=1e-3, atol=1e-3 * norm, err_msg=theirs)
 
 
 def test_tokens(case):

@@ -116,9 +116,7 @@ def test_losses_by_their_definitions(build):
         )
         v = model.training_only["prototypes"].weight
         ce = [
-            torch.nn.functional.cross_entropy(
-                10 * torch.cosine_similarity(x[:, None], v[None], dim=-1), label
-            )
+            torch.nn.functional.cross_entropy(10 * torch.cosine_similarity(x[:, None], v[None], dim=-1), label)
             for x in (f, frozen)
         ]
         assert losses["proto"].item() == pytest.approx(0.5 * (ce[0] + ce[1]).item(), abs=1e-6)

@@ -35,9 +35,7 @@ def load_clip(name, cache=CACHE):
     if name in BUNDLED:
         path = os.path.normpath(os.path.join(ASSETS, BUNDLED[name]))
         if not os.path.isfile(path):
-            raise FileNotFoundError(
-                f'Weights of the bundled "{name}" are missing: expected them at "{path}".'
-            )
+            raise FileNotFoundError(f'Weights of the bundled "{name}" are missing: expected them at "{path}".')
     elif name in urls:
         path = _openai_file(name, urls[name], os.path.expanduser(cache))
     elif os.path.isfile(os.path.expanduser(name)):

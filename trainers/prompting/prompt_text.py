@@ -20,9 +20,7 @@ def tokenize(prompts):
         return clip.tokenize(prompts).long()
     except RuntimeError as error:
         longest = max(prompts, key=lambda p: len(_tokenizer.encode(p)))
-        raise ValueError(
-            f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.'
-        ) from error
+        raise ValueError(f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.') from error
 
 
 def init_ctx(clip_model, n_ctx, words="", n_cls=None):
@@ -88,9 +86,7 @@ class PromptSequences(nn.Module):
         for name in classnames:
             end = 1 + n_ctx + len(_tokenizer.encode(name.replace("_", " ")))
             index = list(range(self.length))
-            rows.append(
-                index[: 1 + before] + index[1 + n_ctx : end] + index[1 + before : 1 + n_ctx] + index[end:]
-            )
+            rows.append(index[: 1 + before] + index[1 + n_ctx : end] + index[1 + before : 1 + n_ctx] + index[end:])
         return torch.tensor(rows)
 
     def forward(self, ctx):

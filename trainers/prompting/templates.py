@@ -45,7 +45,7 @@ def template_for(cfg, table=TEMPLATES):
 
 
 def _imagenet_templates():
-    """The 80 templates of CLIP's ImageNet ensemble (arXiv 2103.00020, section 3.1.4; the list that OpenAI published)."""
+    """The 80 templates of CLIP's ImageNet ensemble (arXiv 2103.00020, section 3.1.4; published by OpenAI)."""
     photos = "bad good cropped bright dark close-up blurry pixelated".split()
     photos += ["low resolution", "black and white", "jpeg corrupted"]
     looks = "clean dirty cool large small nice weird".split() + ["hard to see"]

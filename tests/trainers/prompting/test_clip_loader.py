@@ -36,9 +36,7 @@ def test_jit_archive(weights, tmp_path):
 
 
 def test_openai_extra_entries_are_ignored():
-    state = dict(
-        clip_state_dict(g=GEOMETRY), input_resolution=torch.tensor(32), context_length=torch.tensor(77)
-    )
+    state = dict(clip_state_dict(g=GEOMETRY), input_resolution=torch.tensor(32), context_length=torch.tensor(77))
     assert build_clip(state).visual.input_resolution == 32
 
 
@@ -58,9 +56,7 @@ def test_embedding_stored_by_rows(tmp_path):
     loaded = load_clip(path).token_embedding.weight
     assert loaded.shape == (49408, 64)
     assert torch.equal(loaded[rows], table[rows].half().float())
-    assert torch.equal(loaded, load_clip(path).token_embedding.weight), (
-        "rows that are not stored are always the same"
-    )
+    assert torch.equal(loaded, load_clip(path).token_embedding.weight), "rows that are not stored are always the same"
 
 
 def test_fork_with_design_details(monkeypatch, weights):
