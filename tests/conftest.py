@@ -9,6 +9,8 @@ from PIL import Image
 
 import dassl  # noqa: F401  first: lets torchvision import beside a CPU-only PyTorch
 
+pytest_plugins = ["tests.tiny"]
+
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no bug
 hypothesis.settings.load_profile("untimed")

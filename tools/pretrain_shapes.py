@@ -51,7 +51,6 @@ LARGE_UNTIL, PLAIN_UNTIL = (
     0.12,
     0.25,
 )  # curriculum, as shares of the steps: large upright objects, plain single ones
-WRONG = 0.06  # share of captions that name another colour or shape, after the first stage
 KEPT, SOME_FROM, SOME_UNTIL = (
     48,
     0.12,
@@ -118,7 +117,7 @@ class Groups:
     def batch(self, rng, stage, size):
         """Indices of a batch. Half of the batches share one or two colours, so that telling shapes apart is needed
         (colours are learned long before shapes), some share two shapes, the rest are drawn from everything."""
-        sort = rng.random()
+        sort = rng.random() if stage else 1.0
         if sort < 0.5:
             pool = np.concatenate([self.colour[c] for c in rng.sample(list(COLOURS), rng.choice((1, 2)))])
         elif sort < 0.6:
@@ -283,28 +282,31 @@ def rate(step, steps):
     return RATE * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
 
 
-def train_step(model, table, optimizer, vocabulary, scenes, pictures, groups, step, steps, args):
+def train_step(model, table, head, optimizer, vocabulary, scenes, pictures, groups, step, steps, args):
     """One step. All its randomness is seeded by its number, so that a resumed run repeats an uninterrupted one."""
     rng = random.Random(f"step {args.seed} {step}")
     generator = torch.Generator().manual_seed(rng.getrandbits(60))
     stage = (step >= LARGE_UNTIL * steps) + (step >= PLAIN_UNTIL * steps)
-    chosen = groups.batch(rng, stage, args.batch_size)
-    wrong = WRONG if stage else 0.0
-    rows, ends = vocabulary.batch([caption(scenes[i], rng, wrong) for i in chosen])
+    chosen = groups.batch(rng, stage, args.batch_size if stage else args.batch_size // 2)
     images = augment(pictures[torch.from_numpy(chosen)], generator)
     kept = None
     if (
         SOME_FROM * steps <= step < SOME_UNTIL * steps
     ):  # a random part of the patches (FLIP, Li et al. 2023): cheaper
         kept = torch.rand(len(chosen), (SIZE // PATCH) ** 2, generator=generator).argsort(1)[:, :KEPT]
+    loss = 0.0
     with torch.autocast("cpu", torch.bfloat16):
-        image = encode_image(model, images, kept)
-        text = encode_text(model, table, rows, ends)
-    scores = (
-        model.logit_scale.exp() * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).t()
-    )
-    target = torch.arange(len(chosen))
-    loss = (F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target)) / 2
+        image = F.normalize(encode_image(model, images, kept).float(), dim=-1)
+    if stage < 2:
+        shapes = torch.tensor([list(SHAPES).index(scenes[i].items[0].shape) for i in chosen])
+        loss = F.cross_entropy(head(11.0 * image), shapes)
+    if stage > 0:
+        rows, ends = vocabulary.batch([caption(scenes[i], rng) for i in chosen])
+        with torch.autocast("cpu", torch.bfloat16):
+            text = F.normalize(encode_text(model, table, rows, ends).float(), dim=-1)
+        scores = model.logit_scale.exp() * image @ text.t()
+        target = torch.arange(len(chosen))
+        loss = loss + (F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target)) / 2
     for group in optimizer.param_groups:
         group["lr"] = rate(step, steps)
     optimizer.zero_grad()
@@ -338,7 +340,7 @@ def main(argv=None):
     parser.add_argument(
         "--output", type=Path, default=Path("assets/shapes-tiny.pt"), help="weights file to write"
     )
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=17)
     parser.add_argument("--data-size", type=int, default=40000, help="number of pictures")
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--seed", type=int, default=1)
@@ -347,9 +349,10 @@ def main(argv=None):
     vocabulary = Vocabulary()
     model = new_model(args.seed)
     table = torch.nn.Parameter(model.token_embedding.weight.data[vocabulary.rows].clone())
+    head = torch.nn.Linear(WIDTH, len(SHAPES))
     named = [(n, p) for n, p in model.named_parameters() if n != "token_embedding.weight"]
     decayed = [p for n, p in named if p.ndim >= 2 and "positional" not in n]
-    others = [p for n, p in named if p.ndim < 2 or "positional" in n] + [table]
+    others = [p for n, p in named if p.ndim < 2 or "positional" in n] + [table, *head.parameters()]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
         lr=RATE,
@@ -365,6 +368,7 @@ def main(argv=None):
         saved = torch.load(resume, weights_only=True)
         model.load_state_dict(saved["model"])
         table.data.copy_(saved["table"])
+        head.load_state_dict(saved["head"])
         optimizer.load_state_dict(saved["optimizer"])
         start = saved["step"]
         print(f"resuming after step {start}")
@@ -379,7 +383,7 @@ def main(argv=None):
     for step in tqdm(range(start, steps), initial=start, total=steps, desc="steps", mininterval=10):
         if step % 26 == 25: print(step, round(sum(losses[-26:]) / len(losses[-26:]), 3), round(time.time()-began), flush=True)
         losses.append(
-            train_step(model, table, optimizer, vocabulary, scenes, pictures, groups, step, steps, args)
+            train_step(model, table, head, optimizer, vocabulary, scenes, pictures, groups, step, steps, args)
         )
         if (step + 1) % per_epoch == 0:
             figures = zero_shot(model, table, vocabulary, test, labels)
@@ -389,7 +393,7 @@ def main(argv=None):
                 f"zero-shot all/base/new {figures} {time.time() - began:.0f} s",
                 flush=True,
             )
-            state = {"model": model.state_dict(), "table": table.data, "optimizer": optimizer.state_dict()}
+            state = {"model": model.state_dict(), "table": table.data, "head": head.state_dict(), "optimizer": optimizer.state_dict()}
             _save({**state, "step": step + 1}, resume)
             export(model, table, vocabulary, args.output)
     resume.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ the text features changes no prediction). Distances between far-away clusters me
 """
 
 import argparse
-import json
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import trainers
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
+from tools.results import read_metrics
 from train import USER_ERRORS, fail, flatten, import_all, merge, read_config
 
 matplotlib.use("Agg")
@@ -109,23 +109,16 @@ def plot(panels, stem):
 
 
 def read_run(folder):
-    """Config and metrics (empty before the run's first test) of a folder that train.py wrote.
-
-    Raises FileNotFoundError and ValueError.
-    """
+    """Config and metrics (empty before the run's first test) of a folder that train.py wrote."""
     path = Path(folder, "config.yaml")
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder of a run, as it has no config.yaml: train one first.")
     cfg = get_cfg_default()
     for key, value in flatten(read_config(path)):
         merge(cfg, key, value, f"in {path}")
-    if not list(Path(folder).glob("*/model*.pth.tar*")) and cfg.TRAINER.NAME != "ZeroshotCLIP":
-        raise FileNotFoundError(
-            f"{folder} has no checkpoint: give the folder that {cfg.TRAINER.NAME} trained in."
-        )
     cfg.freeze()
     metrics = Path(folder, "metrics.json")
-    return cfg, json.loads(metrics.read_text(encoding="utf-8")) if metrics.is_file() else {}
+    return cfg, read_metrics(metrics) if metrics.is_file() else {}
 
 
 @torch.no_grad()
@@ -133,6 +126,8 @@ def load_panel(folder, title, cfg, split, n_classes):
     """Build a run's trainer, load its newest checkpoint and take the features of `n_classes` classes."""
     set_random_seed(max(cfg.SEED, 0))
     trainer = build_trainer(cfg)
+    if trainer.optim is not None and not any(Path(folder).glob("*/model*.pth.tar*")):
+        raise FileNotFoundError(f"{folder} has no checkpoint: give the folder that {cfg.TRAINER.NAME} was trained in.")
     trainer.load_model(str(folder))
     trainer.set_model_mode("eval")
     loader = trainer.val_loader if split == "val" else trainer.test_loader
@@ -167,20 +162,18 @@ def _array(features):
 
 
 def titles_of(folders, runs):
-    """Method and accuracy; runs of one method are told apart by the end of their path."""
+    """Method, and accuracy over all classes of the run; runs of one method are told apart by the end of their path."""
     methods = [cfg.TRAINER.NAME for cfg, _ in runs]
     titles = []
     for folder, (_, metrics), method in zip(folders, runs, methods):
         if methods.count(method) > 1:
             method += f" ({'/'.join(Path(folder).resolve().parts[-2:])})"
-        titles.append(method + (f"\naccuracy {metrics['accuracy']:.1f} %" if "accuracy" in metrics else ""))
+        titles.append(method + (f"\ntest accuracy {metrics['accuracy']:.1f} %" if "accuracy" in metrics else ""))
     return titles
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN_DIR", help="output folder of train.py")
     parser.add_argument("--split", default="test", choices=["test", "val"], help="images to draw")
     parser.add_argument("--classes", type=int, default=10, metavar="N", help="how many classes (default 10)")
@@ -196,9 +189,7 @@ def main(argv=None):
         runs = [read_run(folder) for folder in args.runs]
         for folder, (cfg, _) in zip(args.runs[1:], runs[1:]):
             if _data(cfg) != _data(runs[0][0]):
-                raise ValueError(
-                    f"{folder} is of other data than {args.runs[0]}: give runs on the same classes."
-                )
+                raise ValueError(f"{folder} is of other data than {args.runs[0]}: give runs on the same classes.")
     except USER_ERRORS as error:
         return fail(error, 2)
     try:

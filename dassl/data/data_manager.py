@@ -1,7 +1,5 @@
 """From a data set's lists of paths to batches of images."""
 
-import traceback
-
 import torch
 import torchvision.transforms as T
 from tabulate import tabulate
@@ -10,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from dassl.data.datasets import build_dataset
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import build_transform, get_interpolation, normalization
-from dassl.utils import ImageError, read_image
+from dassl.utils import read_image
 
 
 def build_data_loader(
@@ -46,7 +44,7 @@ def build_data_loader(
         sampler_type, cfg=cfg, data_source=data_source, batch_size=batch_size, n_domain=n_domain, n_ins=n_ins
     )
     wrapper = dataset_wrapper or DatasetWrapper
-    loader = _Loader(
+    loader = DataLoader(
         wrapper(cfg, data_source, transform=tfm, is_train=is_train),
         batch_size=batch_size,
         sampler=sampler,
@@ -59,26 +57,6 @@ def build_data_loader(
             f"{sampler_type} fills no batch of {batch_size} from {cfg.DATASET.NAME}: lower it (BATCH_SIZE)"
         )
     return loader
-
-
-class _Loader(DataLoader):
-    """A DataLoader that passes on what its worker processes say of an unreadable image in the same words."""
-
-    def __iter__(self):
-        return _plain_errors(super().__iter__())
-
-
-def _plain_errors(batches):
-    try:
-        yield from batches
-        return
-    except (ImageError, FileNotFoundError) as error:
-        # PyTorch makes a worker's whole stack trace the message; its last line is "<type>: <message>"
-        message = str(error).strip().rsplit("\n", 1)[-1]
-        plain = type(error)(message.split(f"{type(error).__name__}: ", 1)[-1])
-        traceback.clear_frames(error.__traceback__)  # they hold `batches`, which delays the workers' end
-    del batches
-    raise plain
 
 
 class DataManager:

@@ -4,7 +4,6 @@ from dassl.utils.logger import Logger, setup_logger
 from dassl.utils.meters import AverageMeter, MetricMeter
 from dassl.utils.registry import Registry
 from dassl.utils.tools import (
-    ImageError,
     check_availability,
     check_isfile,
     collect_env_info,
@@ -29,7 +28,6 @@ from dassl.utils.torchtools import (
 
 __all__ = [
     "AverageMeter",
-    "ImageError",
     "Logger",
     "MetricMeter",
     "Registry",

@@ -48,14 +48,10 @@ def set_random_seed(seed):
     torch.cuda.manual_seed_all(seed)
 
 
-class ImageError(ValueError):
-    """An image file that cannot be decoded."""
-
-
 def read_image(path):
     """Return the image at `path` as an RGB PIL image.
 
-    Raises FileNotFoundError if there is none, ImageError if it cannot be decoded; both name the path.
+    Raises FileNotFoundError if there is none, ValueError if it cannot be decoded; both name the path.
     """
     try:
         with Image.open(path) as image:
@@ -64,7 +60,7 @@ def read_image(path):
         raise FileNotFoundError(f'image "{path}" does not exist: check the data set\'s folder') from None
     # a damaged file raises any of these, depending on its format and on where the damage is
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageError(
+        raise ValueError(
             f'image "{path}" cannot be decoded ({error}): replace the file or remove it from the data set'
         ) from None
 

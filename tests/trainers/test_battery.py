@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
-from tests.trainers.conftest import CLASSNAMES
+from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers.prompting import checkpoint
 from trainers.prompting.clip_loader import cast_weights

@@ -5,7 +5,7 @@ import torch
 
 import trainers.coop
 import trainers.zsclip
-from tests.trainers.conftest import CLASSNAMES
+from tests.tiny import CLASSNAMES
 from trainers.e2mim import CustomCLIP, hand_templates
 from trainers.prompting.mixup import soft_cross_entropy
 from trainers.prompting.model import normalise

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.trainers.conftest import CLASSNAMES
+from tests.tiny import CLASSNAMES
 from trainers.prompting.model import normalise
 from trainers.sep import CustomCLIP, ImageEnhancer, TextEnhancer, TokenFusion, enhanced_layers
 

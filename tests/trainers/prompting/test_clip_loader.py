@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.golden.formula import clip_state_dict
-from tests.trainers.conftest import GEOMETRY
+from tests.tiny import GEOMETRY
 from trainers.prompting import clip_loader
 from trainers.prompting.clip_loader import build_clip, cast_weights, load_clip
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainers.conftest import GEOMETRY
+from tests.tiny import GEOMETRY
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
 from trainers.prompting.prompt_text import PromptSequences, init_ctx
 

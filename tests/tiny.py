@@ -6,6 +6,10 @@ import torch
 from PIL import Image
 
 import datasets.few_shot as few_shot
+import trainers.coop
+import trainers.e2mim
+import trainers.sep
+import trainers.zsclip  # noqa: F401  all of them: a run names its trainer
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import build_trainer
