@@ -9,6 +9,7 @@ PY := .venv/bin/python
 STAMP := .venv/requirements-installed
 
 .PHONY: demo test venv
+SHELL := bash
 
 demo: venv
 	@for method in zsclip coop sep e2mim; do \
@@ -16,6 +17,8 @@ demo: venv
 			PYTHON=$(PY) bash scripts/$$method/base2new_$$half.sh shapes 1 || exit; \
 		done; \
 	done
+	@runs="$${OUTPUT:-output}/base2new/train_base/shapes/shots_16"; \
+		$(PY) tools/tsne.py "$$runs"/{CoOp,SEP,E2MIM}/shapes/seed1 --output "$${OUTPUT:-output}/figures"
 	@$(PY) tools/report.py "$${OUTPUT:-output}"
 
 # one thread per worker: two test processes with many threads each are slower than one

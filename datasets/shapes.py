@@ -4,9 +4,10 @@ import json
 import os
 import tempfile
 
-from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
 from PIL import Image
 from tqdm import tqdm
+
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
 
 from .few_shot import data_root, draw_few_shot, read_split, subsample_classes
 from .shapes_world import CLASSNAMES, SPLITS, picture

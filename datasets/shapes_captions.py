@@ -1,8 +1,22 @@
-"""Sentences about scenes of `datasets/shapes_world.py`: the captions that the bundled CLIP was trained on."""
+"""Scenes of `datasets/shapes_world.py` with sentences about them: what the bundled CLIP was trained on."""
 
+import random
 import re
 
-from datasets.shapes_world import COLOURS, GROUNDS, NUMBERS, SHAPES, SIZE, STYLES
+from datasets.shapes_world import (
+    CLEAN,
+    COLOURS,
+    GROUNDS,
+    LARGE,
+    NUMBERS,
+    PATTERNS,
+    SHAPES,
+    SIZE,
+    STYLES,
+    draw,
+    several,
+    single,
+)
 
 _PLURAL = {"cross": "crosses", "leaf": "leaves"}
 
@@ -118,9 +132,36 @@ def caption(scene, rng, wrong=0.06):
 def words():
     """Every word and mark that a caption can hold, sorted."""
     text = " ".join([*FRAMES, *(f for frames in STYLE_FRAMES.values() for f in frames)])
-    text += (
-        " a an the one some and small medium large plain striped dotted checkered shape shapes on background"
-    )
+    text += " a an the one some and small medium large plain striped dotted checkered shape shapes on background"
     text += " at in top bottom left right middle ."
     names = [*GROUNDS, *NUMBERS, *SHAPES, *map(plural, SHAPES), *STYLES[1:]]
     return sorted(set(re.findall(r"[a-z]+|[^\sa-z{}]", text)) | set(names))
+
+
+def sample_scene(index, seed):
+    """Scene number `index` and its look: half of them are plain single objects, the others something richer."""
+    rng = random.Random(f"scene {seed} {index}")
+    colour, shape = rng.choice(list(COLOURS)), rng.choice(list(SHAPES))
+    sort = rng.random()
+    if sort < 0.15:
+        return single(rng, LARGE, colour, shape), LARGE
+    if sort < 0.50:
+        return single(rng, CLEAN, colour, shape), CLEAN
+    style = rng.choice(STYLES) if rng.random() < 0.4 else "normal"
+    pattern = rng.choice(PATTERNS)
+    if sort < 0.72:
+        return single(rng, CLEAN, colour, shape, pattern, style), CLEAN
+    if sort < 0.92:
+        pattern = pattern if rng.random() < 0.3 else "plain"
+        return several(rng, CLEAN, [(colour, shape, pattern)] * rng.choice((2, 3, 4, 5)), style), CLEAN
+    while True:
+        second = (rng.choice(list(COLOURS)), rng.choice(list(SHAPES)), "plain")
+        if second[:2] != (colour, shape) and {colour, second[0]} != {"white", "black"}:
+            return several(rng, CLEAN, [(colour, shape, "plain"), second], style), CLEAN
+
+
+def captioned_picture(job):
+    """Draw scene job = (index, seed). Returns the scene, whether its look is LARGE, and its pixels."""
+    index, seed = job
+    scene, look = sample_scene(index, seed)
+    return scene, look is LARGE, draw(scene, f"pretrain {seed} {index}", look)

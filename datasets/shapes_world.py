@@ -257,9 +257,7 @@ def draw(scene, key, look):
     rng = random.Random(f"draw {key}")
     noise = np.random.RandomState(int(rng.random() * 2**32))
     pixels = _background(scene, rng, noise, look)
-    count = round(_between(rng, look.strokes)) + (
-        8 + int(rng.random() * 7) if scene.style == "cluttered" else 0
-    )
+    count = round(_between(rng, look.strokes)) + (8 + int(rng.random() * 7) if scene.style == "cluttered" else 0)
     if count:
         pixels = _strokes(pixels, rng, count, {item.colour for item in scene.items})
     for item in scene.items:
@@ -284,10 +282,7 @@ def draw(scene, key, look):
     if blur > 0.2:
         canvas = canvas.filter(ImageFilter.GaussianBlur(blur))
     sigma = _between(rng, look.noise)
-    pixels = (
-        np.asarray(canvas, dtype=np.float32)
-        + noise.standard_normal((SIZE, SIZE, 3)).astype(np.float32) * sigma
-    )
+    pixels = np.asarray(canvas, dtype=np.float32) + noise.standard_normal((SIZE, SIZE, 3)).astype(np.float32) * sigma
     return pixels.clip(0, 255).astype(np.uint8)
 
 

@@ -3,9 +3,10 @@
     python tools/pretrain_shapes.py --output assets/shapes-tiny.pt
 
 Images and captions come from `datasets/shapes_world.py` and `datasets/shapes_captions.py`; the loss is CLIP's
-(Radford et al. 2021, symmetric InfoNCE). Stop it at any time: the same command goes on from its last checkpoint
-(`<output>.resume`) and ends with the same weights. The recipe's numbers are our choice; `assets/MODEL_CARD.md` says
-what they gave.
+(Radford et al. 2021, symmetric InfoNCE). Stop it at any time: the same command goes on from its last epoch
+(`<output>.resume`) and ends with the same weights. On a machine that others use too, two environment variables
+keep its threads from waiting for each other: OMP_WAIT_POLICY=active GOMP_SPINCOUNT=infinite. The recipe's numbers
+are our choice; `assets/MODEL_CARD.md` says what they gave.
 """
 
 import argparse
@@ -14,12 +15,14 @@ import multiprocessing
 import os
 import random
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torchvision_cpu  # noqa: F401, I001  (before clip, which imports torchvision)
+import trainers  # noqa: F401  first: lets torchvision, which clip imports, import beside a CPU-only PyTorch
+
+# isort: split
+import clip
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -27,35 +30,18 @@ from clip.clip import _tokenizer as tokenizer
 from clip.model import CLIP
 from tqdm import tqdm
 
-from datasets.shapes_captions import caption, words
-from datasets.shapes_world import (
-    CLASSNAMES,
-    CLEAN,
-    COLOURS,
-    LARGE,
-    PATTERNS,
-    SHAPES,
-    SIZE,
-    SPLITS,
-    STYLES,
-    draw,
-    picture,
-    several,
-    single,
-)
+from datasets.shapes_captions import caption, captioned_picture, words
+from datasets.shapes_world import CLASSNAMES, COLOURS, SHAPES, SIZE, SPLITS, picture
+from trainers.prompting.clip_loader import load_clip
 
 TEMPLATE = "a picture of a {}."
 PATCH, WIDTH, VISION_LAYERS, TEXT_LAYERS, CONTEXT, VOCABULARY = 8, 128, 6, 4, 77, 49408
 BATCH, RATE, WEIGHT_DECAY, WARM_UP = 256, 1e-3, 0.1, 60  # warm-up in steps
-LARGE_UNTIL, PLAIN_UNTIL = (
-    0.12,
-    0.25,
-)  # curriculum, as shares of the steps: large upright objects, plain single ones
-KEPT, SOME_FROM, SOME_UNTIL = (
-    48,
-    0.12,
-    0.8,
-)  # of 64 patches this many are looked at between these shares of the steps
+# Three stages, as shares of the steps: large upright objects, then plain single ones, then everything. A small vision
+# transformer finds colours at once and shapes hardly ever, so the first stage teaches shapes alone, by a classifier
+# that is thrown away; the second trains it together with CLIP's loss, the third CLIP's loss alone.
+LARGE_UNTIL, PLAIN_UNTIL = 0.12, 0.25
+KEPT, SOME_FROM, SOME_UNTIL = 40, 0.12, 0.9  # of 64 patches this many are seen between these shares of the steps
 MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])  # CLIP's pixel statistics
 STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 
@@ -63,60 +49,28 @@ STD = torch.tensor([0.26862954, 0.26130258, 0.27577711])
 # --- data -------------------------------------------------------------------------------------------------------
 
 
-def sample_scene(index, seed):
-    """Scene number `index` and its look: half of them are plain single objects, the others something richer."""
-    rng = random.Random(f"scene {seed} {index}")
-    colour, shape = rng.choice(list(COLOURS)), rng.choice(list(SHAPES))
-    sort = rng.random()
-    if sort < 0.15:
-        return single(rng, LARGE, colour, shape), LARGE
-    if sort < 0.50:
-        return single(rng, CLEAN, colour, shape), CLEAN
-    style = rng.choice(STYLES) if rng.random() < 0.4 else "normal"
-    pattern = rng.choice(PATTERNS)
-    if sort < 0.72:
-        return single(rng, CLEAN, colour, shape, pattern, style), CLEAN
-    if sort < 0.92:
-        pattern = pattern if rng.random() < 0.3 else "plain"
-        return several(rng, CLEAN, [(colour, shape, pattern)] * rng.choice((2, 3, 4, 5)), style), CLEAN
-    while True:
-        second = (rng.choice(list(COLOURS)), rng.choice(list(SHAPES)), "plain")
-        if second[:2] != (colour, shape) and {colour, second[0]} != {"white", "black"}:
-            return several(rng, CLEAN, [(colour, shape, "plain"), second], style), CLEAN
+class Data:
+    """Scenes (list), their pictures (uint8 [size, SIZE, SIZE, 3]), and which of them to put into a batch."""
 
-
-def _draw_one(job):
-    index, seed = job
-    scene, look = sample_scene(index, seed)
-    return scene, look is LARGE, draw(scene, f"pretrain {seed} {index}", look)
-
-
-def make_pictures(size, seed):
-    """Scenes (list), which of them are large and upright (list of bool), pictures uint8 [size, SIZE, SIZE, 3]."""
-    scenes, large, pictures = [], [], torch.empty(size, SIZE, SIZE, 3, dtype=torch.uint8)
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        jobs = pool.imap(_draw_one, ((i, seed) for i in range(size)), chunksize=256)
-        for scene, is_large, pixels in tqdm(jobs, total=size, desc="pictures", mininterval=5):
-            pictures[len(scenes)] = torch.from_numpy(pixels)
-            scenes.append(scene)
-            large.append(is_large)
-    return scenes, large, pictures
-
-
-class Groups:
-    """Which pictures to put into a batch."""
-
-    def __init__(self, scenes, large):
-        first = [s.items[0] for s in scenes]
-        self.all = np.arange(len(scenes))
-        self.colour = {c: np.array([i for i, o in enumerate(first) if o.colour == c]) for c in COLOURS}
-        self.shape = {s: np.array([i for i, o in enumerate(first) if o.shape == s]) for s in SHAPES}
-        plain = [len(s.items) == 1 and s.style == "normal" and s.items[0].pattern == "plain" for s in scenes]
-        self.stages = (np.array(large), np.array(plain), np.ones(len(scenes), dtype=bool))
+    def __init__(self, size, seed):
+        self.scenes, large = [], []
+        self.pictures = torch.empty(size, SIZE, SIZE, 3, dtype=torch.uint8)
+        with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+            jobs = pool.imap(captioned_picture, ((i, seed) for i in range(size)), chunksize=256)
+            for scene, is_large, pixels in tqdm(jobs, total=size, unit="picture"):
+                self.pictures[len(self.scenes)] = torch.from_numpy(pixels)
+                self.scenes.append(scene)
+                large.append(is_large)
+        first = [s.items[0] for s in self.scenes]
+        self.all = np.arange(size)
+        self.colour = {c: np.array([i for i, o in enumerate(first) if o.colour == c], dtype=int) for c in COLOURS}
+        self.shape = {s: np.array([i for i, o in enumerate(first) if o.shape == s], dtype=int) for s in SHAPES}
+        plain = [len(s.items) == 1 and s.style == "normal" and s.items[0].pattern == "plain" for s in self.scenes]
+        self.stages = (np.array(large), np.array(plain), np.ones(size, dtype=bool))
 
     def batch(self, rng, stage, size):
-        """Indices of a batch. Half of the batches share one or two colours, so that telling shapes apart is needed
-        (colours are learned long before shapes), some share two shapes, the rest are drawn from everything."""
+        """Indices of a batch. After the first stage, half of the batches share one or two colours, so that telling
+        shapes apart is needed, some share two shapes, and the rest are drawn from everything."""
         sort = rng.random() if stage else 1.0
         if sort < 0.5:
             pool = np.concatenate([self.colour[c] for c in rng.sample(list(COLOURS), rng.choice((1, 2)))])
@@ -124,7 +78,9 @@ class Groups:
             pool = np.concatenate([self.shape[s] for s in rng.sample(list(SHAPES), 2)])
         else:
             pool = self.all
-        pool = pool[self.stages[stage][pool]] if self.stages[stage][pool].any() else pool
+        pool = pool[self.stages[stage][pool]]
+        if not len(pool):  # only with very few pictures
+            pool = self.all
         return pool[np.random.RandomState(rng.getrandbits(32)).randint(len(pool), size=size)]
 
 
@@ -176,9 +132,7 @@ def normalise(pictures):
 def new_model(seed):
     """A fresh CLIP; its token embedding is the draw that loaders fill rows with that are not stored."""
     torch.manual_seed(seed)
-    model = CLIP(
-        WIDTH, SIZE, VISION_LAYERS, WIDTH, PATCH, CONTEXT, VOCABULARY, WIDTH, WIDTH // 64, TEXT_LAYERS
-    )
+    model = CLIP(WIDTH, SIZE, VISION_LAYERS, WIDTH, PATCH, CONTEXT, VOCABULARY, WIDTH, WIDTH // 64, TEXT_LAYERS)
     draw_ = torch.randn(VOCABULARY, WIDTH, generator=torch.Generator().manual_seed(0)) * 0.02
     model.token_embedding.weight.data.copy_(draw_)
     return model
@@ -187,8 +141,9 @@ def new_model(seed):
 def warm_start(model, pictures):
     """Initialise the patch embedding and the vision tower's positions; shapes are learned several times faster.
 
-    The patch embedding becomes a randomly turned whitening of the patches of `pictures` (uint8 [n, SIZE, SIZE, 3]), so
-    that edges count as much as plain colour; positions are sines and cosines of row and column, strong enough to matter.
+    The patch embedding becomes a randomly turned whitening of the patches of `pictures` (uint8 [n, SIZE, SIZE, 3]),
+    so that edges count as much as plain colour; positions are sines and cosines of row and column, strong enough to
+    be noticed beside it.
     """
     patches = _patches(normalise(pictures / 255.0)).reshape(-1, 3 * PATCH**2)
     values, vectors = torch.linalg.eigh((patches.t() @ patches / len(patches)).double())
@@ -250,28 +205,6 @@ def encode_text(model, table, rows, ends):
     return model.ln_final(x[torch.arange(len(x)), ends]) @ model.text_projection
 
 
-@torch.no_grad()
-def zero_shot(model, table, vocabulary, pictures, labels):
-    """Top-1 accuracy in percent of TEMPLATE: over all classes, over the first half alone, over the second alone."""
-    texts = encode_text(model, table, *vocabulary.batch([TEMPLATE.format(c) for c in CLASSNAMES]))
-    texts = F.normalize(texts, dim=-1)
-    images = torch.cat([encode_image(model, normalise(p / 255.0)) for p in pictures.split(250)])
-    scores = F.normalize(images, dim=-1) @ texts.t()
-    half = len(CLASSNAMES) // 2
-    base = labels < half
-    right = [
-        scores.argmax(1) == labels,
-        scores[base, :half].argmax(1) == labels[base],
-        scores[~base, half:].argmax(1) + half == labels[~base],
-    ]
-    colour = np.array([c.split()[0] for c in CLASSNAMES])
-    guess = scores.argmax(1)
-    shape = np.array([c.split()[1] for c in CLASSNAMES])
-    for x in (colour, shape):
-        print(round(100 * (x[guess.numpy()] == x[labels.numpy()]).mean(), 1), end=" ")
-    return [round(100 * r.float().mean().item(), 2) for r in right]
-
-
 # --- training ---------------------------------------------------------------------------------------------------
 
 
@@ -282,39 +215,112 @@ def rate(step, steps):
     return RATE * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / max(1, steps - WARM_UP)))
 
 
-def train_step(model, table, head, optimizer, vocabulary, scenes, pictures, groups, step, steps, args):
-    """One step. All its randomness is seeded by its number, so that a resumed run repeats an uninterrupted one."""
-    rng = random.Random(f"step {args.seed} {step}")
+class Learner:
+    """What is trained, and everything that a resumed run needs of it."""
+
+    def __init__(self, seed, vocabulary):
+        self.model = new_model(seed)
+        self.table = torch.nn.Parameter(self.model.token_embedding.weight.data[vocabulary.rows].clone())
+        self.head = torch.nn.Linear(WIDTH, len(SHAPES))  # the classifier of shapes that is thrown away
+        named = [(n, p) for n, p in self.model.named_parameters() if n != "token_embedding.weight"]
+        decayed = [p for n, p in named if p.ndim >= 2 and "positional" not in n]
+        others = [p for n, p in named if p.ndim < 2 or "positional" in n] + [self.table, *self.head.parameters()]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
+            lr=RATE,
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.parameters = decayed + others
+
+    def state(self, step):
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "head", "optimizer")}
+        return {**parts, "table": self.table.data, "step": step}
+
+    def resume(self, state):
+        """Take over a state; returns the number of steps done."""
+        for name in ("model", "head", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.table.data.copy_(state["table"])
+        return state["step"]
+
+    def losses(self, pictures, kept, captions, shapes):
+        """The terms of the loss: with shapes (labels [B]) the classifier's, with captions (rows and ends) CLIP's."""
+        terms = []
+        with torch.autocast("cpu", torch.bfloat16):
+            image = F.normalize(encode_image(self.model, pictures, kept).float(), dim=-1)
+        if shapes is not None:
+            terms.append(F.cross_entropy(self.head(11.0 * image), shapes))
+        if captions is not None:
+            with torch.autocast("cpu", torch.bfloat16):
+                text = F.normalize(encode_text(self.model, self.table, *captions).float(), dim=-1)
+            scores = self.model.logit_scale.exp() * image @ text.t()
+            target = torch.arange(len(image))
+            terms.append((F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target)) / 2)
+        return terms
+
+    def update(self, loss, learning_rate):
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.model.logit_scale.data.clamp_(max=math.log(100))
+
+    def export(self, vocabulary, path):
+        """Write the weights in half precision, of the token embedding only the rows that training touched."""
+        state = {k: v.detach().half() for k, v in self.model.state_dict().items() if k != "token_embedding.weight"}
+        state["token_embedding.rows"] = torch.tensor(vocabulary.rows)
+        state["token_embedding.values"] = self.table.detach().half()
+        state["vocab_size"] = torch.tensor(VOCABULARY)
+        _save(state, path)
+
+
+def train_step(learner, vocabulary, data, step, steps, seed, batch_size):
+    """One step; returns its loss. All its randomness is seeded by its number, so that a resumed run repeats it."""
+    rng = random.Random(f"step {seed} {step}")
     generator = torch.Generator().manual_seed(rng.getrandbits(60))
     stage = (step >= LARGE_UNTIL * steps) + (step >= PLAIN_UNTIL * steps)
-    chosen = groups.batch(rng, stage, args.batch_size if stage else args.batch_size // 2)
-    images = augment(pictures[torch.from_numpy(chosen)], generator)
-    kept = None
-    if (
-        SOME_FROM * steps <= step < SOME_UNTIL * steps
-    ):  # a random part of the patches (FLIP, Li et al. 2023): cheaper
+    chosen = data.batch(rng, stage, batch_size if stage else batch_size // 2)
+    pictures = augment(data.pictures[torch.from_numpy(chosen)], generator)
+    kept = captions = shapes = None
+    if SOME_FROM * steps <= step < SOME_UNTIL * steps:  # as FLIP (Li et al. 2023): cheaper
         kept = torch.rand(len(chosen), (SIZE // PATCH) ** 2, generator=generator).argsort(1)[:, :KEPT]
-    loss = 0.0
-    with torch.autocast("cpu", torch.bfloat16):
-        image = F.normalize(encode_image(model, images, kept).float(), dim=-1)
     if stage < 2:
-        shapes = torch.tensor([list(SHAPES).index(scenes[i].items[0].shape) for i in chosen])
-        loss = F.cross_entropy(head(11.0 * image), shapes)
+        shapes = torch.tensor([list(SHAPES).index(data.scenes[i].items[0].shape) for i in chosen])
     if stage > 0:
-        rows, ends = vocabulary.batch([caption(scenes[i], rng) for i in chosen])
-        with torch.autocast("cpu", torch.bfloat16):
-            text = F.normalize(encode_text(model, table, rows, ends).float(), dim=-1)
-        scores = model.logit_scale.exp() * image @ text.t()
-        target = torch.arange(len(chosen))
-        loss = loss + (F.cross_entropy(scores, target) + F.cross_entropy(scores.t(), target)) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = rate(step, steps)
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], 1.0)
-    optimizer.step()
-    model.logit_scale.data.clamp_(max=math.log(100))
+        captions = vocabulary.batch([caption(data.scenes[i], rng) for i in chosen])
+    loss = sum(learner.losses(pictures, kept, captions, shapes))
+    learner.update(loss, rate(step, steps))
     return loss.item()
+
+
+@torch.no_grad()
+def zero_shot(path, per_class=SPLITS["test"]):
+    """Top-1 accuracy in percent of a weights file on Shapes' test pictures with TEMPLATE.
+
+    Returns three numbers: over all classes, over the base half alone, over the new half alone.
+    """
+    model = load_clip(str(path))
+    drawn = [picture("test", name, i) for name in CLASSNAMES for i in range(per_class)]
+    pictures = normalise(torch.from_numpy(np.stack(drawn)) / 255.0)
+    labels = torch.arange(len(CLASSNAMES)).repeat_interleave(per_class)
+    tokens = clip.tokenize([TEMPLATE.format(name) for name in CLASSNAMES])
+    texts = F.normalize(model.encode_text(tokens), dim=-1)
+    images = F.normalize(torch.cat([model.encode_image(part) for part in pictures.split(200)]), dim=-1)
+    scores, half = images @ texts.t(), len(CLASSNAMES) // 2
+    base = labels < half
+    right = [
+        scores.argmax(1) == labels,
+        scores[base, :half].argmax(1) == labels[base],
+        scores[~base, half:].argmax(1) + half == labels[~base],
+    ]
+    return [100 * r.float().mean().item() for r in right]
+
+
+def _accuracy(path):
+    return "all {:.1f} %, base {:.1f} %, new {:.1f} %".format(*zero_shot(path))
 
 
 def _save(content, path):
@@ -324,22 +330,10 @@ def _save(content, path):
     os.replace(temporary, path)
 
 
-def export(model, table, vocabulary, path):
-    """Write the weights in half precision, of the token embedding only the rows that training touched."""
-    state = {k: v.detach().half() for k, v in model.state_dict().items() if k != "token_embedding.weight"}
-    state["token_embedding.rows"] = torch.tensor(vocabulary.rows)
-    state["token_embedding.values"] = table.detach().half()
-    state["vocab_size"] = torch.tensor(VOCABULARY)
-    _save(state, path)
-
-
 def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description="Train shapes-tiny, the bundled CLIP, from scratch on a CPU."
-    )
-    parser.add_argument(
-        "--output", type=Path, default=Path("assets/shapes-tiny.pt"), help="weights file to write"
-    )
+    parser = argparse.ArgumentParser(description="Train shapes-tiny, the bundled CLIP, from scratch on a CPU.")
+    assets = Path(__file__).resolve().parents[1] / "assets"
+    parser.add_argument("--output", type=Path, default=assets / "shapes-tiny.pt", help="weights file to write")
     parser.add_argument("--epochs", type=int, default=17)
     parser.add_argument("--data-size", type=int, default=40000, help="number of pictures")
     parser.add_argument("--batch-size", type=int, default=BATCH)
@@ -347,55 +341,26 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     vocabulary = Vocabulary()
-    model = new_model(args.seed)
-    table = torch.nn.Parameter(model.token_embedding.weight.data[vocabulary.rows].clone())
-    head = torch.nn.Linear(WIDTH, len(SHAPES))
-    named = [(n, p) for n, p in model.named_parameters() if n != "token_embedding.weight"]
-    decayed = [p for n, p in named if p.ndim >= 2 and "positional" not in n]
-    others = [p for n, p in named if p.ndim < 2 or "positional" in n] + [table, *head.parameters()]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}],
-        lr=RATE,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
+    learner = Learner(args.seed, vocabulary)
+    data = Data(args.data_size, args.seed)
+    warm_start(learner.model, data.pictures[:4000])
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    scenes, large, pictures = make_pictures(args.data_size, args.seed)
-    warm_start(model, pictures[:4000])
-    resume = args.output.with_name(args.output.name + ".resume")
-    start = 0
+    resume, done = args.output.with_name(args.output.name + ".resume"), 0
     if resume.exists():
-        saved = torch.load(resume, weights_only=True)
-        model.load_state_dict(saved["model"])
-        table.data.copy_(saved["table"])
-        head.load_state_dict(saved["head"])
-        optimizer.load_state_dict(saved["optimizer"])
-        start = saved["step"]
-        print(f"resuming after step {start}")
+        done = learner.resume(torch.load(resume, weights_only=True))
+        print(f"Resuming after step {done}")
 
-    groups = Groups(scenes, large)
-    jobs = [(label, i) for label in range(len(CLASSNAMES)) for i in range(SPLITS["test"])]
-    test = torch.stack([torch.from_numpy(picture("test", CLASSNAMES[c], i)) for c, i in jobs])
-    labels = torch.tensor([c for c, _ in jobs])
     per_epoch = max(1, args.data_size // args.batch_size)
     steps = args.epochs * per_epoch
-    began, losses = time.time(), []
-    for step in tqdm(range(start, steps), initial=start, total=steps, desc="steps", mininterval=10):
-        if step % 26 == 25: print(step, round(sum(losses[-26:]) / len(losses[-26:]), 3), round(time.time()-began), flush=True)
-        losses.append(
-            train_step(model, table, head, optimizer, vocabulary, scenes, pictures, groups, step, steps, args)
-        )
+    losses = []
+    for step in tqdm(range(done, steps), initial=done, total=steps, unit="step"):
+        losses.append(train_step(learner, vocabulary, data, step, steps, args.seed, args.batch_size))
         if (step + 1) % per_epoch == 0:
-            figures = zero_shot(model, table, vocabulary, test, labels)
-            mean, losses = sum(losses) / len(losses), []
-            print(
-                f"step {step + 1} loss {mean:.3f} scale {model.logit_scale.exp():.1f} "
-                f"zero-shot all/base/new {figures} {time.time() - began:.0f} s",
-                flush=True,
-            )
-            state = {"model": model.state_dict(), "table": table.data, "head": head.state_dict(), "optimizer": optimizer.state_dict()}
-            _save({**state, "step": step + 1}, resume)
-            export(model, table, vocabulary, args.output)
+            learner.export(vocabulary, args.output)
+            _save(learner.state(step + 1), resume)
+            epoch, loss = (step + 1) // per_epoch, sum(losses) / len(losses)
+            tqdm.write(f"epoch {epoch}/{args.epochs}: loss {loss:.3f}, zero-shot {_accuracy(args.output)}")
+            losses = []
     resume.unlink(missing_ok=True)
 
 

@@ -31,7 +31,8 @@ class Precision:
         half = torch.float16 if self.device_type == "cuda" else torch.bfloat16
         self.autocast_dtype = half if prec == "amp" else None
         scaled = self.device_type == "cuda" and prec in ("fp16", "amp")
-        self.scaler = torch.cuda.amp.GradScaler() if scaled else None
+        # torch.amp.GradScaler is the newer name (PyTorch 2.3)
+        self.scaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)() if scaled else None
 
     def autocast(self):
         if self.autocast_dtype is None:
