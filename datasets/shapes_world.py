@@ -1,11 +1,13 @@
-"""A small world of coloured shapes: seeded pictures (PIL) and sentences about them.
+"""A small world of coloured shapes: seeded pictures, drawn with PIL.
 
 Two users: the Shapes data set (`datasets/shapes.py`) draws one object per picture with the `ROUGH` look, and
-`tools/pretrain_shapes.py` trains the bundled CLIP on captioned scenes with the `CLEAN` look. A picture is made in
-two steps, `sample_scene` (what is in it: plain data that a caption can be read from) and `draw` (its pixels).
+`tools/pretrain_shapes.py` trains the bundled CLIP on captioned scenes with the `LARGE` and `CLEAN` looks. A picture is
+made in two steps: `single` or `several` choose what is in it, plain data that a caption can be read from
+(`datasets/shapes_captions.py`), and `draw` makes its pixels.
 
-Every random number comes from a `random.Random` or `numpy.random.RandomState` seeded with a name of the picture,
-two streams that Python and numpy promise to keep. A picture therefore does not depend on the order of drawing.
+Every random number comes from `random.Random.random` or a `numpy.random.RandomState` that is seeded with a name of the
+picture, two streams that Python and numpy promise to keep. So a picture does not depend on the order of drawing, nor on
+their versions.
 """
 
 import math
@@ -223,7 +225,7 @@ def _shaded(rng, rgb, look):
     return np.array([c + _between(rng, (-look.shade, look.shade)) for c in rgb], dtype=np.float32)
 
 
-def _background(scene, rng, noise, look):
+def _background(scene, rng, look):
     paper = _shaded(rng, GROUNDS[scene.ground], look)
     angle, slope = _between(rng, (0, 2 * math.pi)), _between(rng, (0, look.gradient))
     ramp = ((_COLUMNS - SIZE / 2) * math.cos(angle) + (_ROWS - SIZE / 2) * math.sin(angle)) / (SIZE / 2)
@@ -256,7 +258,7 @@ def draw(scene, key, look):
     """
     rng = random.Random(f"draw {key}")
     noise = np.random.RandomState(int(rng.random() * 2**32))
-    pixels = _background(scene, rng, noise, look)
+    pixels = _background(scene, rng, look)
     count = round(_between(rng, look.strokes)) + (8 + int(rng.random() * 7) if scene.style == "cluttered" else 0)
     if count:
         pixels = _strokes(pixels, rng, count, {item.colour for item in scene.items})
@@ -286,13 +288,15 @@ def draw(scene, key, look):
     return pixels.clip(0, 255).astype(np.uint8)
 
 
+_ORDER_SEED = 1220  # the first whose halves hold every colour and every shape 4 to 6 times
+
+
 def _class_order():
     names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
     random.Random(_ORDER_SEED).shuffle(names)
     return names
 
 
-_ORDER_SEED = 1220  # the first whose halves hold every colour and every shape 4 to 6 times
 CLASSNAMES = _class_order()  # label of a class = its place in this list
 SPLITS = {"train": 30, "val": 10, "test": 20}  # pictures per class
 

@@ -16,7 +16,7 @@ import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from datasets import shapes, shapes_world
-from datasets.shapes_captions import caption, plural, words
+from datasets.shapes_captions import caption, captioned_picture, plural, sample_scene, words
 from datasets.shapes_world import (
     CLASSNAMES,
     CLEAN,
@@ -146,6 +146,16 @@ def test_two_kinds_are_both_named():
     texts = [caption(scene, random.Random(i), wrong=0.0) for i in range(50)]
     assert all(" and " in text for text in texts)
     assert any("red circle" in text and "blue star" in text for text in texts)
+
+
+def test_training_scenes_are_repeatable_and_of_every_sort():
+    scenes = [sample_scene(i, 1) for i in range(400)]
+    assert scenes == [sample_scene(i, 1) for i in range(400)] and scenes[0] != sample_scene(0, 2)
+    assert {len(scene.items) for scene, _ in scenes} == {1, 2, 3, 4, 5}
+    assert {scene.style for scene, _ in scenes} == set(STYLES)
+    assert {item.pattern for scene, _ in scenes for item in scene.items} == set(PATTERNS)
+    first, second = captioned_picture((7, 1)), captioned_picture((7, 1))
+    assert first[0] == scenes[7][0] and np.array_equal(first[2], second[2])
 
 
 # --- the data set -----------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_training_from_scratch_gives_a_clip(tmp_path):
     assert len(model.visual.transformer.resblocks) == 6 and len(model.transformer.resblocks) == 4
     assert not path.with_name("clip.pt.resume").exists()
     fresh = pretrain_shapes.new_model(seed=1).token_embedding.weight
-    changed = (model.token_embedding.weight - fresh).abs().amax(1) > 1e-3
+    changed = (model.token_embedding.weight - fresh).abs().amax(1) > 1e-4  # half precision alone changes 3e-5
     assert 0 < changed.sum() < 100  # rows that no caption uses are those that the loader fills in
     unused = pretrain_shapes.clip.tokenize("zebra")[0, 1]
     assert torch.equal(model.token_embedding.weight[unused], fresh[unused])

@@ -106,9 +106,7 @@ class MIEstimator(nn.Module):
         joint, marginal = _split(scores)
         log_mean = _log_mean_exp(marginal)
         with torch.no_grad():
-            moved = torch.logaddexp(
-                self.log_average + math.log(self.decay), log_mean + math.log1p(-self.decay)
-            )
+            moved = torch.logaddexp(self.log_average + math.log(self.decay), log_mean + math.log1p(-self.decay))
             # torch.where, not `if`: nothing is read back from the GPU
             self.log_average.copy_(torch.where(torch.isinf(self.log_average), log_mean, moved))
         # The gradient of this is that of E_joint[t] minus that of E_marg[e^t] over the average. The average

@@ -1,7 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.prompting.mixup import (
@@ -20,7 +20,6 @@ def unit(n, dim=16, seed=0):
     return F.normalize(torch.randn(n, dim, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-@settings(deadline=None)
 @given(label=labels)
 def test_partner_is_of_another_class(label):
     partner = draw_partners(label)
@@ -59,7 +58,6 @@ def test_draws_follow_the_global_generator():
     assert torch.equal(*own)
 
 
-@settings(deadline=None)
 @given(alpha=st.floats(0.01, 100), n=st.integers(1, 50))
 def test_proportions_are_between_0_and_1(alpha, n):
     lam = draw_lam(n, alpha)
@@ -81,7 +79,6 @@ def test_alpha_must_be_positive(alpha):
         draw_lam(4, alpha)
 
 
-@settings(deadline=None)
 @given(label=labels, alpha=st.floats(0.05, 10))
 def test_targets_sum_to_one_and_hold_both_classes(label, alpha):
     partner = draw_partners(label)

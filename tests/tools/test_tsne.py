@@ -1,0 +1,174 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools import tsne
+from tools.tsne import COLOURS, Panel, embed, main, plot, titles_of
+
+
+def make_panel(title="CoOp", views=("text",), n_cls=4, per_class=12, gap=5.0, seed=0):
+    """Random classes; texts lie around the same centres as images, but far away, as CLIP's do."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(n_cls, 32))
+    label = np.repeat(np.arange(n_cls), per_class)
+    image = centres[label] + 0.5 * rng.normal(size=(len(label), 32))
+    texts = {name: centres + 0.3 * rng.normal(size=centres.shape) - gap for name in views}
+    return Panel(title, image, label, texts, [f"class {c}" for c in range(n_cls)])
+
+
+# ---- the figure
+
+
+@pytest.fixture(scope="module")
+def figure(tmp_path_factory):
+    panels = [make_panel(), make_panel("E2MIM", ("hand-crafted", "learned"))]
+    return [Path(path) for path in plot(panels, tmp_path_factory.mktemp("figure") / "tsne")], panels
+
+
+def test_figure_is_png_and_svg(figure):
+    (png, svg), _ = figure
+    assert (png.name, svg.name) == ("tsne.png", "tsne.svg")
+    with Image.open(png) as picture:
+        assert picture.width > picture.height > 500
+        assert len(picture.convert("RGB").getcolors(maxcolors=1 << 24)) > 50  # not blank
+    drawn = svg.read_text()  # matplotlib notes each text beside its outlines
+    expected = ["CoOp", "E2MIM", "class 0", "class 3", "text", "text, hand-crafted", "text, learned"]
+    assert all(f"<!-- {text} -->" in drawn for text in expected)
+    assert all(colour in drawn for colour in COLOURS[:4])
+
+
+def test_same_panels_give_the_same_files(figure, tmp_path):
+    paths, panels = figure
+    for first, again in zip(paths, plot(panels, tmp_path / "tsne")):
+        assert first.read_bytes() == Path(again).read_bytes()
+
+
+def test_texts_land_among_the_images_of_their_class():
+    panel = make_panel(views=("hand-crafted", "learned"))
+    image, views = embed(panel)
+    assert image.shape == (48, 2)
+    for points in views.values():
+        assert points.shape == (4, 2)
+        distance = np.linalg.norm(points[:, None] - image[None], axis=-1)
+        nearest = panel.label[distance.argsort(axis=1)[:, :3]]
+        assert (nearest == np.arange(4)[:, None]).all()
+
+
+@pytest.mark.parametrize("n_cls,per_class", [(1, 2), (2, 1), (30, 2)])
+def test_few_images_and_many_classes(tmp_path, n_cls, per_class):
+    paths = plot([make_panel(n_cls=n_cls, per_class=per_class)], tmp_path / "tsne")
+    assert all(Path(path).stat().st_size > 0 for path in paths)
+
+
+# ---- runs
+
+
+@pytest.fixture
+def trained(make_cfg, make_trainer, tmp_path):
+    """trained(name, KEY, value, ...) -> the folder of a finished run, as train.py leaves it."""
+
+    def make(name, *options, train=True):
+        folder = tmp_path / "runs" / name / "tiny" / f"seed{len(list(tmp_path.glob('runs/*/*/*')))}"
+        options = ["OPTIM.MAX_EPOCH", 1, "OPTIM.WARMUP_EPOCH", 0, *options]
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(make_cfg(name, *options, output=folder).dump())
+        if train:
+            make_trainer(name, *options, output=folder).train()
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The panels that `main` hands to `plot`."""
+    panels = []
+
+    def keep(given, stem):
+        panels.extend(given)
+        return [f"{stem}.png"]
+
+    monkeypatch.setattr(tsne, "plot", keep)
+    return panels
+
+
+def test_runs_become_panels(trained, drawn, tmp_path, capsys):
+    runs = [trained("CoOp"), trained("E2MIM")]
+    output = tmp_path / "new" / "figures"
+    assert main([*runs, "--classes", "4", "--output", str(output)]) == 0
+    assert output.is_dir() and str(output / "tsne.png") in capsys.readouterr().out
+    coop, e2mim = drawn
+    assert coop.title.startswith("CoOp\ntest accuracy ") and e2mim.title.startswith("E2MIM\n")
+    assert list(coop.views) == ["text"] and list(e2mim.views) == ["hand-crafted", "learned"]
+    for panel in drawn:
+        assert panel.classnames == ["cat", "polar_bear", "dog", "very long class name"]
+        assert np.bincount(panel.label).tolist() == [3, 3, 3, 3]
+        for features in (panel.image, *panel.views.values()):
+            np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-4)
+    # The encoders are frozen: both methods see the same images, and what CoOp learned is not CLIP's template
+    np.testing.assert_allclose(coop.image, e2mim.image, atol=1e-5)
+    assert not np.allclose(coop.views["text"], e2mim.views["hand-crafted"], atol=1e-3)
+
+
+def test_panel_holds_what_was_learned(trained, drawn, tmp_path, make_trainer):
+    folder = trained("CoOp", "OPTIM.LR", 0.1)
+    assert main([folder, "--output", str(tmp_path)]) == 0
+    trainer = make_trainer("CoOp")
+    untrained = trainer.model.encode_text().detach().numpy()
+    trainer.load_model(folder)
+    np.testing.assert_allclose(drawn[0].views["text"], trainer.model.encode_text().detach().numpy(), atol=1e-5)
+    assert not np.allclose(drawn[0].views["text"], untrained, atol=1e-3)
+
+
+def test_validation_images_and_at_most_so_many_a_class(trained, drawn, tmp_path, monkeypatch):
+    folder = trained("CoOp")
+    assert main([folder, "--split", "val", "--output", str(tmp_path)]) == 0
+    monkeypatch.setattr(tsne, "IMAGES_PER_CLASS", 1)
+    assert main([folder, "--output", str(tmp_path)]) == 0
+    assert [np.bincount(panel.label).tolist() for panel in drawn] == [[2] * 6, [1] * 6]
+
+
+def test_zero_shot_clip_needs_no_checkpoint(trained, drawn, tmp_path):
+    assert main([trained("ZeroshotCLIP", train=False), "--output", str(tmp_path)]) == 0
+    assert drawn[0].title == "ZeroshotCLIP"
+
+
+def test_runs_of_one_method_are_told_apart(make_cfg):
+    runs = [(make_cfg("E2MIM"), {"accuracy": 81.25}), (make_cfg("E2MIM"), {}), (make_cfg("CoOp"), {})]
+    titles = titles_of(["a/ep50/seed1", "a/ep50/seed2", "b/ep50/seed1"], runs)
+    assert titles == ["E2MIM (ep50/seed1)\ntest accuracy 81.2 %", "E2MIM (ep50/seed2)", "CoOp"]
+
+
+# ---- errors
+
+
+def error_of(capsys, argv, code):
+    assert main(argv) == code
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    return error
+
+
+def test_folder_without_a_run(tmp_path, capsys):
+    assert "no config.yaml" in error_of(capsys, [str(tmp_path)], 2)
+
+
+def test_run_without_a_checkpoint(trained, tmp_path, capsys):
+    folder = trained("CoOp", train=False)
+    error = error_of(capsys, [folder, "--output", str(tmp_path)], 1)
+    assert f"{folder} has no checkpoint" in error
+
+
+def test_runs_on_other_classes(trained, capsys):
+    runs = [trained("CoOp", "DATASET.SUBSAMPLE_CLASSES", half, train=False) for half in ("base", "new")]
+    assert f"{runs[1]} is of other data than {runs[0]}" in error_of(capsys, runs, 2)
+
+
+@pytest.mark.parametrize("n", ["0", "31"])
+def test_number_of_classes(n, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["anywhere", "--classes", n])
+    assert stop.value.code == 2
+    assert "--classes must be 1 to 30" in capsys.readouterr().err
