@@ -36,6 +36,8 @@ NODE.MI_WEIGHT = 1.0  # weight of the estimate of mutual information; 0 turns it
 NODE.MI_ESTIMATOR = "jsd"  # jsd | dv | infonce: the lower bound [ours]
 NODE.CRITIC_HIDDEN = 256  # width of the critic's hidden layers [ours]
 NODE.CRITIC_OUT = 128  # width of the critic's embeddings [ours]
+NODE.CRITIC_SCALE = 10.0  # scores of the critic lie within plus and minus this [ours]
+NODE.DV_DECAY = 0.9  # of dv's moving average, per step [ours]
 NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
 add_defaults("E2MIM", NODE)
 
@@ -80,8 +82,10 @@ class CustomCLIP(PromptedCLIP):
         self.register_buffer("hand_features", hand, persistent=False)  # T_h (n_cls, dim)
         if node.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
             n_cls = len(classnames)
-            self.training_only["critic"] = Critic(n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT)
-            self.training_only["estimator"] = MIEstimator(node.MI_ESTIMATOR)
+            self.training_only["critic"] = Critic(
+                n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT, node.CRITIC_SCALE
+            )
+            self.training_only["estimator"] = MIEstimator(node.MI_ESTIMATOR, node.DV_DECAY)
 
     def learned_features(self):
         """T_s (n_cls, dim)."""
