@@ -23,7 +23,7 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
 
 from .prompting import checkpoint
-from .prompting.clip_loader import cast_weights, load_clip
+from .prompting.clip_loader import cast_weights, fingerprint, load_clip
 from .prompting.precision import Precision
 from .run_record import RunRecord
 
@@ -61,7 +61,9 @@ class PromptTrainer(TrainerX):
         self.time_built = time.time()
         self.precision = Precision(cfg.TRAINER[self.node].PREC, self.device)
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME})")
-        clip_model = cast_weights(load_clip(cfg.MODEL.BACKBONE.NAME), self.precision.encoder_dtype)
+        clip_model = load_clip(cfg.MODEL.BACKBONE.NAME)
+        self.backbone = {"name": cfg.MODEL.BACKBONE.NAME, "fingerprint": fingerprint(clip_model)}
+        cast_weights(clip_model, self.precision.encoder_dtype)
 
         print("Building custom CLIP")
         clip_model.to(self.device)  # hand-crafted prompts are encoded while building
@@ -155,7 +157,7 @@ class PromptTrainer(TrainerX):
             "state_dict": self.model.prompt_learner.state_dict(),
             "epoch": epoch + 1,
             "val_result": None if val_result is None else float(val_result),
-            "backbone": self.cfg.MODEL.BACKBONE.NAME,
+            "backbone": self.backbone,
             "optimizer": self.optim.state_dict(),
             "training": {
                 "modules": self.model.training_only.state_dict(),
@@ -168,6 +170,17 @@ class PromptTrainer(TrainerX):
         checkpoint.write(state, path)
         print(f"Checkpoint saved to {path}")
 
+    def load_learner(self, state, path):
+        """Put a checkpoint's prompts into the model. Raises ValueError if they were trained on another CLIP."""
+        theirs = state.get("backbone", self.backbone)  # imported checkpoints do not say
+        if theirs["fingerprint"] != self.backbone["fingerprint"]:
+            raise ValueError(
+                f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights are not those of '
+                f"{self.backbone['name']}: pass the same MODEL.BACKBONE.NAME."
+            )
+        checkpoint.load_weights(self.model.prompt_learner, state["state_dict"], path)
+        self.trained_epochs = state["epoch"]
+
     def resume_model_if_exist(self, directory):
         """Load the newest readable checkpoint below `directory`; returns the number of finished epochs."""
         folder = os.path.join(directory, LEARNER)
@@ -178,7 +191,7 @@ class PromptTrainer(TrainerX):
             except ValueError as error:
                 print(f"Ignored: {error}")
                 continue
-            checkpoint.load_weights(self.model.prompt_learner, state["state_dict"], path)
+            self.load_learner(state, path)
             training = state["training"]
             checkpoint.load_weights(self.model.training_only, training["modules"], path)
             # The schedule is replayed instead of saved: Dassl's warm-up schedulers hold each other as objects
@@ -190,7 +203,6 @@ class PromptTrainer(TrainerX):
             self.precision.load_state_dict(training["precision"])
             self.best_result = training["best_result"]
             checkpoint.set_random_state(training["random"])
-            self.trained_epochs = epoch
             print(f"Resuming from {path} ({epoch} of {self.max_epoch} epochs are done)")
             return epoch
         return 0
@@ -218,8 +230,7 @@ class PromptTrainer(TrainerX):
         else:
             path = checkpoint.path_of(folder, epochs[-1] if epoch is None else epoch)
         state = checkpoint.read(path)
-        checkpoint.load_weights(self.model.prompt_learner, state["state_dict"], path)
-        self.trained_epochs = state["epoch"]
+        self.load_learner(state, path)
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
 
     # ---- testing -------------------------------------------------------------------------------------------

@@ -82,9 +82,7 @@ class CustomCLIP(PromptedCLIP):
         self.register_buffer("hand_features", hand, persistent=False)  # T_h (n_cls, dim)
         if node.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
             n_cls = len(classnames)
-            self.training_only["critic"] = Critic(
-                n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT, node.CRITIC_SCALE
-            )
+            self.training_only["critic"] = Critic(n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT, node.CRITIC_SCALE)
             self.training_only["estimator"] = MIEstimator(node.MI_ESTIMATOR, node.DV_DECAY)
 
     def learned_features(self):

@@ -29,9 +29,8 @@ def settings(weights):
 
 def test_sep_base_to_new(settings, caltech_stub, tmp_path):
     def command(script, output):
-        environment = dict(
-            os.environ, DATA=str(caltech_stub), OUTPUT=str(output), SHOTS="4", PYTHON=sys.executable, OMP_NUM_THREADS="1"
-        )
+        settings_of_run = {"DATA": str(caltech_stub), "OUTPUT": str(output), "SHOTS": "4", "PYTHON": sys.executable}
+        environment = {**os.environ, **settings_of_run, "OMP_NUM_THREADS": "1"}
         arguments = ["bash", str(SCRIPTS / script), "caltech101", "1", *settings]
         return {"args": arguments, "env": environment, "cwd": str(tmp_path)}
 
@@ -48,9 +47,8 @@ def test_sep_base_to_new(settings, caltech_stub, tmp_path):
     run("base2new_train.sh", whole)
 
     # kill -9 as soon as there is a checkpoint, then give the same command again
-    killed = subprocess.Popen(
-        **command("base2new_train.sh", cut), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    killed = subprocess.Popen(**command("base2new_train.sh", cut), **quiet)
     learner = cut / "base2new/train_base/caltech101" / RUN / "prompt_learner"
     while not (learner / "checkpoint").exists() and killed.poll() is None:
         time.sleep(0.01)

@@ -43,6 +43,19 @@ def test_checkpoint_of_another_shape(make_trainer, trained):
         make_trainer("CoOp", "TRAINER.COOP.N_CTX", 5).train()
 
 
+def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path):
+    """The same shapes, other weights: the file's name does not matter, what is in it does."""
+    state = torch.load(weights["vit"], weights_only=True)
+    same, other = str(tmp_path / "same.pt"), str(tmp_path / "other.pt")
+    torch.save(state, same)
+    torch.save(dict(state, text_projection=state["text_projection"] + 0.1), other)
+    options = ("CoOp", "TRAINER.COOP.N_CTX", 4, "MODEL.BACKBONE.NAME")
+    make_trainer(*options, same).load_model(trained)
+    for load in (lambda trainer: trainer.load_model(trained), lambda trainer: trainer.train()):
+        with pytest.raises(ValueError, match=r"trained on backbone .*vit.pt, whose weights are not .*other.pt"):
+            load(make_trainer(*options, other))
+
+
 def test_finished_training_is_not_repeated(make_trainer, trained, capsys):
     before = checkpoint.read(trained + "/prompt_learner/model.pth.tar-3")["state_dict"]["ctx"]
     trainer = make_trainer("CoOp", "TRAINER.COOP.N_CTX", 4, "TRAIN.CHECKPOINT_FREQ", 2)

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import os
 import warnings
+import zlib
 
 import torch
 from torch import nn
@@ -120,6 +121,11 @@ def _openai_file(name, url, cache):
             f"Weights of {name} are not in {cache} and cannot be downloaded ({error}): fetch {url} "
             f"(SHA-256 {digest}) by hand and pass its path as MODEL.BACKBONE.NAME."
         ) from error
+
+
+def fingerprint(clip_model):
+    """A number that tells CLIPs apart whatever their files are called: checksum of the text projection."""
+    return zlib.crc32(clip_model.text_projection.detach().float().cpu().numpy().tobytes())
 
 
 def cast_weights(clip_model, dtype):

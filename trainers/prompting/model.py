@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .encoders import ImageEncoder, TextEncoder
-from .prompt_text import fill_template, tokenize
+from .prompt_text import embed, fill_template, tokenize
 
 
 class PromptedCLIP(nn.Module):
@@ -89,6 +89,6 @@ def encode_prompts(clip_model, templates, classnames):
     for template in templates:
         tokens = tokenize(fill_template(template, classnames))
         eos = tokens.argmax(dim=-1)
-        tokens = tokens[:, : int(eos.max()) + 1].to(clip_model.token_embedding.weight.device)
-        features = features + normalise(encoder(clip_model.token_embedding(tokens), eos.to(tokens.device)))
+        x = embed(clip_model, tokens[:, : int(eos.max()) + 1])
+        features = features + normalise(encoder(x, eos.to(x.device)))
     return normalise(features)

@@ -23,6 +23,12 @@ def tokenize(prompts):
         raise ValueError(f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.') from error
 
 
+def embed(clip_model, tokens):
+    """Token ids (n, length) -> their embeddings (n, length, dim), without gradient, where the model is."""
+    with torch.no_grad():
+        return clip_model.token_embedding(tokens.to(clip_model.token_embedding.weight.device))
+
+
 def init_ctx(clip_model, n_ctx, words="", n_cls=None):
     """Context vectors at the start of training, and the words that stand for them.
 
@@ -37,8 +43,7 @@ def init_ctx(clip_model, n_ctx, words="", n_cls=None):
     if words:
         words = words.replace("_", " ").strip()
         n_ctx = len(_tokenizer.encode(words))
-        with torch.no_grad():
-            ctx = clip_model.token_embedding(tokenize([words]))[0, 1 : 1 + n_ctx].float()
+        ctx = embed(clip_model, tokenize([words]))[0, 1 : 1 + n_ctx].float()
     else:
         words = " ".join(["X"] * n_ctx)
         ctx = torch.empty(n_ctx, clip_model.ln_final.weight.shape[0])
@@ -71,8 +76,7 @@ class PromptSequences(nn.Module):
         self.tokenized_prompts = tokenize(fill_template(prefix + " {}.", classnames))
         eos = self.tokenized_prompts.argmax(dim=-1)
         self.length = max(int(eos.max()) + 1, min(min_length, self.tokenized_prompts.shape[1]))
-        with torch.no_grad():
-            embedding = clip_model.token_embedding(self.tokenized_prompts[:, : self.length])
+        embedding = embed(clip_model, self.tokenized_prompts[:, : self.length])
         # They belong to these class names, so checkpoints leave them out (persistent=False).
         self.register_buffer("eos", eos, persistent=False)  # (n_cls,)
         self.register_buffer("token_prefix", embedding[:, :1], persistent=False)  # (n_cls, 1, dim)
