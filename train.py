@@ -245,7 +245,7 @@ def claim_output_dir(cfg, trains):
             if key in earlier and key not in NOT_THE_EXPERIMENT and earlier[key] != value:
                 raise ValueError(
                     f"{cfg.OUTPUT_DIR} holds checkpoints of a run with {key} {earlier[key]!r}, but this one "
-                    f"has {value!r}: use another --output-dir, or delete that folder to start over."
+                    f"has {value!r}: use another --output-dir, or delete that folder (scripts: FORCE=1) to start over."
                 )
     temporary = f"{file}.{os.getpid()}.tmp"
     try:

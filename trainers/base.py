@@ -129,9 +129,10 @@ class PromptTrainer(TrainerX):
     def check_finite(self, summary):
         bad = [name for name, value in summary.items() if value - value != 0 and name != "loss"]
         if bad:
+            half = self.precision.prec != "fp32"
             raise FloatingPointError(
                 f"Loss term {bad[0]} became {summary[bad[0]]} in epoch {self.epoch + 1}, batch {self.batch_idx + 1}: "
-                f"lower OPTIM.LR or set TRAINER.{self.node}.PREC to fp32, and run again."
+                f"lower OPTIM.LR{f' or set TRAINER.{self.node}.PREC to fp32' if half else ''}, and start over."
             )
 
     def parse_batch_train(self, batch):
