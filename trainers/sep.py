@@ -26,7 +26,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import PromptTrainer, add_defaults
 from .prompting.model import PromptedCLIP, encode_prompts, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
-from .prompting.templates import KGCOOP_TEMPLATES, template_for
+from .prompting.templates import SEP_TEMPLATES, template_for
 
 NODE = CN()
 NODE.VARIANT = "paper"  # paper | released (see above)
@@ -146,14 +146,10 @@ def enhanced_layers(layers, depth, deepest):
 class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
-        if not self.image_encoder.is_vit:
-            raise ValueError(
-                f"SEP puts tokens into the image encoder, for which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no place: "
-                f"choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
-            )
+        self.require_vit("SEP", cfg)
         self.w, self.w_v = cfg.TRAINER.SEP.W, cfg.TRAINER.SEP.W_V
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
-        template = template_for(cfg, KGCOOP_TEMPLATES)
+        template = template_for(cfg, SEP_TEMPLATES)
         hand = encode_prompts(clip_model, [template], classnames)
         self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)
         # V, the class prototypes; the trainer sets them before training

@@ -6,6 +6,7 @@ TRAINS=yes
 default_cfg() { # DATASET -> a file in configs/trainers/CoOp, without .yaml
     case $1 in
         shapes) echo shapes ;;
-        *) echo vit_b16_ep50_ctxv1 ;;
+        imagenet) echo vit_b16_ep50_ctxv1 ;;
+        *) echo vit_b16_ctxv1 ;;
     esac
 }

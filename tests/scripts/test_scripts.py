@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-METHODS = {"zsclip": "ZeroshotCLIP", "coop": "CoOp", "sep": "SEP", "e2mim": "E2MIM"}
+METHODS = {
+    "zsclip": "ZeroshotCLIP",
+    "coop": "CoOp",
+    "kgcoop": "KgCoOp",
+    "maple": "MaPLe",
+    "sep": "SEP",
+    "e2mim": "E2MIM",
+}
 STUB = """#!/bin/bash
 case ${1-} in
     */train.py)
@@ -36,10 +43,9 @@ class Checkout:
         shutil.copytree(ROOT / "scripts", self.root / "scripts")
         for name in ("shapes", "caltech101", "imagenet", "sun397"):
             self.add_config("configs/datasets", name)
+        shutil.copytree(ROOT / "configs" / "trainers", self.root / "configs" / "trainers")
         for trainer in METHODS.values():
-            for name in ("shapes", "vit_b16", "vit_b16_ep50_ctxv1", "vit_b16_ep50_batch32", "mine"):
-                self.add_config(f"configs/trainers/{trainer}", name)
-            self.add_config(f"configs/trainers/{trainer}", "vit_b16_ep10_batch128")
+            self.add_config(f"configs/trainers/{trainer}", "mine")
         self.python = folder / "stub python"
         self.python.write_text(STUB)
         self.python.chmod(0o755)
@@ -146,7 +152,10 @@ def test_zero_shot_is_only_tested(checkout, half, classes):
         ("sep", "imagenet", "vit_b16_ep10_batch128"),
         ("e2mim", "sun397", "vit_b16_ep10_batch128"),
         ("e2mim", "caltech101", "vit_b16_ep50_batch32"),
-        ("coop", "caltech101", "vit_b16_ep50_ctxv1"),
+        ("coop", "caltech101", "vit_b16_ctxv1"),
+        ("coop", "imagenet", "vit_b16_ep50_ctxv1"),
+        ("kgcoop", "caltech101", "vit_b16_ep100_ctxv1"),
+        ("maple", "caltech101", "vit_b16_c2_ep5_batch4_2ctx"),
         ("zsclip", "imagenet", "vit_b16"),
     ],
 )

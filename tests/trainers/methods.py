@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import trainers.coop
 import trainers.e2mim
+import trainers.kgcoop
+import trainers.maple
 import trainers.sep
 import trainers.zsclip
 
@@ -21,6 +23,9 @@ class Method(NamedTuple):
 METHODS = {
     "zsclip": Method("ZeroshotCLIP", trainers.zsclip, "ZSCLIP", learns=False),
     "coop": Method("CoOp", trainers.coop, "COOP", ("TRAINER.COOP.N_CTX", 4)),
+    "kgcoop": Method("KgCoOp", trainers.kgcoop, "KGCOOP"),
+    # The tiny CLIP's text encoder has two layers
+    "maple": Method("MaPLe", trainers.maple, "MAPLE", ("TRAINER.MAPLE.PROMPT_DEPTH", 2), resnet=False),
     "sep": Method("SEP", trainers.sep, "SEP", resnet=False),
     "sep-released": Method(
         "SEP",

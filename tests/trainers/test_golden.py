@@ -1,6 +1,7 @@
 """Our methods against outputs of their authors' code, on weights made by a formula (tests/golden/README.md)."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 
 import trainers.coop
+import trainers.kgcoop
+import trainers.maple
 import trainers.sep
 import trainers.zsclip
 from dassl.config import get_cfg_default
@@ -16,15 +19,27 @@ from tools.import_checkpoint import sep_name
 from trainers.prompting.clip_loader import build_clip
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+def maple_name(name):
+    """Theirs keep the first layer's coupling apart from those of the deeper ones, which they count from 0."""
+    name = name.replace("prompt_learner.", "").replace("compound_prompts_text.", "deep_ctx.")
+    name = re.sub(r"^proj\.", "couplings.0.", name)
+    return re.sub(r"^compound_prompt_projections\.(\d+)", lambda m: f"couplings.{int(m[1]) + 1}", name)
+
+
 METHODS = {
     # golden file: trainer module, config, our name of a reference parameter
     "zsclip": (trainers.zsclip, ["TRAINER.ZSCLIP.PREC", "fp32"], None),
     "coop": (trainers.coop, ["TRAINER.COOP.PREC", "fp32", "TRAINER.COOP.N_CTX", 4], str),
+    "kgcoop": (trainers.kgcoop, ["TRAINER.KGCOOP.PREC", "fp32"], str),
+    "maple": (trainers.maple, ["TRAINER.MAPLE.PREC", "fp32"], maple_name),
     "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], sep_name),
     "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], sep_name),
 }
 LOSS_PARTS = {
     "ce": "ce",
+    "kg": "W_times_score",
     "text": "W_times_text_score",
     "visual": "W_V_times_visual_dist",
     "proto": "loss_ce_v",

@@ -34,6 +34,14 @@ class PromptedCLIP(nn.Module):
         self.training_only = nn.ModuleDict()
         self.monitors = {}  # name -> detached scalar of the last training batch: logged, not trained
 
+    def require_vit(self, method, cfg):
+        """Raise ValueError if the image encoder is a ResNet: `method` puts tokens into it."""
+        if not self.image_encoder.is_vit:
+            raise ValueError(
+                f"{method} puts tokens into the image encoder, for which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no "
+                f"place: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
+            )
+
     def train(self, mode=True):
         super().train(mode)
         self.image_encoder.eval()  # batch norms of a frozen ResNet keep their statistics

@@ -1,7 +1,7 @@
 """Hand-crafted prompt templates of the public data sets.
 
-`TEMPLATES` are CoOp's (arXiv 2109.01134, appendix A, and its code); `KGCOOP_TEMPLATES` holds four that
-the code of KgCoOp words differently (arXiv 2303.13283; TCP and SEP use the same).
+`TEMPLATES` are those of CoOp's code (arXiv 2109.01134). `KGCOOP_TEMPLATES` (arXiv 2303.13283) words one of them
+differently, `SEP_TEMPLATES` (arXiv 2405.15549; TCP's code has the same) four.
 """
 
 PHOTO = "a photo of a {}."
@@ -24,10 +24,11 @@ TEMPLATES = {
     "UCF101": "a photo of a person doing {}.",
 }
 
-KGCOOP_TEMPLATES = {
-    **TEMPLATES,
+KGCOOP_TEMPLATES = {**TEMPLATES, "DescribableTextures": "a photo of a {}, a type of texture."}
+
+SEP_TEMPLATES = {
+    **KGCOOP_TEMPLATES,
     "FGVCAircraft": "a photo of an aircraft {}.",
-    "DescribableTextures": "a photo of a {}, a type of texture.",
     "StanfordCars": "a photo of a {}, a type of car.",
     "Food101": "a photo of a {}, a type of food.",
 }

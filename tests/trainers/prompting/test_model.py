@@ -2,7 +2,7 @@ import clip
 import torch
 
 from trainers.prompting.model import encode_prompts
-from trainers.prompting.templates import IMAGENET_TEMPLATES, KGCOOP_TEMPLATES, TEMPLATES, template_for
+from trainers.prompting.templates import IMAGENET_TEMPLATES, KGCOOP_TEMPLATES, SEP_TEMPLATES, TEMPLATES, template_for
 
 
 def test_one_template_is_zero_shot_clip(tiny_clip):
@@ -24,8 +24,9 @@ def test_several_templates_are_averaged_as_unit_vectors(tiny_clip):
 
 def test_templates():
     assert len(IMAGENET_TEMPLATES) == len(set(IMAGENET_TEMPLATES)) == 80
-    assert len(TEMPLATES) == 15 and TEMPLATES.keys() == KGCOOP_TEMPLATES.keys()
-    for template in [*IMAGENET_TEMPLATES, *TEMPLATES.values(), *KGCOOP_TEMPLATES.values()]:
+    tables = (TEMPLATES, KGCOOP_TEMPLATES, SEP_TEMPLATES)
+    assert all(table.keys() == TEMPLATES.keys() and len(table) == 15 for table in tables)
+    for template in [*IMAGENET_TEMPLATES, *(t for table in tables for t in table.values())]:
         assert template.count("{}") == 1
 
 

@@ -1,0 +1,80 @@
+"""Deep prompts take the place of the tokens before them, in their layers and nowhere else."""
+
+import pytest
+import torch
+
+from trainers.prompting.deep_prompts import check_depth, random_prompts, replace_image, replace_text
+from trainers.prompting.encoders import ImageEncoder, TextEncoder
+
+
+@pytest.fixture
+def x():
+    torch.manual_seed(0)
+    return torch.randn(3, 9, 64)
+
+
+@pytest.fixture
+def prompts():
+    torch.manual_seed(1)
+    return random_prompts(2, 2, 64)
+
+
+def test_random_prompts(prompts):
+    assert [p.shape for p in prompts] == [(2, 64)] * 2 and all(p.requires_grad for p in prompts)
+    assert 0.01 < torch.stack(list(prompts)).std() < 0.03
+    assert len(random_prompts(0, 2, 64)) == 0
+
+
+@pytest.mark.parametrize(("replace", "where"), [(replace_text, slice(1, 3)), (replace_image, slice(7, 9))])
+def test_places_and_layers(replace, where, x, prompts):
+    hook = replace(prompts)
+    kept = torch.ones(9, dtype=torch.bool)
+    kept[where] = False
+    for layer in (1, 2):
+        y = hook(layer, x)
+        assert y.shape == x.shape and torch.equal(y[:, kept], x[:, kept])
+        assert torch.equal(y[:, where], prompts[layer - 1].expand(3, -1, -1))
+    for layer in (0, 3, 11):  # the first layer's enter with the input; later ones pass on what they get
+        assert torch.equal(hook(layer, x), x)
+
+
+@pytest.mark.parametrize("replace", [replace_text, replace_image])
+def test_prompts_may_differ_between_sequences(replace, x):
+    own = torch.randn(3, 2, 64)
+    y = replace([own])(1, x)
+    assert torch.equal(y[:, 1:3] if replace is replace_text else y[:, 7:], own)
+
+
+def test_type_follows_the_encoder(x, prompts):
+    half = x.to(torch.bfloat16)
+    assert replace_text(prompts)(1, half).dtype == replace_image(prompts)(1, half).dtype == torch.bfloat16
+
+
+def test_in_the_encoders(tiny_clip, x, prompts):
+    clip_model = tiny_clip()
+    text, image = TextEncoder(clip_model), ImageEncoder(clip_model.visual)
+    eos, pictures = torch.tensor([8, 8, 8]), torch.randn(3, 3, 32, 32)
+    seen = []
+
+    def spy(hook):
+        def before_layer(i, x):
+            x = hook(i, x)
+            seen.append(x)
+            return x
+
+        return before_layer
+
+    first = torch.randn(2, 64)
+    loss = text(x, eos, spy(replace_text(prompts))).sum() + image(pictures, first, spy(replace_image(prompts))).sum()
+    assert torch.equal(seen[1][:, 1:3], prompts[0].expand(3, -1, -1))  # text layer 1 of 2
+    assert torch.equal(seen[4][:, -2:], prompts[1].expand(3, -1, -1))  # image layer 2 of 3
+    loss.backward()
+    assert all(p.grad.abs().sum() > 0 for p in prompts)
+
+
+def test_check_depth():
+    check_depth("KEY", 1, 12)
+    check_depth("KEY", 12, 12)
+    for depth in (0, 13):
+        with pytest.raises(ValueError, match=f"KEY is {depth}.*12 layers: choose 1 to 12"):
+            check_depth("KEY", depth, 12)

@@ -1,0 +1,55 @@
+"""Deep prompts: the first layers of an encoder each get prompt tokens of their own.
+
+Depth J means: the prompts P_0 enter with the input, and before layer i = 1 .. J-1 whatever stands in their place is
+thrown away for new tokens P_i. Later layers pass on what layer J-1 has made of them (visual prompt tuning,
+arXiv 2203.12119, section 3.2, "deep"; for both encoders of CLIP MaPLe, arXiv 2210.03117, section 3.2).
+"""
+
+import torch
+from torch import nn
+
+from .prompt_text import CTX_STD
+
+
+def random_prompts(n_layers, n_ctx, width):
+    """One learnable (n_ctx, width) per layer, drawn from N(0, 0.02^2)."""
+    return nn.ParameterList([nn.Parameter(CTX_STD * torch.randn(n_ctx, width)) for _ in range(n_layers)])
+
+
+def check_depth(key, depth, n_layers):
+    """Raise ValueError if config key `key` asks for prompts in more layers than there are, or in none."""
+    if not 1 <= depth <= n_layers:
+        raise ValueError(
+            f"{key} is {depth}, but this backbone has room for prompts in {n_layers} layers: choose 1 to {n_layers}."
+        )
+
+
+def replace_text(prompts):
+    """Hook for the text encoder's x = [SOS, P, class name, ...]: prompts[i - 1] takes P's place before layer i.
+
+    prompts: list of (n_ctx, width), the same for every sequence, or (n, n_ctx, width).
+    """
+
+    def before_layer(i, x):
+        if not 1 <= i <= len(prompts):
+            return x
+        new = _expand(prompts[i - 1], x)
+        return torch.cat([x[:, :1], new, x[:, 1 + new.shape[1] :]], dim=1)
+
+    return before_layer
+
+
+def replace_image(prompts):
+    """Hook for the image encoder's x = [CLS, patches, P], otherwise as `replace_text`."""
+
+    def before_layer(i, x):
+        if not 1 <= i <= len(prompts):
+            return x
+        new = _expand(prompts[i - 1], x)
+        return torch.cat([x[:, : -new.shape[1]], new], dim=1)
+
+    return before_layer
+
+
+def _expand(prompts, x):
+    return prompts.to(x.dtype).expand(len(x), -1, -1)
