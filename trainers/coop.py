@@ -5,14 +5,13 @@ own for each class (class-specific context, CSC); the class name may also stand 
 Trained by cross-entropy of exp(logit_scale) * cos(image, text).
 """
 
-from torch import nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
-from .prompting.model import PromptedCLIP, normalise
-from .prompting.prompt_text import PromptSequences, init_ctx
+from .prompting.model import PromptedCLIP
+from .prompting.prompt_text import ContextLearner
 
 NODE = CN()
 NODE.N_CTX = 16  # context tokens, when CTX_INIT is empty (paper: 4 or 16)
@@ -23,29 +22,16 @@ NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
 add_defaults("COOP", NODE)
 
 
-class PromptLearner(nn.Module):
+class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
-        super().__init__()
         node = cfg.TRAINER.COOP
-        n_cls = len(classnames) if node.CSC else None
-        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT, n_cls)
-        print(f'Initial context: "{words}" ({ctx.shape[-2]} tokens)')
-        self.ctx = nn.Parameter(ctx)  # (n_ctx, dim) or (n_cls, n_ctx, dim)
-        self.sequences = PromptSequences(
-            clip_model, classnames, words, ctx.shape[-2], position=node.CLASS_TOKEN_POSITION
-        )
-
-    def forward(self):
-        return self.sequences(self.ctx)  # (n_cls, length, dim)
+        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT, node.CSC, node.CLASS_TOKEN_POSITION)
 
 
 class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
-
-    def encode_text(self):
-        return normalise(self.text_encoder(self.prompt_learner(), self.prompt_learner.sequences.eos))
 
 
 @TRAINER_REGISTRY.register()

@@ -11,7 +11,6 @@ The authors have published no code. What their text leaves open is decided here,
 from collections import OrderedDict
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 from yacs.config import CfgNode as CN
 
@@ -19,9 +18,9 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
-from .prompting.model import PromptedCLIP, encode_prompts, normalise
+from .prompting.model import PromptedCLIP, encode_prompts
 from .prompting.mutual_information import Critic, MIEstimator
-from .prompting.prompt_text import PromptSequences, init_ctx
+from .prompting.prompt_text import ContextLearner
 from .prompting.templates import IMAGENET_TEMPLATES, template_for
 
 NODE = CN()
@@ -42,17 +41,10 @@ NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
 add_defaults("E2MIM", NODE)
 
 
-class PromptLearner(nn.Module):
+class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
-        super().__init__()
         node = cfg.TRAINER.E2MIM
-        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT)
-        print(f'Initial context: "{words}" ({len(ctx)} tokens)')
-        self.ctx = nn.Parameter(ctx)  # (n_ctx, dim)
-        self.sequences = PromptSequences(clip_model, classnames, words, len(ctx))
-
-    def forward(self):
-        return self.sequences(self.ctx)  # (n_cls, length, dim)
+        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT)
 
 
 def hand_templates(cfg):
@@ -87,7 +79,7 @@ class CustomCLIP(PromptedCLIP):
 
     def learned_features(self):
         """T_s (n_cls, dim)."""
-        return normalise(self.text_encoder(self.prompt_learner(), self.prompt_learner.sequences.eos))
+        return super().encode_text()
 
     def ensemble(self, learned):
         """(1 - a) T_h + a T_s, which gives the same logits as averaging those of the views. [ours]"""

@@ -9,14 +9,13 @@ The paper writes the second term as a mean squared distance. On features of unit
 which is the one of the authors' code, and W = 8 belongs to the code.
 """
 
-from torch import nn
 from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
-from .prompting.model import PromptedCLIP, encode_prompts, normalise
-from .prompting.prompt_text import PromptSequences, init_ctx
+from .prompting.model import PromptedCLIP, encode_prompts
+from .prompting.prompt_text import ContextLearner
 from .prompting.templates import KGCOOP_TEMPLATES, template_for
 
 NODE = CN()
@@ -27,17 +26,10 @@ NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
 add_defaults("KGCOOP", NODE)
 
 
-class PromptLearner(nn.Module):
+class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
-        super().__init__()
         node = cfg.TRAINER.KGCOOP
-        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT)
-        print(f'Initial context: "{words}" ({len(ctx)} tokens)')
-        self.ctx = nn.Parameter(ctx)  # (n_ctx, dim)
-        self.sequences = PromptSequences(clip_model, classnames, words, len(ctx))
-
-    def forward(self):
-        return self.sequences(self.ctx)  # (n_cls, length, dim)
+        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT)
 
 
 class CustomCLIP(PromptedCLIP):
@@ -47,9 +39,6 @@ class CustomCLIP(PromptedCLIP):
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         hand = encode_prompts(clip_model, [template_for(cfg, KGCOOP_TEMPLATES)], classnames)
         self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)
-
-    def encode_text(self):
-        return normalise(self.text_encoder(self.prompt_learner(), self.prompt_learner.sequences.eos))
 
     def text_views(self):
         return {"hand-crafted": self.hand_features, "KgCoOp": self.encode_text()}

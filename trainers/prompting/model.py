@@ -13,8 +13,8 @@ from .prompt_text import embed, fill_template, tokenize
 class PromptedCLIP(nn.Module):
     """A frozen CLIP around a `prompt_learner`.
 
-    A method gives itself a `prompt_learner`, overrides `encode_text`, and `losses` or `encode_image` where it
-    differs. What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
+    A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.
+    What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
     `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation.
     """
 
@@ -53,7 +53,8 @@ class PromptedCLIP(nn.Module):
 
     def encode_text(self):
         """Normalised text features (n_cls, dim), float32; they depend on the prompts alone."""
-        raise NotImplementedError
+        learner = self.prompt_learner
+        return normalise(self.text_encoder(learner(), learner.sequences.eos))
 
     def text_views(self):
         """Text features that a figure may show: name -> (n_cls, dim)."""

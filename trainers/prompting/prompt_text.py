@@ -101,3 +101,17 @@ class PromptSequences(nn.Module):
         if self.order is not None:
             x = x.gather(1, self.order.unsqueeze(-1).expand_as(x))
         return x
+
+
+class ContextLearner(nn.Module):
+    """CoOp's learned context: `ctx` (n_ctx, dim), or with `csc` (n_cls, n_ctx, dim), around the class names."""
+
+    def __init__(self, clip_model, classnames, n_ctx, words="", csc=False, position="end"):
+        super().__init__()
+        ctx, words = init_ctx(clip_model, n_ctx, words, len(classnames) if csc else None)
+        print(f'Initial context: "{words}" ({ctx.shape[-2]} tokens)')
+        self.ctx = nn.Parameter(ctx)
+        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position)
+
+    def forward(self):
+        return self.sequences(self.ctx)  # (n_cls, length, dim)
