@@ -8,9 +8,10 @@ import json
 import math
 import os
 import random
-import tempfile
 
 from dassl.data.datasets import Datum
+
+from .files import keep, write_whole
 
 SUBSAMPLES = ("all", "base", "new")
 MAX_VAL_SHOTS = 4  # validation images per class at most, whatever NUM_SHOTS is (CoOp's loaders)
@@ -86,7 +87,8 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     if seed >= 0:
         random.setstate(state)
         drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
-        _keep(drawn, os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json"), dataset_dir, cfg.OUTPUT_DIR)
+        name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
+        keep(lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample")
     return train, val
 
 
@@ -113,7 +115,7 @@ def subsample_classes(*datasets, subsample="all"):
     return [
         items
         and [
-            Datum(item.impath, label=relabelled[item.label], domain=item.domain, classname=item.classname)
+            type(item)(item.impath, label=relabelled[item.label], domain=item.domain, classname=item.classname)
             for item in items
             if item.label in relabelled
         ]
@@ -123,17 +125,6 @@ def subsample_classes(*datasets, subsample="all"):
 
 def _as_entries(items, dataset_dir):
     return [[os.path.relpath(i.impath, dataset_dir).replace(os.sep, "/"), i.label, i.classname] for i in items]
-
-
-def _keep(drawn, name, dataset_dir, output_dir):
-    """Store `drawn` as `name` below `dataset_dir` or, where that is read-only, below `output_dir`."""
-    path = os.path.join(dataset_dir, name)
-    try:
-        _keep_at(path, drawn)
-    except OSError as e:
-        fallback = os.path.join(output_dir, name)
-        print(f"Cannot write {path} ({e.strerror or e}); keeping the few-shot sample in {fallback}")
-        _keep_at(fallback, drawn)
 
 
 def _keep_at(path, drawn):
@@ -146,15 +137,4 @@ def _keep_at(path, drawn):
         pass
     except ValueError:  # not JSON, or not text
         print(f"The few-shot sample in {path} is damaged; it is drawn again and replaced")
-
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    # Written aside and renamed: a concurrent run sees the old file or the whole new one.
-    fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path), suffix=".tmp")
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8") as f:
-            json.dump(drawn, f, indent=0)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; others share the data set
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_whole(path, lambda file: json.dump(drawn, file, indent=0))

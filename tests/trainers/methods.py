@@ -36,5 +36,10 @@ METHODS = {
         batch_independent=False,
     ),
     "e2mim": Method("E2MIM", trainers.e2mim, "E2MIM"),
-    "e2mim-image": Method("E2MIM", trainers.e2mim, "E2MIM", ("TRAINER.E2MIM.MIXUP_SPACE", "image")),
+    "e2mim-image-dv": Method(
+        "E2MIM",
+        trainers.e2mim,
+        "E2MIM",
+        ("TRAINER.E2MIM.MIXUP_SPACE", "image", "TRAINER.E2MIM.MI_ESTIMATOR", "dv"),  # dv has a state to resume
+    ),
 }

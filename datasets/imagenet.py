@@ -1,0 +1,109 @@
+"""ImageNet (ILSVRC 2012; Deng et al., 2009), and what its variants share with it."""
+
+import os
+
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
+
+from .files import how_to_get
+from .listing import labelled, list_classes, list_parts
+from .split import SplitDataset
+
+CLASSNAMES = "classnames.txt"
+
+
+def read_classnames(path):
+    """Class names by WordNet id, in the order of the ids, from lines "<id> <class name>".
+
+    Raises ValueError for a line without a name.
+    """
+    names = {}
+    with open(path, encoding="utf-8") as f:
+        for number, line in enumerate(f, start=1):
+            wnid, _, name = line.strip().partition(" ")
+            if wnid and not name:
+                raise ValueError(f"{path}, line {number}, has no class name: download the file again (DATASETS.md).")
+            if wnid:
+                names[wnid] = name
+    return dict(sorted(names.items()))
+
+
+def named_classes(dataset, image_dir, folder, listing, names):
+    """The listed folders that `names` (by WordNet id) knows, as (folder, class name) in the order of labels.
+
+    Other folders are passed over, which is said. Raises ValueError if none is left.
+    """
+    other = [name for name in listing if name not in names]
+    if other:
+        some = ", ".join(other[:5]) + (f" and {len(other) - 5} more" if len(other) > 5 else "")
+        print(f"Passed over in {folder}, since {CLASSNAMES} does not name them: {some}")
+    classes = [(name, names[name]) for name in sorted(listing) if name in names]
+    if not classes:
+        raise ValueError(
+            f"{folder} holds no class folder that {CLASSNAMES} names (n01440764 and so on): "
+            f"{how_to_get(dataset, image_dir)}."
+        )
+    return classes
+
+
+@DATASET_REGISTRY.register()
+class ImageNet(SplitDataset):
+    """1,000 classes, labels in the order of their WordNet ids. Its validation images are the test set, as in CoOp.
+
+    Images are taken in the order of their names (CoOp's few-shot samples follow the order of the disk). The list of
+    files is kept in `image_list.json`; only folders that have changed are read again.
+    """
+
+    dataset_dir = "imagenet"
+    image_dir = "images"
+    expected_classes = 1_000
+    expected_images = (1_281_167, None, 50_000)
+
+    def read(self, cfg):
+        self.require(CLASSNAMES, "images/train", "images/val")
+        names = read_classnames(os.path.join(self.dataset_dir, CLASSNAMES))
+        listing = list_parts(self.image_dir, ("train", "val"), self.dataset_dir, cfg.OUTPUT_DIR)
+        classes = {}
+        for part, folders in listing.items():
+            folder = os.path.join(self.image_dir, part)
+            classes[part] = named_classes(type(self).__name__, f"images/{part}", folder, folders, names)
+        different = sorted(set(classes["train"]) ^ set(classes["val"]))
+        if different:
+            raise ValueError(
+                f"{self.image_dir} has {len(different)} classes only in train or only in val ({different[0][0]}): "
+                "both must have the same, so unpack the part that lacks them."
+            )
+        if cfg.TEST.FINAL_MODEL == "best_val":
+            print(
+                "Warning: ImageNet's validation images are its test images here, so TEST.FINAL_MODEL best_val chooses "
+                "the model on the test set: use last_step for numbers that you report."
+            )
+        train, test = (labelled(os.path.join(self.image_dir, p), listing[p], classes[p]) for p in ("train", "val"))
+        return train, None, test
+
+    @property
+    def val(self):
+        return self.test
+
+
+class ImageNetVariant(SplitDataset):
+    """A test set for models that were trained on ImageNet: a folder of images per class, nothing to train on.
+
+    Dassl takes the classes from the training images, so they are the test images again, as in CoOp. NUM_SHOTS
+    has no effect. Raises ValueError if asked for half of the classes, which CoOp's loaders would ignore.
+    """
+
+    def __init__(self, cfg):
+        name = type(self).__name__
+        if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+            raise ValueError(f"{name} is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES to all.")
+        self.locate(cfg)
+        self.require(CLASSNAMES, type(self).image_dir)
+        names = read_classnames(os.path.join(self.dataset_dir, CLASSNAMES))
+        listing = list_classes(self.image_dir)
+        images = labelled(self.image_dir, listing, self.classes_of(listing, names))
+        self.compare_sizes(None, None, images)
+        DatasetBase.__init__(self, train_x=images, test=images)
+
+    def classes_of(self, listing, names):
+        """(folder, class name) in the order of labels."""
+        return named_classes(type(self).__name__, type(self).image_dir, self.image_dir, listing, names)

@@ -1,0 +1,57 @@
+"""What the loaders of the public data sets share; each of them is then a few facts about its files."""
+
+import os
+
+from dassl.data.datasets import DatasetBase
+
+from .few_shot import data_root, draw_few_shot, read_split, subsample_classes
+from .files import require
+
+
+class SplitDataset(DatasetBase):
+    """A folder of images with fixed training, validation and test parts, in CoOp's layout.
+
+    A subclass states where its files are and how many there should be; one that has no split file overrides
+    `read`. Raises FileNotFoundError for a missing file, with the step of DATASETS.md that gets it, and ValueError
+    for a damaged one.
+    """
+
+    dataset_dir = ""  # in the data root
+    image_dir = ""  # in dataset_dir; what the split file's paths are relative to
+    split_file = ""  # in dataset_dir
+    expected_classes = None
+    expected_images = (None, None, None)  # train, val, test before few-shot sampling; None: not checked
+
+    def __init__(self, cfg):
+        self.locate(cfg)
+        train, val, test = self.read(cfg)
+        self.compare_sizes(train, val, test)
+        train, val = draw_few_shot(self, train, val, cfg, self.dataset_dir)
+        train, val, test = subsample_classes(train, val, test, subsample=cfg.DATASET.SUBSAMPLE_CLASSES)
+        super().__init__(train_x=train, val=val, test=test)
+
+    def locate(self, cfg):
+        """Make the folders' names absolute."""
+        self.dataset_dir = os.path.join(data_root(cfg), self.dataset_dir)
+        self.image_dir = os.path.normpath(os.path.join(self.dataset_dir, self.image_dir))
+
+    def require(self, *names):
+        """Raise FileNotFoundError for the first of these files or folders of the data set that is missing."""
+        require(type(self).__name__, self.dataset_dir, *names)
+
+    def read(self, cfg):
+        """Lists of Datum: train, val, test. Labels are 0 to n - 1; val may be None."""
+        self.require(type(self).image_dir, self.split_file)
+        return read_split(os.path.join(self.dataset_dir, self.split_file), self.image_dir)
+
+    def compare_sizes(self, train, val, test):
+        """Print a warning that names every number that is not as published."""
+        found = [("classes", len({item.label for item in test}), self.expected_classes)]
+        for part, items, expected in zip(("train", "val", "test"), (train, val, test), self.expected_images):
+            found.append((f"{part} images", len(items or ()), expected))
+        wrong = [f"{n:,} {what} instead of {right:,}" for what, n, right in found if right not in (None, n)]
+        if wrong:
+            print(
+                f"Warning: {type(self).__name__} has {', '.join(wrong)}: results do not compare to published ones. "
+                "DATASETS.md says how to get all of it."
+            )
