@@ -105,18 +105,26 @@ def test_text_encoded_once_gives_the_same_logits(method, build, batch):
         assert torch.equal(model(batch[0]), model(batch[0], text_features=text_features))
 
 
-@pytest.mark.parametrize("prec", ["bf16", "amp"])
+@pytest.mark.parametrize("prec", ["bf16", "fp16", "amp"])
 def test_precisions_agree(method, build, batch, prec):
-    full = build(method).eval()
-    half = build(method, prec, dtype=torch.bfloat16 if prec == "bf16" else torch.float32).eval()
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=prec == "amp"):
-        logits = half(batch[0])
-    assert logits.dtype == torch.float32
+    """Encoders in half precision as on a GPU (PREC fp16 itself falls back to fp32 on a CPU), or under autocast."""
+    full = build(method)
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float32}[prec]
+    half = build(method, dtype=dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=prec == "amp"):
+        torch.manual_seed(0)
+        logits, losses = half(*batch)
+    assert logits.dtype == torch.float32 and all(value.dtype == torch.float32 for value in losses.values())
     # bf16 keeps 8 bits: 2^-8 relative in features of unit length, times logit scale 14, over some layers
-    assert (logits - full(batch[0])).abs().max() < 0.5
-    assert (logits - full(batch[0])).abs().mean() < 0.1
-    for parameter in learnable(half):
-        assert parameter.dtype == torch.float32
+    torch.manual_seed(0)
+    expected, _ = full(*batch)
+    assert (logits - expected).abs().max() < 0.5
+    assert (logits - expected).abs().mean() < 0.1
+    if method.learns:
+        sum(losses.values()).backward()
+        for parameter in learnable(half):
+            assert parameter.dtype == parameter.grad.dtype == torch.float32
+            assert torch.isfinite(parameter.grad).all()
 
 
 def test_weights_of_base_classes_load_on_new_ones(learning, build, batch):
