@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 
-def draw_partners(label, generator=None):
+def draw_partners(label):
     """For each sample the index of a partner of a different class, drawn uniformly from the batch.
 
     label (B,) -> (B,) int64, or None when the batch has one class only: there is nothing to mix then.
@@ -17,7 +17,7 @@ def draw_partners(label, generator=None):
     different = label[:, None] != label[None, :]  # (B, B)
     if not different.any():
         return None
-    return torch.multinomial(different.float(), 1, generator=generator).squeeze(1)
+    return torch.multinomial(different.float(), 1).squeeze(1)
 
 
 def draw_lam(n, alpha, device=None):
