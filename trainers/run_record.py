@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torchvision
 
+from .prompting.checkpoint import write_atomically
+
 
 class RunRecord:
     """Collects one evaluation; `write` puts it into the run's folder, whole or not at all."""
@@ -34,7 +36,7 @@ class RunRecord:
         trainer, cfg = self.trainer, self.trainer.cfg
         classnames = trainer.dm.dataset.classnames
         if self.keep:
-            _write(
+            write_atomically(
                 os.path.join(cfg.OUTPUT_DIR, "predictions.npz"),
                 lambda f: np.savez_compressed(
                     f,
@@ -68,18 +70,10 @@ class RunRecord:
             },
             "git_commit": git_commit(),
         }
-        _write(
+        write_atomically(
             os.path.join(cfg.OUTPUT_DIR, "metrics.json"),
             lambda f: f.write((json.dumps(metrics, indent=2) + "\n").encode()),
         )
-
-
-def _write(path, dump):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with open(temporary, "wb") as f:
-        dump(f)
-    os.replace(temporary, path)
 
 
 def peak_memory_mb():

@@ -28,12 +28,13 @@ def epochs_in(folder):
 def write(state, path):
     """torch.save to a temporary file, then rename; `checkpoint` beside it names the file."""
     folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    _write_atomically(path, lambda f: torch.save(state, f))
-    _write_atomically(os.path.join(folder, "checkpoint"), lambda f: f.write(f"{name}\n".encode()))
+    write_atomically(path, lambda f: torch.save(state, f))
+    write_atomically(os.path.join(folder, "checkpoint"), lambda f: f.write(f"{name}\n".encode()))
 
 
-def _write_atomically(path, dump):
+def write_atomically(path, dump):
+    """Call dump(binary file), on a temporary file that takes the place of `path` once it is whole on disk."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.tmp-{os.getpid()}"
     with open(temporary, "wb") as f:
         dump(f)
