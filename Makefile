@@ -35,6 +35,10 @@ $(STAMP): requirements.txt
 		{ echo "error: $(BASE_PYTHON) is not installed; install Python 3.11 or newer, or name one: make BASE_PYTHON=..." >&2; exit 1; }
 	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(BASE_PYTHON) is older than Python 3.11; name a newer one: make BASE_PYTHON=python3.11" >&2; exit 1; }
+	@# Debian keeps this part of Python in a package of its own
+	@$(BASE_PYTHON) -c 'import ensurepip' 2>/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ echo "Installing python3-venv, without which Debian's Python makes no virtual environments"; \
+		apt-get -q update && apt-get -q install -y python3-venv; }
 	@$(BASE_PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "error: $(BASE_PYTHON) cannot make virtual environments; install that part first: apt install python3-venv" >&2; exit 1; }
 	$(BASE_PYTHON) -m venv .venv
