@@ -1,14 +1,22 @@
-# make demo   train and test the methods on the bundled Shapes data and print the base / new / H table
-# make test   everything that .ci/run runs
-# make venv   only set up .venv (again only when requirements.txt changed)
+# make demo        train and test the methods on the bundled Shapes data and print the base / new / H table
+# make demo-full   every protocol on the Shapes family over three seeds, and their four tables; may be stopped, goes on
+# make test        everything that .ci/run runs
+# make venv        only set up .venv (again only when requirements.txt changed)
 #
-# Variables: BASE_PYTHON, the interpreter that .venv is made with (python3); DATA, OUTPUT, FORCE as for scripts/.
+# Variables: BASE_PYTHON, the interpreter that .venv is made with (python3); DATA, OUTPUT, FORCE as for scripts/,
+# of demo-full also SEEDS.
 
 BASE_PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/requirements-installed
 
-.PHONY: demo test venv
+# protocol/method of demo-full; domain generalization is xd with other targets, so both are one part
+PARTS := $(foreach method,zsclip coop cocoop kgcoop prograd maple promptsrc tcp sep e2mim,base2new/$(method)) \
+	$(foreach protocol,xd few_shot,$(foreach method,zsclip coop sep e2mim,$(protocol)/$(method)))
+OTHER_CLASSES := shapes_counts shapes_patterns
+SHIFTED := shapes_sketch shapes_texture shapes_clutter shapes_dark
+
+.PHONY: demo demo-full test venv
 SHELL := bash
 
 demo: venv
@@ -19,7 +27,20 @@ demo: venv
 	done
 	@runs="$${OUTPUT:-output}/base2new/train_base/shapes/shots_16"; \
 		$(PY) tools/tsne.py "$$runs"/{CoOp,SEP,E2MIM}/shapes/seed1 --output "$${OUTPUT:-output}/figures"
-	@$(PY) tools/report.py "$${OUTPUT:-output}"
+	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol base2new
+
+demo-full: venv
+	@number=0; for part in $(PARTS); do \
+		case $$part in \
+			base2new/*) datasets="shapes"; shots= ;; \
+			xd/*) datasets="$(OTHER_CLASSES) $(SHIFTED)"; shots= ;; \
+			few_shot/*) datasets="shapes $(OTHER_CLASSES)"; shots="1 4" ;; \
+		esac; \
+		echo "==== part $$((++number)) of $(words $(PARTS)): $$part"; \
+		PYTHON=$(PY) REPORT=no SOURCE=shapes PROTOCOL=$${part%/*} DATASETS="$$datasets" SHOTS="$$shots" \
+			bash scripts/$${part#*/}/reproduce.sh || exit; \
+	done
+	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol all
 
 # one thread per worker: two test processes with many threads each are slower than one
 test: export OMP_NUM_THREADS = 1

@@ -29,5 +29,7 @@ setup(
         "tensorboard",
         "tabulate",
         "tqdm",
+        "huggingface-hub",  # tools/prepare_data.py
+        "filelock",
     ],
 )

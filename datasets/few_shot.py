@@ -33,12 +33,13 @@ def data_root(cfg):
     return root
 
 
-def read_split(filepath, path_prefix):
+def read_split(filepath, path_prefix, item=None):
     """Read a split file in CoOp's format, `{"train": [[path, label, class name], ...], "val": ...}`.
 
-    The paths in it are relative to `path_prefix`. Returns the train, val and test lists of Datum. Raises
-    FileNotFoundError if the file is missing and ValueError if it is not such a file.
+    The paths in it are relative to `path_prefix`. Returns the train, val and test lists of Datum, or of `item`, a
+    class like it. Raises FileNotFoundError if the file is missing and ValueError if it is not such a file.
     """
+    item = item or Datum
     if not os.path.isfile(filepath):
         raise FileNotFoundError(f"The split file {filepath} does not exist: DATASETS.md says where to get it.")
     print(f"Reading split from {filepath}")
@@ -47,7 +48,7 @@ def read_split(filepath, path_prefix):
             split = json.load(f)
         return tuple(
             [
-                Datum(os.path.join(path_prefix, path), label=int(label), classname=name)
+                item(os.path.join(path_prefix, path), label=int(label), classname=name)
                 for path, label, name in split[part]
             ]
             for part in ("train", "val", "test")

@@ -45,6 +45,15 @@ def require(dataset, dataset_dir, *names):
 
 def how_to_get(dataset, name, guide=GUIDE):
     """The step in DATASETS.md's section `dataset` that names `name` (in backquotes), and its line number."""
+    number, text = step_for(dataset, name, guide)
+    if not text:
+        return "DATASETS.md says how to get it"
+    text = text.rstrip(".")
+    return f"{text[0].lower()}{text[1:]} (DATASETS.md, line {number})"
+
+
+def step_for(dataset, name, guide=GUIDE):
+    """(line number, text) of the first step in DATASETS.md's section `dataset` that names `name`; (0, "") without."""
     try:
         with open(guide, encoding="utf-8") as f:
             lines = f.read().splitlines()
@@ -55,8 +64,7 @@ def how_to_get(dataset, name, guide=GUIDE):
         if step and not line.startswith("   "):  # the step before this line is complete
             text = " ".join(part.strip() for part in step[1])
             if f"`{name}`" in text or f"`{name}/`" in text:
-                text = re.sub(r"^\d+\. ", "", text).rstrip(".")
-                return f"{text[0].lower()}{text[1:]} (DATASETS.md, line {step[0]})"
+                return step[0], re.sub(r"^\d+\. ", "", text)
             step = None
         if line.startswith("## "):
             section = line[3:].strip()
@@ -64,4 +72,4 @@ def how_to_get(dataset, name, guide=GUIDE):
             step = (number, [line])
         elif step:
             step[1].append(line)
-    return "DATASETS.md says how to get it"
+    return 0, ""

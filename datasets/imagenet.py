@@ -5,7 +5,7 @@ import os
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
 
 from .files import how_to_get
-from .listing import labelled, list_classes, list_parts
+from .listing import ListedImage, labelled, list_classes, list_parts
 from .split import SplitDataset
 
 CLASSNAMES = "classnames.txt"
@@ -45,6 +45,15 @@ def named_classes(dataset, image_dir, folder, listing, names):
     return classes
 
 
+def warn_of_best_val(dataset, cfg):
+    """Print a warning if the model of a run on this data set is chosen on its validation images."""
+    if cfg.TEST.FINAL_MODEL == "best_val":
+        print(
+            f"Warning: {dataset} has no validation images beside its test images, so TEST.FINAL_MODEL best_val chooses "
+            "the model on the test set: use last_step for numbers that you report."
+        )
+
+
 @DATASET_REGISTRY.register()
 class ImageNet(SplitDataset):
     """1,000 classes, labels in the order of their WordNet ids. Its validation images are the test set, as in CoOp.
@@ -58,8 +67,12 @@ class ImageNet(SplitDataset):
     expected_classes = 1_000
     expected_images = (1_281_167, None, 50_000)
 
-    def read(self, cfg):
-        self.require(CLASSNAMES, "images/train", "images/val")
+    @classmethod
+    def files(cls):
+        return CLASSNAMES, "images/train", "images/val"
+
+    def read(self, cfg, item=ListedImage):
+        self.require(*self.files())
         names = read_classnames(os.path.join(self.dataset_dir, CLASSNAMES))
         listing = list_parts(self.image_dir, ("train", "val"), self.dataset_dir, cfg.OUTPUT_DIR)
         classes = {}
@@ -72,11 +85,7 @@ class ImageNet(SplitDataset):
                 f"{self.image_dir} has {len(different)} classes only in train or only in val ({different[0][0]}): "
                 "both must have the same, so unpack the part that lacks them."
             )
-        if cfg.TEST.FINAL_MODEL == "best_val":
-            print(
-                "Warning: ImageNet's validation images are its test images here, so TEST.FINAL_MODEL best_val chooses "
-                "the model on the test set: use last_step for numbers that you report."
-            )
+        warn_of_best_val(type(self).__name__, cfg)
         train, test = (labelled(os.path.join(self.image_dir, p), listing[p], classes[p]) for p in ("train", "val"))
         return train, None, test
 
@@ -97,12 +106,20 @@ class ImageNetVariant(SplitDataset):
         if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
             raise ValueError(f"{name} is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES to all.")
         self.locate(cfg)
-        self.require(CLASSNAMES, type(self).image_dir)
-        names = read_classnames(os.path.join(self.dataset_dir, CLASSNAMES))
-        listing = list_classes(self.image_dir)
-        images = labelled(self.image_dir, listing, self.classes_of(listing, names))
+        warn_of_best_val(name, cfg)
+        _, _, images = self.read(cfg)
         self.compare_sizes(None, None, images)
         DatasetBase.__init__(self, train_x=images, test=images)
+
+    @classmethod
+    def files(cls):
+        return CLASSNAMES, cls.image_dir
+
+    def read(self, cfg, item=ListedImage):
+        self.require(*self.files())
+        names = read_classnames(os.path.join(self.dataset_dir, CLASSNAMES))
+        listing = list_classes(self.image_dir)
+        return None, None, labelled(self.image_dir, listing, self.classes_of(listing, names))
 
     def classes_of(self, listing, names):
         """(folder, class name) in the order of labels."""

@@ -1,6 +1,6 @@
 """A small world of coloured shapes: seeded pictures, drawn with PIL.
 
-Two users: the Shapes data set (`datasets/shapes.py`) draws one object per picture with the `ROUGH` look, and
+Two users: Shapes and its family (`datasets/shapes.py`, `datasets/shapes_family.py`) draw with the `ROUGH` look, and
 `tools/pretrain_shapes.py` trains the bundled CLIP on captioned scenes with the `LARGE` and `CLEAN` looks. A picture is
 made in two steps: `single` or `several` choose what is in it, plain data that a caption can be read from
 (`datasets/shapes_captions.py`), and `draw` makes its pixels.
@@ -137,7 +137,8 @@ def _between(rng, bounds):
     return bounds[0] + (bounds[1] - bounds[0]) * rng.random()
 
 
-def _pick(rng, seq):
+def pick(rng, seq):
+    """One of `seq`. Unlike `rng.choice`, it needs no more than `rng.random`."""
     return seq[int(rng.random() * len(seq))]
 
 
@@ -147,7 +148,7 @@ def _turn(rng, look):
 
 def sample_ground(rng, *colours):
     """A background's name on which objects of all the colours show."""
-    return _pick(rng, [name for name in GROUNDS if all(contrasts(c, name) for c in colours)])
+    return pick(rng, [name for name in GROUNDS if all(contrasts(c, name) for c in colours)])
 
 
 def single(rng, look, colour, shape, pattern="plain", style="normal"):
@@ -239,7 +240,7 @@ def _strokes(pixels, rng, count, avoid):
     palette = [rgb for name, rgb in GROUNDS.items() if name not in avoid]
     for _ in range(count):
         x, y, angle = rng.random() * SIZE, rng.random() * SIZE, rng.random() * 2 * math.pi
-        length, rgb = _between(rng, (4, 22)), _pick(rng, palette)
+        length, rgb = _between(rng, (4, 22)), pick(rng, palette)
         end = (x + length * math.cos(angle), y + length * math.sin(angle))
         pen.line([(x, y), end], fill=rgb, width=1 + int(rng.random() * 2))
     return np.asarray(canvas, dtype=np.float32)
@@ -288,20 +289,27 @@ def draw(scene, key, look):
     return pixels.clip(0, 255).astype(np.uint8)
 
 
-_ORDER_SEED = 1220  # the first whose halves hold every colour and every shape 4 to 6 times
-
-
-def _class_order():
-    names = [f"{colour} {shape}" for colour in COLOURS for shape in SHAPES]
-    random.Random(_ORDER_SEED).shuffle(names)
+def shuffled(names, seed):
+    """The names in an order of their own, so that the first and the last half of the classes hold a bit of each."""
+    names = list(names)
+    random.Random(seed).shuffle(names)
     return names
 
 
-CLASSNAMES = _class_order()  # label of a class = its place in this list
+# Label of a class = its place in this list. The seed is the first whose halves hold every word 4 to 6 times.
+CLASSNAMES = shuffled([f"{colour} {shape}" for colour in COLOURS for shape in SHAPES], 1220)
 SPLITS = {"train": 30, "val": 10, "test": 20}  # pictures per class
 
 
-def picture(split, classname, index):
-    """Picture number `index` of a class in a split of the Shapes data set; uint8 [SIZE, SIZE, 3], RGB."""
+def one_object(rng, classname, style="normal"):
+    """A scene of a class of Shapes."""
+    return single(rng, ROUGH, *classname.split(), style=style)
+
+
+def picture(split, classname, index, compose=one_object):
+    """Picture number `index` of a class in a split of Shapes, or of a data set with another compose(rng, classname).
+
+    Returns uint8 [SIZE, SIZE, 3], RGB.
+    """
     key = f"shapes {split} {classname} {index}"
-    return draw(single(random.Random(key), ROUGH, *classname.split()), key, ROUGH)
+    return draw(compose(random.Random(key), classname), key, ROUGH)

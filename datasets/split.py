@@ -2,7 +2,7 @@
 
 import os
 
-from dassl.data.datasets import DatasetBase
+from dassl.data.datasets import DatasetBase, Datum
 
 from .few_shot import data_root, draw_few_shot, read_split, subsample_classes
 from .files import require
@@ -39,17 +39,30 @@ class SplitDataset(DatasetBase):
         """Raise FileNotFoundError for the first of these files or folders of the data set that is missing."""
         require(type(self).__name__, self.dataset_dir, *names)
 
-    def read(self, cfg):
-        """Lists of Datum: train, val, test. Labels are 0 to n - 1; val may be None."""
-        self.require(type(self).image_dir, self.split_file)
-        return read_split(os.path.join(self.dataset_dir, self.split_file), self.image_dir)
+    @classmethod
+    def files(cls):
+        """The files and folders in dataset_dir without which the data set cannot be read."""
+        return cls.image_dir, cls.split_file
 
-    def compare_sizes(self, train, val, test):
-        """Print a warning that names every number that is not as published."""
+    def read(self, cfg, item=Datum):
+        """Lists of Datum: train, val, test. Labels are 0 to n - 1; val may be None.
+
+        `item` is what an image becomes: Datum raises FileNotFoundError if the image is missing, ListedImage (see
+        `listing.py`) does not look.
+        """
+        self.require(*self.files())
+        return read_split(os.path.join(self.dataset_dir, self.split_file), self.image_dir, item)
+
+    def wrong_sizes(self, train, val, test):
+        """A phrase for every number that is not as published, such as "46 classes instead of 47"."""
         found = [("classes", len({item.label for item in test}), self.expected_classes)]
         for part, items, expected in zip(("train", "val", "test"), (train, val, test), self.expected_images):
             found.append((f"{part} images", len(items or ()), expected))
-        wrong = [f"{n:,} {what} instead of {right:,}" for what, n, right in found if right not in (None, n)]
+        return [f"{n:,} {what} instead of {right:,}" for what, n, right in found if right not in (None, n)]
+
+    def compare_sizes(self, train, val, test):
+        """Print a warning that names every number that is not as published."""
+        wrong = self.wrong_sizes(train, val, test)
         if wrong:
             print(
                 f"Warning: {type(self).__name__} has {', '.join(wrong)}: results do not compare to published ones. "

@@ -12,6 +12,6 @@ class StanfordCars(SplitDataset):
     expected_classes = 196
     expected_images = (6_509, 1_635, 8_041)
 
-    def read(self, cfg):
-        self.require("cars_train", "cars_test")
-        return super().read(cfg)
+    @classmethod
+    def files(cls):
+        return "cars_train", "cars_test", cls.split_file

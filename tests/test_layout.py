@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import REPOSITORY
 
 SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set(p.relative_to(REPOSITORY).parts)]
-METHODS = {"sep", "e2mim", "zsclip", "coop", "kgcoop", "maple"}
+METHODS = {"sep", "e2mim", "zsclip", "coop", "cocoop", "kgcoop", "prograd", "maple", "promptsrc", "tcp"}
 
 
 def imported(path):

@@ -1,13 +1,20 @@
-"""Compare the time of two ways of doing the same thing, in one run; ratios hold where milliseconds do not.
+"""Measure what things cost: time in turns within one run, memory in a fresh process.
 
-python tools/bench.py text                              cut against full context, ViT-B/16 geometry
-python tools/bench.py step --trainers CoOp E2MIM        one optimisation step on Shapes' base classes
+python tools/bench.py text    text encoder of ViT-B/16's geometry: cut against full context
+python tools/bench.py step    one optimisation step of every trainer on Shapes' base classes
+python tools/bench.py data    ImageNet's list of files, 1.33 million of them
+
+Where ways are compared, ratios hold on other machines; milliseconds do not.
 """
 
 import argparse
+import contextlib
+import io
+import multiprocessing
 import os
 import statistics
 import sys
+import tempfile
 import time
 
 REPOSITORY = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
@@ -16,9 +23,17 @@ sys.path.insert(0, REPOSITORY)
 import torch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-import datasets  # noqa: E402
-import train  # noqa: E402
-import trainers  # noqa: E402
+import train  # noqa: E402  registers every trainer and data set
+from dassl.data.datasets import build_dataset  # noqa: E402
+from dassl.engine import TRAINER_REGISTRY, build_trainer  # noqa: E402
+from tools.tables import in_papers_order  # noqa: E402
+from trainers.run_record import peak_memory_mb  # noqa: E402
+
+
+def in_fresh_process(function, *args):
+    """What `function` returns in a new process, which has done nothing else: a resident set only grows."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
 
 
 def interleaved(ways, rounds, device):
@@ -40,11 +55,21 @@ def interleaved(ways, rounds, device):
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def report(seconds, title):
+def print_table(title, headers, rows):
+    print(title + "\n")
+    print(tabulate(rows, headers, tablefmt="github", disable_numparse=True))
+
+
+def ratios(seconds):
+    """Rows [name, milliseconds, ratio to the first], as text."""
     first = next(iter(seconds.values()))
-    rows = [(name, f"{1000 * s:.1f}", f"{s / first:.3f}") for name, s in seconds.items()]
-    print(title)
-    print(tabulate(rows, headers=["", "ms", f"/ {next(iter(seconds))}"], tablefmt="github", disable_numparse=True))
+    return [[name, f"{1000 * s:.1f}", f"{s / first:.3f}"] for name, s in seconds.items()]
+
+
+# ---- text --------------------------------------------------------------------------------------------------
+
+COLOURS = "red green blue yellow black".split()
+NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone helicopter lamp".split()
 
 
 def bench_text(args):
@@ -69,41 +94,119 @@ def bench_text(args):
     def encode(s):
         return lambda: encoder(s(ctx), s.eos).sum().backward()
 
-    ways = {name: encode(s) for name, s in sequences.items()}
-    report(
-        interleaved(ways, args.rounds, args.device),
+    seconds = interleaved({name: encode(s) for name, s in sequences.items()}, args.rounds, args.device)
+    print_table(
         f"Text encoder of ViT-B/16, {len(names)} classes, forward and backward, {args.device}",
+        ["", "ms", f"/ {next(iter(seconds))}"],
+        ratios(seconds),
     )
 
 
-COLOURS = "red green blue yellow black".split()
-NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone helicopter lamp".split()
+# ---- step --------------------------------------------------------------------------------------------------
+
+
+def build(name, root, batch_size, output):
+    """A trainer on Shapes' base classes, ready for a step that is not an epoch's last."""
+    command = (
+        f"--seed 1 --trainer {name} --dataset-config-file {REPOSITORY}/configs/datasets/shapes.yaml "
+        f"--config-file {REPOSITORY}/configs/trainers/{name}/shapes.yaml"
+    )
+    pairs = f"DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base DATALOADER.TRAIN_X.BATCH_SIZE {batch_size}"
+    arguments = [*command.split(), "--root", root, "--output-dir", output, *pairs.split()]
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer = build_trainer(train.setup_cfg(train.parse_args(arguments)))
+    trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 2
+    trainer.set_model_mode("train")
+    return trainer
+
+
+def memory_of_steps(*arguments):
+    """Peak MiB of a process that takes three steps; None if there is nothing to train."""
+    trainer = build(*arguments)
+    if trainer.optim is None:
+        return None
+    batch = next(iter(trainer.train_loader_x))
+    for _ in range(3):
+        trainer.forward_backward(batch)
+    return peak_memory_mb()
 
 
 def bench_step(args):
     """One optimisation step of each trainer on the same batch of Shapes' base classes."""
-    train.import_all(trainers)
-    train.import_all(datasets)
-    built, batch = {}, None
-    for name in args.trainers:
-        cfg = train.setup_cfg(
-            train.parse_args(
-                f"--root {args.root} --seed 1 --trainer {name} --output-dir output/bench "
-                f"--dataset-config-file {REPOSITORY}/configs/datasets/shapes.yaml "
-                f"--config-file {REPOSITORY}/configs/trainers/{name}/shapes.yaml "
-                f"DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base".split()
-            )
-        )
-        trainer = built[name] = train.build_trainer(cfg)
-        trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 2  # not the epoch's last batch
-        trainer.set_model_mode("train")
-        batch = batch or next(iter(trainer.train_loader_x))
-    ways = {name: lambda t=trainer: t.forward_backward(batch) for name, trainer in built.items()}
-    device = next(iter(built.values())).device.type
-    report(interleaved(ways, args.rounds, device), f"Optimisation step, batch {len(batch['label'])}, {device}")
+    names = args.trainers or in_papers_order(TRAINER_REGISTRY.registered_names())
+    with tempfile.TemporaryDirectory() as output:
+        arguments = {name: (name, args.root, args.batch_size, output) for name in names}
+        print("Memory, a process for each trainer; then time, in turns", file=sys.stderr)
+        memory = {name: in_fresh_process(memory_of_steps, *of) for name, of in arguments.items()}
+        built = {name: build(*arguments[name]) for name in arguments if memory[name] is not None}
+        if not built:
+            sys.exit(f"error: none of these trainers learns anything: {', '.join(names)}")
+        first = next(iter(built.values()))
+        batch = next(iter(first.train_loader_x))
+        ways = {name: lambda t=trainer: t.forward_backward(batch) for name, trainer in built.items()}
+        seconds = interleaved(ways, args.rounds, first.device.type)
+    rows = [
+        [*row, f"{1000 * seconds[row[0]] / args.batch_size:.2f}", f"{memory[row[0]]:.0f}"] for row in ratios(seconds)
+    ]
+    print_table(
+        f"Optimisation step on {first.num_classes} classes, batch {args.batch_size} for all, {first.device.type}",
+        ["", "ms", f"/ {rows[0][0]}", "ms per image", "peak MiB"],
+        rows,
+    )
 
 
-def main():
+# ---- data --------------------------------------------------------------------------------------------------
+
+LIMITS = {"first": 20.0, "cached": 3.0}  # seconds
+MEMORY_LIMIT = 1536  # MiB
+N_CLASSES, IMAGES = 1_000, {"train": 1_281_167, "val": 50_000}
+
+
+def make_stub(root, n_classes, images):
+    """ImageNet's folders with empty files in them, unchanged for an hour; `images`: part -> how many in all."""
+    wnids = [f"n{i:08d}" for i in range(n_classes)]
+    for part, total in images.items():
+        for i, wnid in enumerate(wnids):
+            folder = os.path.join(root, "imagenet", "images", part, wnid)
+            os.makedirs(folder)
+            for k in range(total // n_classes + (i < total % n_classes)):
+                os.close(os.open(os.path.join(folder, f"{wnid}_{k}.JPEG"), os.O_CREAT | os.O_WRONLY))
+            an_hour_ago = time.time() - 3600  # a folder that changed just now would be read again
+            os.utime(folder, (an_hour_ago, an_hour_ago))
+    with open(os.path.join(root, "imagenet", "classnames.txt"), "w") as file:
+        file.writelines(f"{wnid} class {i}\n" for i, wnid in enumerate(wnids))
+
+
+def build_imagenet(root):
+    """Seconds that the data set takes and peak MiB of its process; also its number of images."""
+    files = ["--dataset-config-file", f"{REPOSITORY}/configs/datasets/imagenet.yaml"]
+    arguments = [*files, "--root", root, "--seed", "1", "--output-dir", root, "DATASET.NUM_SHOTS", "16"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        cfg = train.setup_cfg(train.parse_args(arguments))
+        start = time.perf_counter()
+        dataset = build_dataset(cfg)
+    return time.perf_counter() - start, peak_memory_mb(), len(dataset.train_x), len(dataset.test)
+
+
+def bench_data(args):
+    """Build ImageNet (16 shots) from a stub of as many empty files, for the first time and from its cache."""
+    with tempfile.TemporaryDirectory(prefix="bench-data-") as root:
+        print(f"Making {sum(IMAGES.values()):,} empty files in {root}", file=sys.stderr)
+        make_stub(root, N_CLASSES, IMAGES)
+        rows = []
+        for name, limit in LIMITS.items():
+            seconds, memory, *_ = in_fresh_process(build_imagenet, root)
+            kept = seconds < limit and memory < MEMORY_LIMIT
+            within = "yes" if kept else "NO"
+            rows.append([name, f"{seconds:.1f}", f"{limit:.0f}", f"{memory:.0f}", MEMORY_LIMIT, within])
+    print_table(
+        f"ImageNet's list of files, {sum(IMAGES.values()):,} in {N_CLASSES:,} classes, each time in a fresh process",
+        ["", "seconds", "limit", "peak MiB", "limit", "kept"],
+        rows,
+    )
+
+
+def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     text = commands.add_parser("text", help=bench_text.__doc__)
@@ -112,11 +215,14 @@ def main():
     text.add_argument("--rounds", type=int, default=5)
     text.set_defaults(run=bench_text)
     step = commands.add_parser("step", help=bench_step.__doc__)
-    step.add_argument("--trainers", nargs="+", default=["CoOp", "E2MIM"])
+    step.add_argument("--trainers", nargs="+", default=[], metavar="NAME", help="only these (default: all that learn)")
     step.add_argument("--root", default=os.path.join(REPOSITORY, "data"), help="root of the data sets")
-    step.add_argument("--rounds", type=int, default=30)
+    step.add_argument("--batch-size", type=int, default=32, help="of all trainers, whatever their configs say")
+    step.add_argument("--rounds", type=int, default=10)
     step.set_defaults(run=bench_step)
-    args = parser.parse_args()
+    data = commands.add_parser("data", help=bench_data.__doc__)
+    data.set_defaults(run=bench_data)  # files go below $TMPDIR
+    args = parser.parse_args(argv)
     args.run(args)
 
 

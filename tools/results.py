@@ -18,29 +18,41 @@ TRAINED = ("Finish training", "Finished training", "eval_only: True")
 TESTED = ("=> result",)
 _NEW_RUN = "** Arguments **"  # the first line that train.py writes, so what follows belongs to another run
 
-_HALVES = {"train_base": "base", "test_new": "new"}
+# Folder in the scripts' layout -> protocol and part. Domain generalization is "xd" with other targets.
+_PARTS = {
+    "train_base": ("base2new", "base"),
+    "test_new": ("base2new", "new"),
+    "xd/train": ("xd", "source"),
+    "xd/test": ("xd", "target"),
+    "few_shot": ("few_shot", "all"),
+}
 _LAYOUT = re.compile(
-    r"^(?P<root>.*?)(?:/base2new)?/(?P<half>train_base|test_new)/(?P<dataset>[^/]+)/shots_(?P<shots>[^/]+)"
-    r"/(?P<trainer>[^/]+)/(?P<cfg>[^/]+)/seed(?P<seed>\d+)$"
+    r"^(?P<root>.*?)/(?:base2new/(?=train_base|test_new))?(?P<folder>" + "|".join(_PARTS) + r")/(?P<dataset>[^/]+)"
+    r"/shots_(?P<shots>[^/]+)/(?P<trainer>[^/]+)/(?P<cfg>[^/]+)/seed(?P<seed>\d+)$"
 )
+_SOURCE = re.compile(r"(?:^|/)xd/train/([^/]+)/")  # in the model_dir of a test
 _NUMBER = r"([-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One half (base or new classes) of one training run.
+    """One measured part of one training run.
 
-    `accuracy` is in percent, None if the run left no result. `root` is the output folder that the run lies
-    in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout.
+    `protocol` and `part` are as in `_PARTS`: base2new has base and new, xd a source and targets, few_shot all
+    classes. `source` is the data set that a run of xd was trained on, "" if it was trained on none or left no
+    result. `accuracy` is in percent, None if the run left no result. `root` is the output folder that the run
+    lies in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout.
     """
 
     root: str
+    protocol: str
+    part: str
     dataset: str
     shots: str
     trainer: str
     cfg: str
     seed: int
-    half: str
+    source: str = ""
     accuracy: Optional[float] = None
 
 
@@ -89,10 +101,10 @@ def read_metrics(path) -> dict:
 
 
 def find_runs(folder) -> tuple[list[Run], list[str]]:
-    """Every base-to-new run at or below `folder`, and a sentence for each one that could not be read.
+    """Every run at or below `folder`, and a sentence for each one that could not be read.
 
-    A folder in the scripts' layout, `train_base|test_new/<dataset>/shots_<n>/<trainer>/<cfg>/seed<n>`, is a
-    run even without a result, which is then missing. Elsewhere a run is known by its metrics.json's keys.
+    A folder in the scripts' layout, `<part>/<dataset>/shots_<n>/<trainer>/<cfg>/seed<n>`, is a run even without
+    a result, which is then missing. Elsewhere a run is known by its metrics.json's keys.
     """
     runs, warnings = {}, []
     for path, folders, files in os.walk(folder):
@@ -120,19 +132,32 @@ def find_runs(folder) -> tuple[list[Run], list[str]]:
 
 def _placed(layout):
     named = layout.groupdict()
-    return Run(**{**named, "half": _HALVES[named["half"]], "seed": int(named["seed"])})
+    protocol, part = _PARTS[named.pop("folder")]
+    source = named["dataset"] if part == "source" else ""
+    return Run(**{**named, "seed": int(named["seed"])}, protocol=protocol, part=part, source=source)
 
 
 def _read_placed(path, files, layout):
     run = _placed(layout)
     if "metrics.json" not in files:
-        accuracy, _ = value_in_logs(path, "accuracy", TRAINED if run.half == "base" else TESTED)
+        if run.protocol != "base2new":  # forks lay the others out in their own ways
+            return run
+        accuracy, _ = value_in_logs(path, "accuracy", TRAINED if run.part == "base" else TESTED)
         return replace(run, accuracy=accuracy)
     source = os.path.join(path, "metrics.json")
     metrics = read_metrics(source)
-    measured = metrics.get("subsample_classes", run.half)
-    if measured != run.half:
-        raise ValueError(f'{source} is of the classes "{measured}", not "{run.half}" as its folder says')
+    expected = run.part if run.protocol == "base2new" else "all"
+    measured = metrics.get("subsample_classes", expected)
+    if measured != expected:
+        raise ValueError(f'{source} is of the classes "{measured}", not "{expected}" as its folder says')
+    if run.part == "target" and metrics.get("model_dir"):
+        trained_on = _SOURCE.search(metrics["model_dir"])
+        if not trained_on:
+            raise ValueError(
+                f'{source} tested the model in "{metrics["model_dir"]}", which is not below xd/train/<source>, so its '
+                "source is not known; test a model that xd_train.sh trained"
+            )
+        run = replace(run, source=trained_on[1])
     return replace(run, accuracy=float(metrics["accuracy"]))
 
 
@@ -140,17 +165,26 @@ def _read_unplaced(path):
     source = os.path.join(path, "metrics.json")
     metrics = read_metrics(source)
     try:
-        half = metrics["subsample_classes"]
-        if half not in _HALVES.values():
-            return None  # a run of another protocol
+        classes, model_dir = metrics["subsample_classes"], metrics.get("model_dir") or ""
+        trained_on = _SOURCE.search(model_dir)
+        if classes in ("base", "new"):
+            protocol, part, trained_on = "base2new", classes, None
+        elif trained_on:
+            protocol, part = "xd", "target"
+        elif int(metrics["shots"]) > 0 and not model_dir:
+            protocol, part = "few_shot", "all"
+        else:
+            return None  # of no protocol
         return Run(
             root="",
+            protocol=protocol,
+            part=part,
             dataset=str(metrics["dataset"]),
             shots=str(metrics["shots"]),
             trainer=str(metrics["trainer"]),
             cfg="",
             seed=int(metrics["seed"]),
-            half=half,
+            source=trained_on[1] if trained_on else "",
             accuracy=float(metrics["accuracy"]),
         )
     except KeyError as error:

@@ -53,6 +53,7 @@ class PromptTrainer(TrainerX):
     custom_clip = None  # CustomCLIP(cfg, classnames, clip_model)
 
     trained_epochs = 0  # of the weights at hand
+    model_dir = ""  # the run that they were loaded from for testing; "" if trained here
 
     # ---- building ------------------------------------------------------------------------------------------
 
@@ -120,7 +121,9 @@ class PromptTrainer(TrainerX):
         terms = OrderedDict(losses, **self.model.monitors)
         summary = OrderedDict(zip(["loss", *terms], torch.stack([loss, *terms.values()]).tolist()))
         self.check_finite(summary)
-        self.precision.step(loss, self.optim)
+        self.optim.zero_grad()
+        self.model.backward({name: self.precision.scale(term) for name, term in losses.items()})
+        self.precision.step(self.optim)
         summary["acc"] = compute_accuracy(logits, label)[0].item()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
@@ -159,6 +162,7 @@ class PromptTrainer(TrainerX):
             "epoch": epoch + 1,
             "val_result": None if val_result is None else float(val_result),
             "backbone": self.backbone,
+            "classnames": self.model.classnames,
             "optimizer": self.optim.state_dict(),
             "training": {
                 "modules": self.model.training_only.state_dict(),
@@ -172,14 +176,21 @@ class PromptTrainer(TrainerX):
         print(f"Checkpoint saved to {path}")
 
     def load_learner(self, state, path):
-        """Put a checkpoint's prompts into the model. Raises ValueError if they were trained on another CLIP."""
+        """Put a checkpoint's prompts into the model. Raises ValueError if they are of another CLIP or other classes."""
         theirs = state.get("backbone", self.backbone)  # imported checkpoints do not say
         if theirs["fingerprint"] != self.backbone["fingerprint"]:
             raise ValueError(
                 f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights are not those of '
                 f"{self.backbone['name']}: pass the same MODEL.BACKBONE.NAME."
             )
-        checkpoint.load_weights(self.model.prompt_learner, state["state_dict"], path)
+        learner = self.model.prompt_learner
+        classnames = state.get("classnames", self.model.classnames)
+        if getattr(learner, "class_specific", False) and classnames != self.model.classnames:
+            raise ValueError(
+                f'Checkpoint "{path}" holds a context for each of the {len(classnames)} classes it was trained on, '
+                f"which are not those of this run: test it on its own, or train a context for all (CSC False)."
+            )
+        checkpoint.load_weights(learner, state["state_dict"], path)
         self.trained_epochs = state["epoch"]
 
     def resume_model_if_exist(self, directory):
@@ -216,6 +227,8 @@ class PromptTrainer(TrainerX):
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
+        if directory != self.output_dir:  # which it is when training ends with its own best model
+            self.model_dir = directory
         if self.optim is None:  # zero-shot
             return
         folder = os.path.join(directory, LEARNER)
@@ -238,10 +251,14 @@ class PromptTrainer(TrainerX):
 
     @contextmanager
     def text_encoded_once(self):
-        """Inside, `model_inference` uses text features computed on entry; nothing is kept afterwards."""
+        """Inside, `model_inference` uses text features computed on entry; nothing is kept afterwards.
+
+        Text features that depend on the image are left to each batch.
+        """
         self.set_model_mode("eval")
-        with torch.no_grad(), self.precision.autocast():
-            self._text_features = self.model.encode_text()
+        if not self.model.text_depends_on_image:
+            with torch.no_grad(), self.precision.autocast():
+                self._text_features = self.model.encode_text()
         try:
             yield
         finally:

@@ -14,9 +14,9 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
-from .prompting.model import PromptedCLIP, encode_prompts
+from .prompting.knowledge import KnowledgeGuidedCLIP
 from .prompting.prompt_text import ContextLearner
-from .prompting.templates import KGCOOP_TEMPLATES, template_for
+from .prompting.templates import KGCOOP_TEMPLATES
 
 NODE = CN()
 NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty (authors' scripts)
@@ -32,21 +32,10 @@ class PromptLearner(ContextLearner):
         super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT)
 
 
-class CustomCLIP(PromptedCLIP):
+class CustomCLIP(KnowledgeGuidedCLIP):
     def __init__(self, cfg, classnames, clip_model):
-        super().__init__(cfg, classnames, clip_model)
-        self.w = cfg.TRAINER.KGCOOP.W
+        super().__init__(cfg, classnames, clip_model, cfg.TRAINER.KGCOOP.W, KGCOOP_TEMPLATES)
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
-        hand = encode_prompts(clip_model, [template_for(cfg, KGCOOP_TEMPLATES)], classnames)
-        self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)
-
-    def text_views(self):
-        return {"hand-crafted": self.hand_features, "KgCoOp": self.encode_text()}
-
-    def losses(self, image_features, text_features, logits, label):
-        losses = super().losses(image_features, text_features, logits, label)
-        losses["kg"] = self.w * (1 - (text_features * self.hand_features).sum(dim=-1).mean())
-        return losses
 
 
 @TRAINER_REGISTRY.register()

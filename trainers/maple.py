@@ -16,9 +16,9 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
-from .prompting.deep_prompts import check_depth, random_prompts, replace_image, replace_text
+from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from .prompting.model import PromptedCLIP, normalise
-from .prompting.prompt_text import PromptSequences, init_ctx
+from .prompting.prompt_text import PromptSequences
 
 NODE = CN()
 NODE.N_CTX = 2  # prompt tokens in each encoder (authors' code)
@@ -35,14 +35,9 @@ class PromptLearner(nn.Module):
         n_ctx, depth, width = node.N_CTX, node.PROMPT_DEPTH, text_encoder.width
         # A pair of coupled prompts needs its layer in both encoders
         check_depth("TRAINER.MAPLE.PROMPT_DEPTH", depth, min(text_encoder.n_layers, image_encoder.n_layers))
-        ctx, words = init_ctx(clip_model, n_ctx, node.CTX_INIT)
-        if not 1 <= n_ctx <= len(ctx):
-            raise ValueError(
-                f'TRAINER.MAPLE.N_CTX is {n_ctx}, but CTX_INIT "{words}" has {len(ctx)} tokens to start from: choose 1 '
-                f'to {len(ctx)}, or start at random with CTX_INIT "".'
-            )
+        ctx, words = first_prompts("TRAINER.MAPLE.N_CTX", clip_model, n_ctx, node.CTX_INIT)
         print(f'Initial context: "{words}", of which the first {n_ctx} tokens are learned; prompts in {depth} layers')
-        self.ctx = nn.Parameter(ctx[:n_ctx].clone())  # P_0 (n_ctx, width)
+        self.ctx = nn.Parameter(ctx)  # P_0 (n_ctx, width)
         self.deep_ctx = random_prompts(depth - 1, n_ctx, width)  # P_1 .. P_(J-1)
         # F_0 .. F_(J-1); the deep ones start as copies of one (authors' code)
         first, deep = (nn.Linear(width, image_encoder.width) for _ in range(2))

@@ -55,6 +55,7 @@ class RunRecord:
             "shots": cfg.DATASET.NUM_SHOTS,
             "seed": cfg.SEED,
             "epoch": trainer.trained_epochs,
+            "model_dir": trainer.model_dir,
             **{name: float(value) for name, value in results.items()},
             "n": self.n,
             "n_cls": len(classnames),

@@ -3,9 +3,9 @@
 TRAINER=KgCoOp
 TRAINS=yes
 
-default_cfg() { # DATASET -> a file in configs/trainers/KgCoOp, without .yaml
+default_cfg() { # DATASET PROTOCOL SHOTS -> a file in configs/trainers/KgCoOp, without .yaml
     case $1 in
-        shapes) echo shapes ;;
+        shapes | shapes_*) echo shapes ;;
         *) echo vit_b16_ep100_ctxv1 ;;
     esac
 }

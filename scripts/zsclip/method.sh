@@ -3,9 +3,9 @@
 TRAINER=ZeroshotCLIP
 TRAINS=no
 
-default_cfg() { # DATASET -> a file in configs/trainers/ZeroshotCLIP, without .yaml
+default_cfg() { # DATASET PROTOCOL SHOTS -> a file in configs/trainers/ZeroshotCLIP, without .yaml
     case $1 in
-        shapes) echo shapes ;;
+        shapes | shapes_*) echo shapes ;;
         *) echo vit_b16 ;;
     esac
 }

@@ -58,7 +58,7 @@ def make(stem, root):
         for p, n in COUNTS.items():
             for y, i in order:
                 if i < n:
-                    path = pattern.format(c=classes[y], i=f"{p[0]}{i}", p="test" if p == "test" else "train")
+                    path = pattern.format(c=classes[y], i=f"{p[:2]}{i}", p="test" if p == "test" else "train")
                     split[p].append([path, y, classes[y]])
                     parts[p].append((os.path.join(folder, images, path), y, classes[y]))
         for path, _, _ in sum(parts.values(), []):

@@ -10,7 +10,7 @@ import pytest
 import datasets.imagenet
 from dassl.data.datasets import build_dataset
 from datasets.listing import CACHE, SETTLED_NS, ListedImage, list_classes
-from tests.datasets.stubs import CLASSNAMES, WNIDS, config, entries, make, picture
+from tests.datasets.stubs import CLASSNAMES, VARIANTS, WNIDS, config, entries, make, picture
 
 
 @pytest.fixture
@@ -126,11 +126,15 @@ def test_only_images_are_listed(tmp_path):
     assert {name: images for name, (_, images) in list_classes(tmp_path).items()} == {"class": ["a.png", "b.JPEG"]}
 
 
-def test_choosing_the_model_on_the_test_set_is_warned_about(tree, capsys):
-    load(tree)
+@pytest.mark.parametrize("stem", ["imagenet", *VARIANTS])
+def test_choosing_the_model_on_the_test_set_is_warned_about(stem, tmp_path, capsys):
+    make(stem, tmp_path)
+    build_dataset(config(stem, tmp_path))
     assert "best_val" not in capsys.readouterr().out
-    load(tree, "TEST.FINAL_MODEL", "best_val")
-    assert "TEST.FINAL_MODEL best_val chooses the model on the test set" in capsys.readouterr().out
+    name = type(build_dataset(config(stem, tmp_path, "TEST.FINAL_MODEL", "best_val"))).__name__
+    warnings = [line for line in capsys.readouterr().out.splitlines() if "best_val" in line]
+    assert len(warnings) == 1 and warnings[0].startswith(f"Warning: {name} has no validation images beside its test")
+    assert "TEST.FINAL_MODEL best_val chooses the model on the test set: use last_step" in warnings[0]
 
 
 def test_validation_images_in_one_heap(tree):

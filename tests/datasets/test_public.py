@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 from collections import defaultdict
 
@@ -10,7 +11,7 @@ import pytest
 from dassl.data.data_manager import DatasetWrapper
 from dassl.data.datasets import DATASET_REGISTRY, build_dataset
 from tests.conftest import REPOSITORY
-from tests.datasets.stubs import SAMPLED, STEMS, config, entries, folders_of, make, picture
+from tests.datasets.stubs import SAMPLED, SPLITS, STEMS, config, entries, folders_of, make, picture
 
 
 def drawn(items, shots):
@@ -121,7 +122,7 @@ def test_home_links_and_what_does_not_belong(stem, tmp_path, monkeypatch):
     assert entries(dataset.test, home / "sets") == parts["test"]
 
 
-@pytest.mark.parametrize("stem", SAMPLED)
+@pytest.mark.parametrize("stem", STEMS)
 def test_a_read_only_data_root(stem, tmp_path, monkeypatch):
     data = tmp_path / "data"
     parts = make(stem, data)
@@ -139,7 +140,8 @@ def test_a_read_only_data_root(stem, tmp_path, monkeypatch):
         assert entries(dataset.test, data) == parts["test"]
     assert sorted(data.rglob("*")) == before
     kept = {path.name for path in (tmp_path / "data-output").rglob("*.json")}
-    assert kept == {"shot_2-seed_1.json"} | ({"image_list.json"} if stem == "imagenet" else set())
+    expected = {"shot_2-seed_1.json"} if stem in SAMPLED else set()  # nothing is drawn from a variant
+    assert kept == expected | ({"image_list.json"} if stem == "imagenet" else set())
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -155,6 +157,15 @@ def test_images_that_are_missing_or_damaged_are_named(stem, tmp_path):
     with pytest.raises(FileNotFoundError, match=str(missing)):
         reader[1]
     assert reader[2]["impath"] == str(tmp_path / parts["test"][2][0])
+
+
+@pytest.mark.parametrize("stem", [*SPLITS, "fgvc_aircraft"])
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_an_image_of_the_split_that_is_missing_is_named(part, stem, tmp_path):
+    path = tmp_path / make(stem, tmp_path)[part][-1][0]
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=re.escape(str(path))):
+        build_dataset(config(stem, tmp_path))
 
 
 def test_an_aircraft_variant_that_is_not_listed(tmp_path):

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from datasets import shapes, shapes_world
+from datasets.files import write_whole
 from datasets.shapes_captions import caption, captioned_picture, plural, sample_scene, words
 from datasets.shapes_world import (
     CLASSNAMES,
@@ -49,9 +51,9 @@ def config(root, *pairs):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Shapes with 3 pictures per class."""
-    counts = {"train": 1, "val": 1, "test": 1}
-    monkeypatch.setattr(shapes, "SPLITS", counts)
+    """Shapes with 10 classes of 3 pictures."""
+    monkeypatch.setattr(shapes.Shapes, "names", CLASSNAMES[:10])
+    monkeypatch.setattr(shapes.Shapes, "splits", {"train": 1, "val": 1, "test": 1})
 
 
 # --- the world --------------------------------------------------------------------------------------------------
@@ -75,6 +77,15 @@ def test_a_picture_depends_on_its_name_alone():
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     here = {job: hashlib.sha256(picture(*job).tobytes()).hexdigest() for job in reversed(jobs)}  # another order
     assert run.stdout.split() == [here[job] for job in jobs]
+
+
+def test_pictures_are_those_that_the_tables_were_measured_on():
+    for job, expected in (
+        (("train", "red triangle", 0), [213, 231, 229, 238, 205, 7, 139, 228, 197, 192, 6, 216, 184, 196, 190, 213]),
+        (("test", "blue moon", 7), [0, 0, 3, 14, 49, 21, 1, 11, 34, 27, 44, 46, 68, 73, 73, 73]),
+    ):
+        green = picture(*job)[8::16, 8::16, 1].ravel().astype(int)
+        assert np.abs(green - expected).max() <= 2  # where numbers are rounded otherwise
 
 
 def test_no_two_pictures_of_a_class_are_alike():
@@ -164,43 +175,87 @@ def test_training_scenes_are_repeatable_and_of_every_sort():
 def test_the_first_use_draws_the_data_set(small, tmp_path):
     dataset = build_dataset(config(tmp_path))
 
-    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (100, 100, 100)
-    assert dataset.classnames == CLASSNAMES
-    item = dataset.test[41]
-    assert item.impath == str(tmp_path / "shapes/images" / CLASSNAMES[41].replace(" ", "_") / "test_00.png")
-    assert np.array_equal(np.asarray(Image.open(item.impath)), picture("test", CLASSNAMES[41], 0))
+    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (10, 10, 10)
+    assert dataset.classnames == CLASSNAMES[:10]
+    item = dataset.test[4]
+    assert item.impath == str(tmp_path / "shapes/images" / CLASSNAMES[4].replace(" ", "_") / "test_00.png")
+    assert np.array_equal(np.asarray(Image.open(item.impath)), picture("test", CLASSNAMES[4], 0))
     split = json.loads((tmp_path / "shapes/split_zhou_Shapes.json").read_text())
     assert split["val"][7] == [f"{CLASSNAMES[7].replace(' ', '_')}/val_00.png", 7, CLASSNAMES[7]]
 
 
-@pytest.mark.parametrize("half, names", [("base", CLASSNAMES[:50]), ("new", CLASSNAMES[50:])])
+@pytest.mark.parametrize("half, names", [("base", CLASSNAMES[:5]), ("new", CLASSNAMES[5:10])])
 def test_halves(small, tmp_path, half, names):
     dataset = build_dataset(config(tmp_path, "DATASET.SUBSAMPLE_CLASSES", half, "DATASET.NUM_SHOTS", 1))
-    assert dataset.classnames == names and len(dataset.train_x) == len(dataset.test) == 50
+    assert dataset.classnames == names and len(dataset.train_x) == len(dataset.test) == 5
 
 
 def test_an_interrupted_drawing_goes_on(small, tmp_path, monkeypatch):
-    drawn = []
+    written = []
 
-    def interrupted(*job):
-        drawn.append(job)
-        if len(drawn) == 30:
+    def interrupted(path, *args):
+        written.append(path)
+        if len(written) == 20:
             raise KeyboardInterrupt
-        return picture(*job)
+        write_whole(path, *args)
 
-    monkeypatch.setattr(shapes, "picture", interrupted)
+    monkeypatch.setattr(shapes, "write_whole", interrupted)
     with pytest.raises(KeyboardInterrupt):
         build_dataset(config(tmp_path))
     assert not (tmp_path / "shapes/split_zhou_Shapes.json").exists()
-    assert len(list(tmp_path.rglob("*.png"))) == 29
+    assert len(list(tmp_path.rglob("*.png"))) == 19
 
     dataset = build_dataset(config(tmp_path))
-    assert len(drawn) == 30 + 271  # nothing whole is drawn twice
+    assert len(written) == 20 + 11 + 1  # nothing whole is drawn twice; the split file
     assert all(os.path.isfile(i.impath) for i in dataset.train_x + dataset.val + dataset.test)
     assert not list(tmp_path.rglob("*.tmp"))
 
     build_dataset(config(tmp_path))
-    assert len(drawn) == 301  # complete: nothing is drawn
+    assert len(written) == 32  # complete: nothing is drawn
+
+
+def redraw(path, change):
+    pixels = np.asarray(Image.open(path)).astype(int)
+    Image.fromarray(np.clip(pixels + change, 0, 255).astype(np.uint8)).save(path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-900])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: redraw(folder / "images/red_triangle/train_00.png", 3),
+        lambda folder: cut(folder / "images/red_triangle/train_00.png"),
+        lambda folder: (folder / "images/red_triangle/train_00.png").unlink(),
+        lambda folder: cut(folder / "split_zhou_Shapes.json"),
+        lambda folder: (folder / "split_zhou_Shapes.json").write_bytes(b"\xff\xfe"),
+    ],
+)
+def test_what_another_generator_drew_is_refused(small, tmp_path, spoil):
+    build_dataset(config(tmp_path))
+    spoil(tmp_path / "shapes")
+    with pytest.raises(ValueError, match="shapes does not hold what this version of Shapes draws: delete"):
+        build_dataset(config(tmp_path))
+
+
+def test_another_number_of_pictures_or_look_is_refused(small, tmp_path, monkeypatch):
+    build_dataset(config(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(shapes.Shapes, "splits", {"train": 1, "val": 1, "test": 2})
+        with pytest.raises(ValueError, match="delete"):
+            build_dataset(config(tmp_path))
+    monkeypatch.setattr(shapes_world, "ROUGH", replace(ROUGH, noise=(6, 28)))
+    with pytest.raises(ValueError, match="delete"):
+        build_dataset(config(tmp_path))
+
+
+def test_pictures_that_are_rounded_otherwise_are_accepted(small, tmp_path):
+    build_dataset(config(tmp_path))
+    for path in (tmp_path / "shapes").rglob("*.png"):
+        redraw(path, np.eye(SIZE, dtype=int)[..., None] * 5)
+    build_dataset(config(tmp_path))
 
 
 def test_a_picture_cut_short_is_not_left_behind(small, tmp_path, monkeypatch):

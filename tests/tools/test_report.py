@@ -8,24 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tabulate import tabulate_formats
 
-from tools.report import harmonic_mean, main, make_table
+from tests.tools.runs import as_dicts, finish, run_dir
+from tools.report import main
 from tools.results import Run, find_runs
+from tools.tables import base2new_tables, harmonic_mean
 
 ROOT = Path(__file__).parents[2]
-PARTS = {"base": "train_base", "new": "test_new"}
-
-
-def run_dir(output, half, seed, dataset="shapes", trainer="SEP", cfg="shapes", shots=16):
-    return output / f"base2new/{PARTS[half]}/{dataset}/shots_{shots}/{trainer}/{cfg}/seed{seed}"
-
-
-def finish(output, half, seed, accuracy, **where):
-    folder = run_dir(output, half, seed, **where)
-    folder.mkdir(parents=True)
-    metrics = {"accuracy": accuracy, "subsample_classes": half, "seed": seed, "trainer": "SEP", "shots": 16}
-    (folder / "metrics.json").write_text(json.dumps(metrics))
-    return folder / "metrics.json"
 
 
 @pytest.fixture
@@ -40,8 +30,8 @@ def output(tmp_path):
 def table(folder):
     """{(data set, method): {header: text}} of the report; extra columns are in the values."""
     runs, warnings = find_runs(folder)
-    headers, rows = make_table(runs)
-    return {(r["data set"], r["method"]): r for r in (dict(zip(headers, row)) for row in rows)}, warnings
+    (found,) = base2new_tables(runs)
+    return {(r["data set"], r["method"]): r for r in as_dicts(found)}, warnings
 
 
 def row(folder, dataset="shapes", method="SEP"):
@@ -84,7 +74,7 @@ def test_seed_missing_in_one_half_is_visible_and_leaves_no_h(output):
 
 
 def test_seed_missing_in_both_halves_is_visible(output):
-    for half in PARTS:  # no folder at all: the hole between 1 and 3 tells
+    for half in ("base", "new"):  # no folder at all: the hole between 1 and 3 tells
         path = run_dir(output, half, 2)
         (path / "metrics.json").unlink()
         path.rmdir()
@@ -145,7 +135,7 @@ def test_average_over_data_sets(output):
     found = row(output, "average")
     assert (found["base"], found["new"]) == ("86.00", "65.50")
     assert found["H"] == "74.36"  # of the averages: 2 * 86 * 65.5 / 151.5
-    assert found["seeds"] == "2 data sets"
+    assert found["seeds"] == "2 data sets; seeds differ: caltech101 1; shapes 1, 2, 3"
     assert list(table(output)[0]) == [("caltech101", "SEP"), ("shapes", "SEP"), ("average", "SEP")]
 
 
@@ -165,7 +155,7 @@ def test_average_says_that_seeds_are_missing(output):
     (run_dir(output, "new", 3) / "metrics.json").unlink()
     found = row(output, "average")
     assert (found["base"], found["H"]) == ("86.00", "—")
-    assert found["seeds"] == "2 data sets; seeds missing: shapes"
+    assert found["seeds"] == "2 data sets; seeds missing: shapes; seeds differ: caltech101 1; shapes 1, 2, 3"
 
 
 def test_methods_come_in_the_papers_order(output):
@@ -179,9 +169,9 @@ def test_several_shots_and_configs_get_columns(output):
     finish(output, "base", 1, 50.0, shots=4)
     finish(output, "base", 1, 51.0, cfg="other")
     finish(output, "base", 1, 52.0, trainer="CoOp")
-    headers, rows = make_table(find_runs(output)[0])
-    assert headers[:4] == ["shots", "data set", "method", "config"]
-    assert [r[:5] for r in rows] == [
+    (found,) = base2new_tables(find_runs(output)[0])
+    assert found.headers[:4] == ["shots", "data set", "method", "config"]
+    assert [r[:5] for r in found.rows] == [
         ["4", "shapes", "SEP", "", "50.00"],
         ["16", "shapes", "CoOp", "", "52.00"],
         ["16", "shapes", "SEP", "other", "51.00"],
@@ -191,8 +181,8 @@ def test_several_shots_and_configs_get_columns(output):
 
 def test_outputs_of_several_folders_are_not_mixed(output):
     finish(output / "ablation", "base", 1, 50.0)
-    headers, rows = make_table(find_runs(output)[0])
-    assert [(r[0], r[3]) for r in rows] == [(".", "82.00 ± 1.63"), ("ablation", "50.00")]
+    (found,) = base2new_tables(find_runs(output)[0])
+    assert [(r[0], r[3]) for r in found.rows] == [(".", "82.00 ± 1.63"), ("ablation", "50.00")]
 
 
 def test_folder_may_be_deeper(output):
@@ -252,16 +242,70 @@ def test_command_prints_note_and_table(output):
     result = subprocess.run(command, cwd=output, capture_output=True, text=True, encoding="utf-8")
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert "population" in lines[0] and "harmonic mean" in lines[1]
+    assert "population" in lines[0] and lines[2] == "## Base-to-new" and "harmonic mean" in lines[3]
     assert [cell.strip() for cell in lines[-1].strip("|").split("|")] == [
         *("shapes", "SEP", "82.00 ± 1.63", "61.00 ± 1.41", "69.96", "1, 2, 3")
     ]
 
 
-def test_latex(output, capsys):
-    assert main([str(output), "--format", "latex_booktabs"]) == 0
+@pytest.fixture
+def all_protocols(output):
+    """Base-to-new as in `output`; one model of Shapes tested elsewhere; 1 and 4 shots."""
+    finish(output, "source", 1, 80.0)
+    finish(output, "target", 1, 50.0, dataset="shapes_counts", source="shapes")
+    finish(output, "target", 1, 70.0, dataset="shapes_dark", source="shapes")
+    finish(output, "few_shot", 1, 60.0, shots=1)
+    finish(output, "few_shot", 1, 65.0, shots=4)
+    return output
+
+
+def test_all_tables_come_one_after_the_other(all_protocols, capsys):
+    assert main([str(all_protocols)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("#")] == [
+        "## Base-to-new",
+        "## Cross-dataset, trained on shapes",
+        "## Domain generalization, trained on shapes",
+        "## Few-shot",
+    ]
+    headers = [line.split() for line in lines if line.startswith("| ") and "method" in line]
+    assert [line[-4] for line in headers] == ["H", "average", "average", "shots"]
+
+
+@pytest.mark.parametrize(
+    "protocol, title, row",
+    [
+        ("base2new", "Base-to-new", ["shapes", "SEP", "82.00 ± 1.63", "61.00 ± 1.41", "69.96", "1, 2, 3"]),
+        ("xd", "Cross-dataset, trained on shapes", ["SEP", "80.00", "50.00", "50.00", "1"]),
+        ("dg", "Domain generalization, trained on shapes", ["SEP", "80.00", "70.00", "70.00", "1"]),
+        ("few_shot", "Few-shot", ["shapes", "SEP", "60.00", "65.00", "1"]),
+    ],
+)
+def test_one_protocol(all_protocols, capsys, protocol, title, row):
+    assert main([str(all_protocols), "--protocol", protocol]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("#")] == [f"## {title}"]
+    assert [cell.strip() for cell in lines[-1].strip("|").split("|")] == row
+
+
+def test_latex(all_protocols, capsys):
+    assert main([str(all_protocols), "--format", "latex_booktabs"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("% ") and r"\toprule" in out
+    assert out.startswith("% ") and out.count(r"\toprule") == 4 and "\n% Few-shot\n" in out
+    assert r"shapes\_counts" in out
+    outside, inside = [], False
+    for line in out.splitlines():
+        inside = (inside or line.startswith(r"\begin")) and not line.startswith(r"\end")
+        outside += [] if inside or line.startswith(r"\end") else [line]
+    assert all(line == "" or line.startswith("% ") for line in outside)
+
+
+@pytest.mark.parametrize("name", tabulate_formats)
+def test_every_format_has_every_number(all_protocols, capsys, name):
+    assert main([str(all_protocols), "--format", name]) == 0
+    out = capsys.readouterr().out
+    for number in ("82.00 ± 1.63", "69.96", "50.00", "70.00", "60.00", "65.00"):
+        assert number in out
 
 
 def test_nothing_there_is_one_sentence(tmp_path, capsys):
@@ -269,6 +313,13 @@ def test_nothing_there_is_one_sentence(tmp_path, capsys):
         assert main([str(folder)]) == code
         err = capsys.readouterr().err
         assert err.startswith("error: ") and str(folder) in err and len(err.splitlines()) == 1
+
+
+def test_no_run_of_that_protocol_is_one_sentence(output, capsys):
+    assert main([str(output), "--protocol", "dg"]) == 1
+    assert capsys.readouterr().err == (
+        f"error: no domain-generalization run below {output}; make one with scripts/<method>/\n"
+    )
 
 
 def test_warnings_do_not_enter_the_table(output, capsys):
@@ -298,8 +349,9 @@ def test_harmonic_mean_lies_between_and_is_symmetric(base, new):
 def test_no_missing_seed_goes_unmentioned(base, new):
     halves = [("base", seed, value) for seed, value in base.items()]
     halves += [("new", seed, value) for seed, value in new.items()]
-    runs = [Run("", "shapes", "16", "SEP", "", seed, half, value) for half, seed, value in halves]
-    headers, ((*_, base_text, new_text, h, seeds),) = make_table(runs)
+    runs = [Run("", "base2new", half, "shapes", "16", "SEP", "", seed, "", value) for half, seed, value in halves]
+    (found,) = base2new_tables(runs)
+    ((*_, base_text, new_text, h, seeds),) = found.rows
     found = [{s for s, v in values.items() if v is not None} for values in (base, new)]
     for text, values, has in zip((base_text, new_text), (base, new), found):
         if has:

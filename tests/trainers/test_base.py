@@ -1,5 +1,6 @@
 """Loading, resuming and testing, as far as it is the same for all methods; CoOp stands for them."""
 
+import json
 import random
 
 import pytest
@@ -43,6 +44,17 @@ def test_checkpoint_of_another_shape(make_trainer, trained):
         make_trainer("CoOp", "TRAINER.COOP.N_CTX", 5).train()
 
 
+def test_context_of_each_class_fits_no_other_classes(make_trainer, tmp_path):
+    """Base and new have three classes each, so the shapes agree; shared contexts load."""
+    options = ("CoOp", "TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CSC", True, "DATASET.SUBSAMPLE_CLASSES")
+    base = make_trainer(*options, "base")
+    base.train()
+    make_trainer(*options, "base").load_model(str(tmp_path / "output"))
+    for classes in ("new", "all"):
+        with pytest.raises(ValueError, match="a context for each of the 3 classes it was trained on, .*CSC False"):
+            make_trainer(*options, classes, output=tmp_path / "test").load_model(str(tmp_path / "output"))
+
+
 def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path):
     """The same shapes, other weights: the file's name does not matter, what is in it does."""
     state = torch.load(weights["vit"], weights_only=True)
@@ -54,6 +66,14 @@ def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path
     for load in (lambda trainer: trainer.load_model(trained), lambda trainer: trainer.train()):
         with pytest.raises(ValueError, match=r"trained on backbone .*vit.pt, whose weights are not .*other.pt"):
             load(make_trainer(*options, other))
+
+
+def test_a_result_says_which_model_it_is_of(make_trainer, trained, tmp_path):
+    assert json.loads((tmp_path / "output" / "metrics.json").read_text())["model_dir"] == ""
+    trainer = make_trainer("CoOp", "TRAINER.COOP.N_CTX", 4, output=tmp_path / "test")
+    trainer.load_model(trained)
+    trainer.test()
+    assert json.loads((tmp_path / "test" / "metrics.json").read_text())["model_dir"] == trained
 
 
 def test_finished_training_is_not_repeated(make_trainer, trained, capsys):
@@ -70,6 +90,7 @@ def test_best_model_on_validation_data(make_trainer, tmp_path):
     assert (tmp_path / "output" / "prompt_learner" / checkpoint.BEST).exists()
     fresh = make_trainer("CoOp", "TEST.FINAL_MODEL", "best_val")
     fresh.load_model(str(tmp_path / "output"))
+    assert json.loads((tmp_path / "output" / "metrics.json").read_text())["model_dir"] == ""
     best = checkpoint.read(str(tmp_path / "output" / "prompt_learner" / checkpoint.BEST))
     assert torch.equal(fresh.model.prompt_learner.ctx, best["state_dict"]["ctx"])
     fresh.val_loader = None

@@ -8,7 +8,22 @@ arXiv 2203.12119, section 3.2, "deep"; for both encoders of CLIP MaPLe, arXiv 22
 import torch
 from torch import nn
 
-from .prompt_text import CTX_STD
+from .prompt_text import CTX_STD, init_ctx
+
+
+def first_prompts(key, clip_model, n_ctx, words):
+    """P_0 of the text encoder: the embedding of the first `n_ctx` tokens of `words`, or random if there are none.
+
+    Returns ctx, float32 (n_ctx, width), and the prompt's first words: those behind the first n_ctx tokens stay as they
+    are. Raises ValueError if config key `key` asks for more tokens than `words` has.
+    """
+    ctx, words = init_ctx(clip_model, n_ctx, words)
+    if not 1 <= n_ctx <= len(ctx):
+        raise ValueError(
+            f'{key} is {n_ctx}, but CTX_INIT "{words}" has {len(ctx)} tokens to start from: choose 1 to {len(ctx)}, or '
+            f'start at random with CTX_INIT "".'
+        )
+    return ctx[:n_ctx].clone(), words
 
 
 def random_prompts(n_layers, n_ctx, width):
@@ -24,16 +39,16 @@ def check_depth(key, depth, n_layers):
         )
 
 
-def replace_text(prompts):
-    """Hook for the text encoder's x = [SOS, P, class name, ...]: prompts[i - 1] takes P's place before layer i.
+def replace_text(prompts, first=1):
+    """Hook for the text encoder's x = [SOS, P, class name, ...]: prompts[i - first] takes P's place before layer i.
 
-    prompts: list of (n_ctx, width), the same for every sequence, or (n, n_ctx, width).
+    prompts: list of (n_ctx, width), the same for every sequence, or (n, n_ctx, width), for layers `first` and on.
     """
 
     def before_layer(i, x):
-        if not 1 <= i <= len(prompts):
+        if not first <= i < first + len(prompts):
             return x
-        new = _expand(prompts[i - 1], x)
+        new = _expand(prompts[i - first], x)
         return torch.cat([x[:, :1], new, x[:, 1 + new.shape[1] :]], dim=1)
 
     return before_layer

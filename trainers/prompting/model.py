@@ -16,7 +16,12 @@ class PromptedCLIP(nn.Module):
     A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.
     What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
     `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation.
+
+    A method whose prompts depend on the image says so by `text_depends_on_image`. Its `encode_text` takes the images'
+    features (B, dim) and returns (B, n_cls, dim), and its `logits` take that.
     """
+
+    text_depends_on_image = False
 
     def __init__(self, cfg, classnames, clip_model):
         super().__init__()
@@ -66,8 +71,12 @@ class PromptedCLIP(nn.Module):
             return self.logit_scale.exp() * image_features @ text_features.t()
 
     def losses(self, image_features, text_features, logits, label):
-        """Named, already weighted loss terms whose sum is trained."""
+        """Named, already weighted loss terms whose sum is trained, unless `backward` says otherwise."""
         return OrderedDict(ce=F.cross_entropy(logits, label))
+
+    def backward(self, losses):
+        """Fill the gradients of what is trained, empty before, from the terms (or all terms times the same number)."""
+        sum(losses.values()).backward()
 
     def forward(self, image, label=None, text_features=None):
         """image (B, 3, H, W) -> logits (B, n_cls); with label (B,) -> (logits, losses).
@@ -75,7 +84,9 @@ class PromptedCLIP(nn.Module):
         text_features (n_cls, dim): what `encode_text` returned, for an evaluation that calls it once.
         """
         f = self.encode_image(image)
-        g = self.encode_text() if text_features is None else text_features
+        g = text_features
+        if g is None:
+            g = self.encode_text(f) if self.text_depends_on_image else self.encode_text()
         logits = self.logits(f, g)
         if label is None:
             return logits
@@ -88,10 +99,11 @@ def normalise(x):
 
 
 @torch.no_grad()
-def encode_prompts(clip_model, templates, classnames):
+def encode_prompts(clip_model, templates, classnames, unit=True):
     """Text features of hand-crafted prompts: normalised mean over templates of normalised features, (n_cls, dim).
 
     With one template this is zero-shot CLIP; with several, CLIP's prompt ensemble (arXiv 2103.00020, section 3.1.4).
+    unit: whether features are normalised before the mean (PromptSRC's code does not).
     """
     encoder = TextEncoder(clip_model)
     features = 0
@@ -99,5 +111,6 @@ def encode_prompts(clip_model, templates, classnames):
         tokens = tokenize(fill_template(template, classnames))
         eos = tokens.argmax(dim=-1)
         x = embed(clip_model, tokens[:, : int(eos.max()) + 1])
-        features = features + normalise(encoder(x, eos.to(x.device)))
+        each = encoder(x, eos.to(x.device)).float()
+        features = features + (normalise(each) if unit else each)
     return normalise(features)

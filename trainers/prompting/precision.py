@@ -39,14 +39,15 @@ class Precision:
             return contextlib.nullcontext()
         return torch.autocast(self.device_type, dtype=self.autocast_dtype)
 
-    def step(self, loss, optimiser):
-        """Backward pass and one optimiser step."""
-        optimiser.zero_grad()
+    def scale(self, loss):
+        """What to call the backward pass on: the loss, times a factor under which float16 gradients do not vanish."""
+        return loss if self.scaler is None else self.scaler.scale(loss)
+
+    def step(self, optimiser):
+        """One optimiser step on gradients of scaled losses; it is left out if one of them overflowed."""
         if self.scaler is None:
-            loss.backward()
             optimiser.step()
         else:
-            self.scaler.scale(loss).backward()
             self.scaler.step(optimiser)
             self.scaler.update()
 

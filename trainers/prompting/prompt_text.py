@@ -64,16 +64,17 @@ class PromptSequences(nn.Module):
         prefix: the words that hold the context's place ("X X X X" or those of CTX_INIT).
         position: "end" (class name after the context), "middle" or "front" (CoOp's CLASS_TOKEN_POSITION).
         min_length: keep at least so many positions.
+        ending: the words behind the context, {} for the class name.
 
     Attributes:
         tokenized_prompts: (n_cls, 77) token ids.  eos: (n_cls,) position that is read.  length: after the cut.
     """
 
-    def __init__(self, clip_model, classnames, prefix, n_ctx, position="end", min_length=0):
+    def __init__(self, clip_model, classnames, prefix, n_ctx, position="end", min_length=0, ending="{}."):
         super().__init__()
         if position not in ("end", "middle", "front"):
             raise ValueError(f'CLASS_TOKEN_POSITION "{position}" is unknown: choose end, middle or front.')
-        self.tokenized_prompts = tokenize(fill_template(prefix + " {}.", classnames))
+        self.tokenized_prompts = tokenize(fill_template(f"{prefix} {ending}", classnames))
         eos = self.tokenized_prompts.argmax(dim=-1)
         self.length = max(int(eos.max()) + 1, min(min_length, self.tokenized_prompts.shape[1]))
         embedding = embed(clip_model, self.tokenized_prompts[:, : self.length])
@@ -106,12 +107,13 @@ class PromptSequences(nn.Module):
 class ContextLearner(nn.Module):
     """CoOp's learned context: `ctx` (n_ctx, dim), or with `csc` (n_cls, n_ctx, dim), around the class names."""
 
-    def __init__(self, clip_model, classnames, n_ctx, words="", csc=False, position="end"):
+    def __init__(self, clip_model, classnames, n_ctx, words="", csc=False, position="end", ending="{}."):
         super().__init__()
         ctx, words = init_ctx(clip_model, n_ctx, words, len(classnames) if csc else None)
         print(f'Initial context: "{words}" ({ctx.shape[-2]} tokens)')
         self.ctx = nn.Parameter(ctx)
-        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position)
+        self.class_specific = csc  # then it fits no other classes
+        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position, ending=ending)
 
     def forward(self):
         return self.sequences(self.ctx)  # (n_cls, length, dim)

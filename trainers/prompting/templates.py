@@ -1,7 +1,8 @@
 """Hand-crafted prompt templates of the public data sets.
 
 `TEMPLATES` are those of CoOp's code (arXiv 2109.01134). `KGCOOP_TEMPLATES` (arXiv 2303.13283) words one of them
-differently, `SEP_TEMPLATES` (arXiv 2405.15549; TCP's code has the same) four.
+differently, `TCP_TEMPLATES` (arXiv 2311.18231) three, `SEP_TEMPLATES` (arXiv 2405.15549) four, `PROGRAD_TEMPLATES`
+(arXiv 2205.14865) five.
 """
 
 PHOTO = "a photo of a {}."
@@ -26,12 +27,22 @@ TEMPLATES = {
 
 KGCOOP_TEMPLATES = {**TEMPLATES, "DescribableTextures": "a photo of a {}, a type of texture."}
 
-SEP_TEMPLATES = {
+PROGRAD_TEMPLATES = {
+    **TEMPLATES,
+    "OxfordPets": "a type of pet, a photo of a {}.",
+    "OxfordFlowers": "a type of flower, a photo of a {}.",
+    "Food101": "a type of food, a photo of {}.",
+    "FGVCAircraft": "a type of aircraft, a photo of a {}.",
+    "DescribableTextures": "a texture of {}.",
+}
+
+TCP_TEMPLATES = {
     **KGCOOP_TEMPLATES,
     "FGVCAircraft": "a photo of an aircraft {}.",
-    "StanfordCars": "a photo of a {}, a type of car.",
     "Food101": "a photo of a {}, a type of food.",
 }
+
+SEP_TEMPLATES = {**TCP_TEMPLATES, "StanfordCars": "a photo of a {}, a type of car."}
 
 
 def template_for(cfg, table=TEMPLATES):
@@ -63,3 +74,33 @@ def _imagenet_templates():
 
 
 IMAGENET_TEMPLATES = _imagenet_templates()
+
+# PromptSRC's ensemble (arXiv 2307.06948) is without these 20: its 60 are counted in the paper, named in the code
+_NOT_IN_PROMPTSRC = {
+    "a black and white photo of a {}.",
+    "a dark photo of a {}.",
+    "a drawing of the {}.",
+    "a good photo of a {}.",
+    "a jpeg corrupted photo of the {}.",
+    "a photo of a cool {}.",
+    "a photo of a small {}.",
+    "a photo of the large {}.",
+    "a photo of the nice {}.",
+    "a photo of the small {}.",
+    "a photo of the weird {}.",
+    "a plushie {}.",
+    "a tattoo of the {}.",
+    "a toy {}.",
+    "art of the {}.",
+    "graffiti of the {}.",
+    "itap of a {}.",
+    "itap of my {}.",
+    "the cartoon {}.",
+    "the plushie {}.",
+}
+PROMPTSRC_TEMPLATES = [t for t in IMAGENET_TEMPLATES if t not in _NOT_IN_PROMPTSRC]
+
+
+def promptsrc_templates(cfg):
+    """PromptSRC's 60 templates, the same for all data sets; DATASET.TEMPLATE takes the place of the plain photo."""
+    return [template_for(cfg, {}) if t == PHOTO else t for t in PROMPTSRC_TEMPLATES]

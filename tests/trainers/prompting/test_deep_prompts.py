@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from trainers.prompting.deep_prompts import check_depth, random_prompts, replace_image, replace_text
+from trainers.prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
+from trainers.prompting.prompt_text import embed, tokenize
 
 
 @pytest.fixture
@@ -25,6 +26,17 @@ def test_random_prompts(prompts):
     assert len(random_prompts(0, 2, 64)) == 0
 
 
+def test_first_prompts(tiny_clip):
+    ctx, words = first_prompts("KEY", tiny_clip(), 2, "a photo of a")
+    assert words == "a photo of a"
+    assert torch.equal(ctx, embed(tiny_clip(), tokenize([words]))[0, 1:3])
+    ctx, words = first_prompts("KEY", tiny_clip(), 6, "")
+    assert ctx.shape == (6, 64) and words == "X X X X X X"
+    for n_ctx in (0, 5):
+        with pytest.raises(ValueError, match=f'KEY is {n_ctx}, but CTX_INIT "a photo of a" has 4 .*choose 1 to 4'):
+            first_prompts("KEY", tiny_clip(), n_ctx, "a photo of a")
+
+
 @pytest.mark.parametrize(("replace", "where"), [(replace_text, slice(1, 3)), (replace_image, slice(7, 9))])
 def test_places_and_layers(replace, where, x, prompts):
     hook = replace(prompts)
@@ -43,6 +55,12 @@ def test_prompts_may_differ_between_sequences(replace, x):
     own = torch.randn(3, 2, 64)
     y = replace([own])(1, x)
     assert torch.equal(y[:, 1:3] if replace is replace_text else y[:, 7:], own)
+
+
+def test_prompts_may_enter_later(x, prompts):
+    hook = replace_text(prompts, first=5)
+    assert [torch.equal(hook(layer, x), x) for layer in range(4, 8)] == [True, False, False, True]
+    assert torch.equal(hook(6, x)[:, 1:3], prompts[1].expand(3, -1, -1))
 
 
 def test_type_follows_the_encoder(x, prompts):

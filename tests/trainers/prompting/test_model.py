@@ -2,7 +2,14 @@ import clip
 import torch
 
 from trainers.prompting.model import encode_prompts
-from trainers.prompting.templates import IMAGENET_TEMPLATES, KGCOOP_TEMPLATES, SEP_TEMPLATES, TEMPLATES, template_for
+from trainers.prompting.templates import (
+    IMAGENET_TEMPLATES,
+    KGCOOP_TEMPLATES,
+    SEP_TEMPLATES,
+    TCP_TEMPLATES,
+    TEMPLATES,
+    template_for,
+)
 
 
 def test_one_template_is_zero_shot_clip(tiny_clip):
@@ -22,9 +29,20 @@ def test_several_templates_are_averaged_as_unit_vectors(tiny_clip):
     torch.testing.assert_close(encode_prompts(model, templates, ["cat", "dog"]), expected)
 
 
+def test_features_may_be_averaged_as_they_come(tiny_clip):
+    model = tiny_clip()
+    texts = [clip.tokenize([f"{kind} of a {name}." for name in ("cat", "dog")]) for kind in ("a photo", "art")]
+    mean = sum(model.encode_text(tokens) for tokens in texts)
+    expected = mean / mean.norm(dim=-1, keepdim=True)
+    templates = ["a photo of a {}.", "art of a {}."]
+    features = encode_prompts(model, templates, ["cat", "dog"], unit=False)
+    torch.testing.assert_close(features, expected)
+    assert not torch.allclose(features, encode_prompts(model, templates, ["cat", "dog"]), atol=1e-5)
+
+
 def test_templates():
     assert len(IMAGENET_TEMPLATES) == len(set(IMAGENET_TEMPLATES)) == 80
-    tables = (TEMPLATES, KGCOOP_TEMPLATES, SEP_TEMPLATES)
+    tables = (TEMPLATES, KGCOOP_TEMPLATES, TCP_TEMPLATES, SEP_TEMPLATES)
     assert all(table.keys() == TEMPLATES.keys() and len(table) == 15 for table in tables)
     for template in [*IMAGENET_TEMPLATES, *(t for table in tables for t in table.values())]:
         assert template.count("{}") == 1

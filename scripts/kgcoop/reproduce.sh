@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Run a whole protocol with KgCoOp (PROTOCOL=base2new|xd|dg|few_shot) and print its table.
+# Usage: bash scripts/kgcoop/reproduce.sh [KEY VALUE ...]; environment: see scripts/common.sh.
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+reproduce "$@"

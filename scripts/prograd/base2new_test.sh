@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Test the ProGrad model of base2new_train.sh on the new classes of its data set.
+# Usage: bash scripts/prograd/base2new_test.sh DATASET SEED [KEY VALUE ...]; environment: see scripts/common.sh.
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+base2new_test "$@"

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Train TCP on the base classes of a data set and test it on them.
+# Usage: bash scripts/tcp/base2new_train.sh DATASET SEED [KEY VALUE ...]; environment: see scripts/common.sh.
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+base2new_train "$@"

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# Train TCP on a few images of each class of a data set and test it on all classes.
+# Usage: bash scripts/tcp/few_shot.sh DATASET SEED SHOTS [KEY VALUE ...]; environment: see scripts/common.sh.
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
+few_shot "$@"

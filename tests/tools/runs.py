@@ -1,0 +1,35 @@
+"""Folders of finished runs, as the scripts leave them."""
+
+import json
+
+PARTS = {
+    "base": "base2new/train_base",
+    "new": "base2new/test_new",
+    "source": "xd/train",
+    "target": "xd/test",
+    "few_shot": "few_shot",
+}
+
+
+def run_dir(output, part, seed, dataset="shapes", trainer="SEP", cfg="shapes", shots=16):
+    return output / f"{PARTS[part]}/{dataset}/shots_{shots}/{trainer}/{cfg}/seed{seed}"
+
+
+def finish(output, part, seed, accuracy, source="", **where):
+    """Write a run's metrics.json; `source` is what the model of a target was trained on."""
+    folder = run_dir(output, part, seed, **where)
+    folder.mkdir(parents=True)
+    metrics = {"accuracy": accuracy, "subsample_classes": part if part in ("base", "new") else "all", "seed": seed}
+    model_dir = str(run_dir(output, "source", seed, **{**where, "dataset": source})) if source else ""
+    path = folder / "metrics.json"
+    path.write_text(json.dumps({**metrics, "trainer": "SEP", "shots": 16, "model_dir": model_dir}))
+    return path
+
+
+def interrupt(output, part, seed, **where):
+    """Leave a run's folder without a result."""
+    run_dir(output, part, seed, **where).mkdir(parents=True)
+
+
+def as_dicts(table):
+    return [dict(zip(table.headers, row)) for row in table.rows]

@@ -1,0 +1,146 @@
+"""Fetching from a server on this machine, unpacking, and laying out."""
+
+import hashlib
+import os
+import tarfile
+import zipfile
+
+import pytest
+
+from tests.datasets.stubs import make
+from tests.tools.web import special, tarred, zipped
+from tools.downloads import Remote, fetch, in_step, lay_out, unpack
+
+# ---- fetching ----------------------------------------------------------------------------------------------
+
+
+def test_a_server_without_ranges_starts_over(site, tmp_path):
+    site.files["/a.bin"], site.ranges, site.cuts = bytes(range(200)), False, [50]
+    path = fetch(Remote("a.bin", f"{site.url}/a.bin"), str(tmp_path))
+    assert open(path, "rb").read() == bytes(range(200))
+
+
+@pytest.mark.parametrize("have", [200, 300])
+def test_a_part_that_is_whole_or_too_long(have, site, tmp_path):
+    site.files["/a.bin"] = bytes(range(200))
+    (tmp_path / "a.bin.part").write_bytes((bytes(range(200)) * 2)[:have])
+    path = fetch(Remote("a.bin", f"{site.url}/a.bin"), str(tmp_path))
+    assert open(path, "rb").read() == bytes(range(200))
+    assert len(site.requests) == (1 if have == 200 else 2)
+
+
+def test_another_size_and_md5(site, tmp_path):
+    site.files["/a.bin"] = b"12345"
+    with pytest.raises(ValueError, match=r"another file than it should \(5 bytes instead of 6\); it was removed"):
+        fetch(Remote("a.bin", f"{site.url}/a.bin", size=6), str(tmp_path))
+    remote = Remote("a.bin", f"{site.url}/a.bin", hashlib.md5(b"12345").hexdigest())
+    assert os.listdir(tmp_path) == []
+    fetch(remote, str(tmp_path))
+    (tmp_path / "a.bin").write_bytes(b"12346")
+    with pytest.raises(ValueError, match="another file"):
+        fetch(remote, str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_addresses_in_steps():
+    drive = "Download `a.json` from <https://drive.google.com/file/d/1-Ab_c/view> into `$DATA/a/`."
+    assert in_step(drive).url == "https://drive.usercontent.google.com/download?id=1-Ab_c&export=download&confirm=t"
+    assert in_step("Download `b.zip` (all) from <http://b.org/b.zip> or <http://c.org/c>.").url == "http://b.org/b.zip"
+    for text in ("Download `b.zip` from <http://b.org/page>.", "Copy `b.txt` from `c/`.", ""):
+        assert in_step(text) is None
+
+
+# ---- unpacking ---------------------------------------------------------------------------------------------
+
+
+EVIL_TARS = {
+    "parent": ("../evil.txt", b"x"),
+    "inner parent": ("images/../../evil.txt", b"x"),
+    "absolute": ("{outside}/evil.txt", b"x"),
+    "link": (special("images", tarfile.SYMTYPE, "{outside}"), b""),
+    "link upwards": (special("images/a", tarfile.SYMTYPE, "../../.."), b""),
+    "hard link": (special("images/a", tarfile.LNKTYPE, "../../../secret.txt"), b""),
+    "device": (special("images/a", tarfile.CHRTYPE), b""),
+    "pipe": (special("images/a", tarfile.FIFOTYPE), b""),
+}
+
+
+@pytest.mark.parametrize("kind", EVIL_TARS)
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_tar_archives_that_reach_outside_are_refused(kind, mode, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "secret.txt").write_text("secret")
+    member, body = EVIL_TARS[kind]
+    if isinstance(member, str):
+        member = member.format(outside=outside)
+    elif member.linkname:
+        member = special(member.name, member.type, member.linkname.format(outside=outside))
+    archive = tmp_path / "work/archive"
+    archive.parent.mkdir()
+    archive.write_bytes(tarred([("images/good.txt", b"good"), (member, body), ("images/after.txt", b"x")], mode))
+    with pytest.raises(ValueError, match="archive is refused: its member .* (would leave|is not allowed)") as error:
+        unpack(str(archive), str(tmp_path / "work/unpacked"))
+    assert "\n" not in str(error.value)
+    assert os.listdir(outside) == [] and os.listdir(archive.parent) == ["archive"]
+    assert sorted(os.listdir(tmp_path)) == ["outside", "secret.txt", "work"]
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "images/../../evil.txt", "/tmp/evil.txt", "..\\evil.txt", "link"])
+def test_zip_archives_that_reach_outside_are_refused(name, tmp_path):
+    archive = tmp_path / "work/archive"
+    archive.parent.mkdir()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("images/good.txt", "good")
+        info = zipfile.ZipInfo(name)
+        if name == "link":
+            info.external_attr = 0o120777 << 16
+        members.writestr(info, "/etc/passwd")
+    with pytest.raises(ValueError, match="archive is refused: its member .* (would leave|is a link)"):
+        unpack(str(archive), str(tmp_path / "work/unpacked"))
+    assert os.listdir(tmp_path) == ["work"] and os.listdir(archive.parent) == ["archive"]
+
+
+@pytest.mark.parametrize("cut", [10, 300, -40])
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_damaged_archives_are_removed(kind, cut, tmp_path):
+    make("dtd", tmp_path / "stub")
+    entries = [(f"images/{i}.jpg", os.urandom(2000)) for i in range(5)]
+    body = zipped(tmp_path / "stub") if kind == "zip" else tarred(entries, "w" if kind == "tar" else "w:gz")
+    body = body[:cut] if kind != "tar" or cut > 0 else body[:7000]
+    archive = tmp_path / "archive"
+    archive.write_bytes(body)
+    with pytest.raises(ValueError, match="archive is damaged .* and was removed: try again"):
+        unpack(str(archive), str(tmp_path / "unpacked"))
+    assert os.listdir(tmp_path) == ["stub"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_a_flipped_byte(kind, tmp_path):
+    make("dtd", tmp_path / "stub")
+    body = zipped(tmp_path / "stub") if kind == "zip" else tarred([("images/a.jpg", os.urandom(9000))])
+    body = bytearray(body)
+    body[len(body) // 2 if kind == "tar.gz" else 200] ^= 255
+    (tmp_path / "archive").write_bytes(body)
+    with pytest.raises(ValueError, match="is damaged"):
+        unpack(str(tmp_path / "archive"), str(tmp_path / "unpacked"))
+
+
+def test_links_within_an_archive(tmp_path):
+    entries = [("a/b.txt", b"b"), (special("a/c.txt", tarfile.SYMTYPE, "b.txt"), b"")]
+    (tmp_path / "archive").write_bytes(tarred([*entries, (special("a/d.txt", tarfile.LNKTYPE, "a/b.txt"), b"")]))
+    unpack(str(tmp_path / "archive"), str(tmp_path / "unpacked"))
+    assert [(tmp_path / "unpacked/a" / name).read_bytes() for name in ("c.txt", "d.txt")] == [b"b", b"b"]
+
+
+# ---- laying out --------------------------------------------------------------------------------------------
+
+
+def test_the_outermost_folder_that_has_most(tmp_path):
+    for path in ("x/images/1.jpg", "x/y/images/1.jpg", "x/y/split.json", "x/y/z/images/1.jpg", "x/y/z/split.json"):
+        (tmp_path / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / path).write_text(path)
+    found = lay_out(str(tmp_path / "tree"), str(tmp_path / "data"), ["split.json", "images", "other"])
+    assert found == ["split.json", "images"]
+    assert (tmp_path / "data/split.json").read_text() == "x/y/split.json"
+    assert (tmp_path / "data/images/1.jpg").read_text() == "x/y/images/1.jpg"

@@ -1,0 +1,129 @@
+"""CoCoOp beyond the golden numbers: the paper's equations one image at a time, and what CHUNK does and does not."""
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from dassl.config import get_cfg_default
+from tests.tiny import CLASSNAMES
+from trainers.cocoop import CustomCLIP
+
+
+@pytest.fixture
+def build(tiny_clip, make_cfg):
+    def make(*options):
+        clip_model = tiny_clip()
+        torch.manual_seed(0)
+        return CustomCLIP(make_cfg("CoCoOp", *options), CLASSNAMES, clip_model).eval()
+
+    return make
+
+
+@pytest.fixture
+def batch():
+    torch.manual_seed(1)
+    return torch.randn(8, 3, 32, 32), torch.tensor([0, 1, 2, 3, 4, 5, 0, 1])  # 48 prompt sequences
+
+
+def chunk(n):
+    return "TRAINER.COCOOP.CHUNK", n
+
+
+def gradients(model, batch):
+    model.zero_grad()
+    sum(model(*batch)[1].values()).backward()
+    return {name: p.grad for name, p in model.prompt_learner.named_parameters()}
+
+
+def test_published_settings(build):
+    node = get_cfg_default().TRAINER.COCOOP
+    assert (node.N_CTX, node.CTX_INIT) == (4, "a photo of a")
+    shapes = {name: tuple(p.shape) for name, p in build().prompt_learner.named_parameters()}
+    assert shapes["meta_net.linear1.weight"] == (32 // 16, 32) and shapes["meta_net.linear2.weight"] == (64, 2)
+
+
+def test_equations_image_by_image(build, batch, tiny_clip):
+    model, clip_model = build(*chunk(10)), tiny_clip()
+    learner = model.prompt_learner
+    tokens = learner.sequences.tokenized_prompts  # 77 positions, none cut off
+    expected = []
+    with torch.no_grad():
+        for image in batch[0]:
+            f = clip_model.encode_image(image[None])[0]
+            f = f / f.norm()
+            net = learner.meta_net
+            pi = net.linear2.weight @ (net.linear1.weight @ f + net.linear1.bias).relu() + net.linear2.bias
+            x = clip_model.token_embedding(tokens)
+            x[:, 1:5] = learner.ctx + pi
+            x = clip_model.transformer((x + clip_model.positional_embedding).transpose(0, 1)).transpose(0, 1)
+            g = clip_model.ln_final(x)[range(len(x)), tokens.argmax(dim=-1)] @ clip_model.text_projection
+            g = g / g.norm(dim=-1, keepdim=True)
+            expected.append(clip_model.logit_scale.exp() * g @ f)
+        torch.testing.assert_close(model(batch[0]), torch.stack(expected), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("n", [1, 7, 16, 47])
+def test_chunk_changes_no_result(build, batch, n):
+    whole, parts = build(*chunk(48)), build(*chunk(n))
+    with torch.no_grad():
+        torch.testing.assert_close(parts(batch[0]), whole(batch[0]), atol=1e-5, rtol=0)
+    expected = gradients(whole, batch)
+    for name, gradient in gradients(parts, batch).items():
+        assert (gradient - expected[name]).norm() < 1e-4 * expected[name].norm(), name
+
+
+@pytest.mark.parametrize(
+    "n, forward, backward",
+    [(48, [48], []), (1000, [48], []), (20, [20, 20, 8], [20, 20, 8])],  # several passes are run again
+)
+def test_passes_of_the_text_encoder(build, batch, n, forward, backward):
+    model, passes = build(*chunk(n)), []
+    model.text_encoder.register_forward_pre_hook(lambda _, args: passes.append(len(args[0])))
+    with torch.no_grad():
+        model(batch[0])
+    assert passes == forward
+    passes.clear()
+    gradients(model, batch)
+    assert sorted(passes) == sorted(forward + backward)
+
+
+def test_chunk_bounds_what_autograd_keeps(build, batch):
+    def kept(n):
+        sizes = []
+
+        def pack(x):
+            sizes.append(x.numel() if x.grad_fn is not None else 0)  # activations; weights are there anyway
+            return x
+
+        model = build(*chunk(n))
+        with saved_tensors_hooks(pack, lambda x: x):
+            model(*batch)
+        return sum(sizes)
+
+    assert kept(6) < kept(48) / 20
+
+
+def test_chunk_is_checked(build):
+    with pytest.raises(ValueError, match="TRAINER.COCOOP.CHUNK is 0: choose 1 or more"):
+        build(*chunk(0))
+
+
+def test_evaluation_computes_no_text_ahead(make_trainer):
+    trainer = make_trainer("CoCoOp")
+    images = torch.stack([trainer.test_loader.dataset[i]["img"] for i in range(0, 18, 3)])
+    with torch.no_grad():
+        expected = trainer.model.eval()(images)
+        with trainer.text_encoded_once():
+            torch.testing.assert_close(trainer.model_inference(images), expected)
+
+
+def test_views_for_a_figure(build):
+    """The prompts of v + h(0), as no image is given."""
+    model = build()
+    learner = model.prompt_learner
+    with torch.no_grad():
+        (view,) = model.text_views().values()
+        net = learner.meta_net
+        x = learner.sequences(learner.ctx + net.linear2(net.linear1.bias.relu()))
+        g = model.text_encoder(x, learner.sequences.eos)
+        torch.testing.assert_close(view, g / g.norm(dim=-1, keepdim=True))

@@ -1,0 +1,176 @@
+"""PromptSRC beyond the golden numbers: the aggregate, the ensemble, independent prompts, and what cannot be built."""
+
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from dassl.config import get_cfg_default
+from tests.golden.formula import clip_state_dict
+from tests.tiny import CLASSNAMES, GEOMETRY
+from trainers.prompting import checkpoint
+from trainers.prompting.clip_loader import build_clip
+from trainers.prompting.model import encode_prompts
+from trainers.prompting.prompt_text import embed, tokenize
+from trainers.prompting.templates import IMAGENET_TEMPLATES, PROMPTSRC_TEMPLATES
+from trainers.promptsrc import CustomCLIP, gaussian_weights
+
+NODE = "TRAINER.PROMPTSRC."
+DEPTHS = (NODE + "PROMPT_DEPTH_TEXT", 2, NODE + "PROMPT_DEPTH_VISION", 3)
+GAUSSIAN = (NODE + "GPA_MEAN", 2, NODE + "GPA_STD", 1)
+
+
+@pytest.fixture
+def build(tiny_clip, make_cfg):
+    def make(*options, clip_model=None):
+        cfg = make_cfg("PromptSRC", *DEPTHS, *options)
+        torch.manual_seed(0)
+        return CustomCLIP(cfg, CLASSNAMES, clip_model or tiny_clip()).eval()
+
+    return make
+
+
+def test_published_settings():
+    node = get_cfg_default().TRAINER.PROMPTSRC
+    assert (node.N_CTX_TEXT, node.N_CTX_VISION, node.CTX_INIT) == (4, 4, "a photo of a")
+    assert (node.PROMPT_DEPTH_TEXT, node.PROMPT_DEPTH_VISION) == (9, 9)
+    assert (node.TEXT_LOSS_WEIGHT, node.IMAGE_LOSS_WEIGHT, node.GPA_MEAN, node.GPA_STD) == (25, 10, 15, 1)
+
+
+# ---- aggregation ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_epochs", "mean", "std"), [(20, 15, 1), (20, 6, 10), (50, 30, 30), (50, 45, 5)])
+def test_weights_are_a_gaussian_over_epochs_from_one(n_epochs, mean, std):
+    density = np.exp(-0.5 * ((np.arange(1, n_epochs + 1) - mean) / std) ** 2)
+    weights = gaussian_weights(n_epochs, mean, std)
+    np.testing.assert_allclose(weights, density / density.sum(), rtol=1e-12, atol=0)
+    assert weights.argmax() == mean - 1
+
+
+def test_weights_sum_to_one_however_far_the_mean():
+    weights = gaussian_weights(5, 500, 1)
+    assert weights.sum() == pytest.approx(1) and weights.argmax() == 4
+    with pytest.raises(ValueError, match="GPA_STD is 0 epochs: it must be greater than 0"):
+        gaussian_weights(5, 3, 0)
+
+
+def test_final_prompts_are_the_weighted_sum(make_trainer, tmp_path):
+    """In the model, in the last checkpoint and in the test; checkpoints before it hold the epoch's own prompts."""
+    trainer = make_trainer("PromptSRC", *DEPTHS, *GAUSSIAN, "TRAIN.CHECKPOINT_FREQ", 1, "TEST.SAVE_PREDICTIONS", True)
+    learner, seen, after_epoch = trainer.model.prompt_learner, [], trainer.after_epoch
+
+    def spy():
+        seen.append({name: value.clone() for name, value in learner.state_dict().items()})
+        after_epoch()
+
+    trainer.after_epoch = spy
+    trainer.train()
+
+    saved = [
+        checkpoint.read(str(tmp_path / "output" / "prompt_learner" / f"model.pth.tar-{epoch}"))["state_dict"]
+        for epoch in (1, 2, 3)
+    ]
+    weights = gaussian_weights(3, 2, 1).tolist()
+    assert len(saved[0]) == len(dict(learner.named_parameters())) == 5
+    for name, value in learner.state_dict().items():
+        expected = sum(w * prompts[name] for w, prompts in zip(weights, seen))
+        torch.testing.assert_close(value, expected)
+        assert not torch.allclose(value, seen[-1][name])
+        assert torch.equal(saved[0][name], seen[0][name]) and torch.equal(saved[1][name], seen[1][name])
+        assert torch.equal(saved[2][name], value)
+
+    first = trainer.test_loader.dataset[0]["img"][None]
+    with torch.no_grad(), trainer.text_encoded_once():
+        logits = trainer.model_inference(first)
+    predictions = np.load(tmp_path / "output" / "predictions.npz")["logits"]
+    np.testing.assert_allclose(logits, predictions[:1], atol=1e-5)
+
+
+def test_the_aggregate_is_neither_optimised_nor_loaded_for_testing(make_trainer):
+    trainer = make_trainer("PromptSRC", *DEPTHS)
+    assert not list(trainer.model.training_only.parameters())
+    assert not any("aggregate" in name for name in trainer.model.prompt_learner.state_dict())
+
+
+# ---- ensemble of templates -----------------------------------------------------------------------------------
+
+
+def test_templates_of_the_authors_code(build, tiny_clip):
+    """60 of CLIP's 80, the same for every data set; a template of one's own takes the place of the plain photo."""
+    assert len(PROMPTSRC_TEMPLATES) == 60 and set(PROMPTSRC_TEMPLATES) < set(IMAGENET_TEMPLATES)
+    assert zlib.crc32("\n".join(sorted(PROMPTSRC_TEMPLATES)).encode()) == 0x230EDE65  # of their list
+    theirs = encode_prompts(tiny_clip(), PROMPTSRC_TEMPLATES, CLASSNAMES, unit=False)
+    assert torch.equal(build().hand_features, theirs)
+    assert torch.equal(build("DATASET.NAME", "OxfordPets").hand_features, theirs)
+    own = ["a scan of {}" if t == "a photo of a {}." else t for t in PROMPTSRC_TEMPLATES]
+    features = build("DATASET.TEMPLATE", "a scan of {}").hand_features
+    assert torch.equal(features, encode_prompts(tiny_clip(), own, CLASSNAMES, unit=False))
+    assert not torch.allclose(features, theirs, atol=1e-5)
+
+
+# ---- prompts -------------------------------------------------------------------------------------------------
+
+
+def test_each_prompt_steers_its_own_encoder(build):
+    model = build()
+    learner, image = model.prompt_learner, torch.randn(2, 3, 32, 32)
+    text, visual = [learner.ctx, *learner.deep_ctx], list(learner.ctx_visual)
+    assert (len(text), len(visual)) == (2, 3)
+    with torch.no_grad():
+        f, g = model.encode_image(image), model.encode_text()
+        for prompts, changed, kept in [(p, 1, 0) for p in text] + [(p, 0, 1) for p in visual]:
+            before = prompts.clone()
+            prompts.add_(torch.randn_like(prompts))
+            features = model.encode_image(image), model.encode_text()
+            assert not torch.allclose(features[changed], (f, g)[changed], atol=1e-4)
+            assert torch.equal(features[kept], (f, g)[kept])
+            prompts.copy_(before)
+
+
+def test_losses_are_distances_from_the_frozen_clip(build, tiny_clip):
+    """Against their definition; gradients are in the golden numbers."""
+    model, image = build(), torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        _, losses = model(image, torch.tensor([0, 1, 2]))
+        f0 = tiny_clip().encode_image(image)
+        f0 = f0 / f0.norm(dim=-1, keepdim=True)
+        p0 = model.logits(f0, model.hand_features).softmax(dim=-1)
+        p = model(image).softmax(dim=-1)
+        expected = {
+            "scl_text": 25 * (model.encode_text() - model.hand_features).abs().mean(),
+            "scl_image": 10 * (model.encode_image(image) - f0).abs().mean(),
+            "scl_logits": (p0 * (p0 / p).log()).sum(dim=-1).mean() / len(CLASSNAMES),
+        }
+    assert list(losses) == ["ce", *expected]
+    for name, value in expected.items():
+        assert losses[name].item() == pytest.approx(value.item(), rel=1e-3), name
+
+
+def test_widths_are_read_from_the_model(build):
+    learner = build(clip_model=build_clip(clip_state_dict(g={**GEOMETRY, "vision_width": 128}))).prompt_learner
+    assert [p.shape for p in learner.ctx_visual] == [(4, 128)] * 3
+    assert learner.ctx.shape == learner.deep_ctx[0].shape == (4, 64)
+
+
+def test_first_words_are_learned_and_the_others_stay(build, tiny_clip):
+    learner = build(NODE + "N_CTX_TEXT", 2, NODE + "N_CTX_VISION", 5).prompt_learner
+    words = embed(tiny_clip(), tokenize(["a photo of a cat."]))[0]
+    assert torch.equal(learner.ctx, words[1:3]) and learner.ctx_visual[0].shape == (5, 64)
+    assert torch.equal(learner()[CLASSNAMES.index("cat")], words[: learner.sequences.length])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("PROMPT_DEPTH_TEXT", 3, "PROMPT_DEPTH_TEXT is 3.*choose 1 to 2"),
+        ("PROMPT_DEPTH_VISION", 4, "PROMPT_DEPTH_VISION is 4.*choose 1 to 3"),
+        ("PROMPT_DEPTH_VISION", 0, "PROMPT_DEPTH_VISION is 0.*choose 1 to 3"),
+        ("N_CTX_TEXT", 5, 'N_CTX_TEXT is 5, but CTX_INIT "a photo of a" has 4 tokens.*choose 1 to 4'),
+        ("N_CTX_VISION", 0, "N_CTX_VISION is 0: it must be 1 or more"),
+    ],
+)
+def test_what_cannot_be_built(build, key, value, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build(NODE + key, value)

@@ -1,0 +1,103 @@
+"""TCP beyond the golden numbers: what makes a prompt class-aware, where it enters, and what cannot be built."""
+
+import pytest
+import torch
+
+from dassl.config import get_cfg_default
+from tests.golden.formula import clip_state_dict
+from tests.tiny import CLASSNAMES, GEOMETRY
+from trainers.prompting.clip_loader import build_clip
+from trainers.prompting.model import encode_prompts
+from trainers.prompting.prompt_text import tokenize
+from trainers.tcp import CustomCLIP
+
+
+@pytest.fixture
+def build(tiny_clip, make_cfg):
+    def make(*options, layer=1, classnames=CLASSNAMES, clip_model=None):
+        cfg = make_cfg("TCP", "TRAINER.TCP.LAYER", layer, *options)
+        torch.manual_seed(0)
+        return CustomCLIP(cfg, classnames, clip_model or tiny_clip()).eval()
+
+    return make
+
+
+def test_published_settings():
+    node = get_cfg_default().TRAINER.TCP
+    assert (node.N_CTX, node.CTX_INIT, node.LAYER, node.W) == (4, "", 8, 8.0)
+
+
+def test_features_of_a_class_depend_on_its_own_name_only(build):
+    among_all = build().encode_text()
+    for i, name in enumerate(CLASSNAMES):
+        torch.testing.assert_close(build(classnames=[name]).encode_text()[0], among_all[i], atol=1e-6, rtol=0)
+
+
+def test_two_names_get_different_tokens(build):
+    model = build()
+    prompts = model.prompt_learner.class_prompts(model.hand_features)
+    assert prompts.shape == (len(CLASSNAMES), 4, 64)
+    distances = torch.cdist(prompts.flatten(1), prompts.flatten(1)) + torch.eye(len(CLASSNAMES))
+    assert distances.min() > 1e-3
+
+
+def test_tokens_enter_at_their_layer(build):
+    """In the last layer of three and nowhere else: what the context has become before it is thrown away there."""
+    deeper = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_layers": 3}))
+    model = build(layer=2, clip_model=deeper)
+    seen = []
+    for block in deeper.transformer.resblocks:
+        block.ln_1.register_forward_hook(lambda module, args, out: seen.append(args[0]))
+    model.encode_text()
+    ours = model.prompt_learner.class_prompts(model.hand_features)
+    assert [torch.equal(x[:, 1:5], ours) for x in seen] == [False, False, True]
+
+
+def test_context_is_read_before_that_layer(build):
+    model = build()
+    with torch.no_grad():
+        before = model.encode_text()
+        model.prompt_learner.ctx.add_(torch.randn_like(model.prompt_learner.ctx))
+        assert not torch.allclose(model.encode_text(), before, atol=1e-4)
+
+
+def test_sizes_are_read_from_the_model(build):
+    wide = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_width": 128, "embed_dim": 48}))
+    learner = build("TRAINER.TCP.N_CTX", 3, clip_model=wide).prompt_learner
+    assert learner.ctx.shape == (3, 128)
+    assert learner.meta_net.linear1.weight.shape == (12, 48)  # dim / 4
+    assert learner.meta_net.linear2.weight.shape == (3 * 128, 12)
+
+
+@pytest.mark.parametrize("layer", [0, 2])
+def test_layer_that_is_not_there(build, layer):
+    """Layer 0 would throw the context away unread; the tiny CLIP's last is 1."""
+    with pytest.raises(ValueError, match=f"TCP.LAYER is {layer}.*choose 1 to 1"):
+        build(layer=layer)
+
+
+@pytest.mark.parametrize(
+    ("data_set", "learned", "hand"),
+    [
+        ("OxfordPets", "X X X X {}, a type of pet.", "a photo of a {}, a type of pet."),
+        ("OxfordFlowers", "X X X X {}, a type of flower.", "a photo of a {}, a type of flower."),
+        ("FGVCAircraft", "X X X X {}, a type of aircraft.", "a photo of an aircraft {}."),
+        ("DescribableTextures", "X X X X {} texture.", "a photo of a {}, a type of texture."),
+        ("StanfordCars", "X X X X {}, a type of car", "a photo of a {}."),
+        ("Food101", "X X X X {}, a type of food.", "a photo of a {}, a type of food."),
+        ("UCF101", "X X X X person doing {}.", "a photo of a person doing {}."),
+        ("EuroSAT", "X X X X {}.", "a centered satellite photo of {}."),
+        ("SUN397", "X X X X {}.", "a photo of a {}."),
+        ("SomebodysOwn", "X X X X {}.", "a photo of a {}."),
+    ],
+)
+def test_words_of_a_data_set(build, tiny_clip, data_set, learned, hand):
+    """Both as in the authors' code, which words the learned prompt and the hand-crafted one apart."""
+    model = build("DATASET.NAME", data_set, classnames=["ox", "cat"])
+    expected = tokenize([learned.format("ox"), learned.format("cat")])
+    assert torch.equal(model.prompt_learner.sequences.tokenized_prompts, expected)
+    torch.testing.assert_close(model.hand_features, encode_prompts(tiny_clip(), [hand], ["ox", "cat"]))
+
+
+def test_views_for_a_figure(build):
+    assert list(build().text_views()) == ["hand-crafted", "TCP"]

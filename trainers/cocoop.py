@@ -1,0 +1,101 @@
+"""CoCoOp: conditional context optimization (arXiv 2203.05557).
+
+CoOp's context fits the classes it was learned on. CoCoOp learns besides it a meta network h that turns an image's
+feature f into one token pi = h(f), which is added to every context token (section 3.2):
+
+    v_m(f) = v_m + pi                       m = 1 .. n_ctx
+    logits = exp(logit_scale) cos(f, g_c(v(f)))
+
+so each image has text features of its own: B images and n_cls classes are B n_cls prompt sequences. The authors' code
+encodes them image by image. Here all of a batch go through the text encoder together, at most CHUNK sequences a pass;
+in training, several passes are recomputed in the backward one instead of being kept, which bounds memory.
+Trained by cross-entropy.
+"""
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, add_defaults
+from .prompting.meta_net import MetaNet
+from .prompting.model import PromptedCLIP, normalise
+from .prompting.prompt_text import PromptSequences, init_ctx
+
+NODE = CN()
+NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty (section 4)
+NODE.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (section 4)
+NODE.CHUNK = 1024  # prompt sequences (images x classes) a pass of the text encoder: bounds memory, changes no result
+NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
+add_defaults("COCOOP", NODE)
+
+REDUCTION = 16  # the meta network's hidden layer is so much narrower than its input (section 3.2)
+
+
+class PromptLearner(nn.Module):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__()
+        node = cfg.TRAINER.COCOOP
+        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT)
+        n_ctx, width = ctx.shape
+        dim = clip_model.text_projection.shape[1]  # of the features of both encoders
+        print(f'Initial context: "{words}" ({n_ctx} tokens)')
+        self.ctx = nn.Parameter(ctx)  # v (n_ctx, width)
+        self.meta_net = MetaNet(dim, dim // REDUCTION, width)  # h
+        self.sequences = PromptSequences(clip_model, classnames, words, n_ctx)
+
+    def forward(self, image_features):
+        """Normalised image features (B, dim) -> each image's context v(f) (B, n_ctx, width)."""
+        return self.ctx + self.meta_net(image_features).unsqueeze(1)
+
+
+class CustomCLIP(PromptedCLIP):
+    text_depends_on_image = True
+
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__(cfg, classnames, clip_model)
+        self.chunk = cfg.TRAINER.COCOOP.CHUNK
+        if self.chunk < 1:
+            raise ValueError(f"TRAINER.COCOOP.CHUNK is {self.chunk}: choose 1 or more prompt sequences.")
+        self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
+
+    def encode_text(self, image_features):
+        """Normalised text features for each image: (B, dim) -> (B, n_cls, dim), float32."""
+        ctx = self.prompt_learner(image_features)
+        n_img, n_cls = len(ctx), len(self.classnames)
+        passes = torch.arange(n_img * n_cls, device=ctx.device).split(self.chunk)
+        recompute = len(passes) > 1 and torch.is_grad_enabled() and ctx.requires_grad
+        features = [
+            checkpoint(self._encode_pairs, ctx, pairs, use_reentrant=False, preserve_rng_state=False)
+            if recompute
+            else self._encode_pairs(ctx, pairs)
+            for pairs in passes
+        ]
+        return torch.cat(features).unflatten(0, (n_img, n_cls))
+
+    def _encode_pairs(self, ctx, pairs):
+        """pairs (n,), numbers image * n_cls + class -> (n, dim)."""
+        sequences = self.prompt_learner.sequences
+        image, label = pairs // len(self.classnames), pairs % len(self.classnames)
+        x = torch.cat([sequences.token_prefix[label], ctx[image], sequences.token_suffix[label]], dim=1)
+        return normalise(self.text_encoder(x, sequences.eos[label]))
+
+    def text_views(self):
+        """The part that no image changes: prompts of the context v + h(0)."""
+        no_image = torch.zeros_like(self.text_encoder.text_projection[:1], dtype=torch.float32)  # (1, dim)
+        return {"CoCoOp of no image": self.encode_text(no_image)[0]}
+
+    def logits(self, image_features, text_features):
+        """exp(logit_scale) cos(image, its text): (B, dim), (B, n_cls, dim) -> (B, n_cls), float32."""
+        with torch.autocast(image_features.device.type, enabled=False):
+            return self.logit_scale.exp() * (text_features @ image_features.unsqueeze(-1)).squeeze(-1)
+
+
+@TRAINER_REGISTRY.register()
+class CoCoOp(PromptTrainer):
+    """Conditional Prompt Learning for Vision-Language Models."""
+
+    node = "COCOOP"
+    custom_clip = CustomCLIP

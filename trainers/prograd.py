@@ -1,0 +1,104 @@
+"""ProGrad: prompt-aligned gradient for prompt tuning (arXiv 2205.14865).
+
+CoOp's context, shared by all classes. Two losses give two directions (section 3.2): the cross-entropy with the labels
+that of the domain, and the divergence from zero-shot CLIP's prediction p0 the general one,
+
+    ce = CE(logits)        kl = -T^2 mean_b sum_c p0_c log p_c        p0, p = softmax of logits / T.
+
+Only the gradient of ce is followed, less its component against the gradient of kl (`project_conflicting`).
+
+As in the authors' code, kl is the cross-entropy with p0, the divergence but for a constant, p0's entropy; and the
+context starts as the words of the data set's template, behind zeros.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, add_defaults
+from .prompting.gradient_projection import project_conflicting
+from .prompting.model import PromptedCLIP, encode_prompts
+from .prompting.prompt_text import PromptSequences, init_ctx
+from .prompting.templates import PROGRAD_TEMPLATES, template_for
+
+NODE = CN()
+NODE.N_CTX = 16  # context tokens (authors' scripts)
+NODE.CTX_INIT = True  # start: zeros, then the words of the data set's template; False: random (authors' configs)
+NODE.LAMBDA = 1.0  # share of the conflicting component that is taken away, 0 to 1; 0 is CoOp (authors' scripts)
+NODE.T = 1.0  # temperature that divides the logits in kl (authors' configs)
+NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
+add_defaults("PROGRAD", NODE)
+
+
+def template_start(clip_model, template, n_ctx):
+    """Context (n_ctx, dim), float32, that starts as zeros and the template's words in front of the class name.
+
+    One vector for each word (authors' code). Where the template has more tokens than words, as for a comma, its last
+    tokens have no vector: they stay in the prompt, behind the context.
+    Returns the context and the words that stand for it. Raises ValueError if they are more than n_ctx.
+    """
+    words = template.partition("{}")[0].replace("_", " ").strip()
+    n_words = len(words.split())
+    if n_words > n_ctx:
+        raise ValueError(
+            f'TRAINER.PROGRAD.N_CTX is {n_ctx}, but the template starts with the {n_words} words "{words}": set it to '
+            f"{n_words} or more, or start at random with TRAINER.PROGRAD.CTX_INIT False."
+        )
+    embedding, _ = init_ctx(clip_model, 0, words)
+    ctx = embedding.new_zeros(n_ctx, embedding.shape[1])
+    ctx[n_ctx - n_words :] = embedding[:n_words]
+    return ctx, " ".join(["X"] * (n_ctx - n_words) + [words])
+
+
+class PromptLearner(nn.Module):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__()
+        node, template = cfg.TRAINER.PROGRAD, template_for(cfg, PROGRAD_TEMPLATES)
+        if node.CTX_INIT and not template.startswith("{}"):
+            ctx, words = template_start(clip_model, template, node.N_CTX)
+        else:
+            ctx, words = init_ctx(clip_model, node.N_CTX)
+        print(f'Initial context: "{words}" ({node.N_CTX} tokens)')
+        self.ctx = nn.Parameter(ctx)
+        self.sequences = PromptSequences(clip_model, classnames, words, node.N_CTX)
+
+    def forward(self):
+        return self.sequences(self.ctx)  # (n_cls, length, dim)
+
+
+class CustomCLIP(PromptedCLIP):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__(cfg, classnames, clip_model)
+        self.node = cfg.TRAINER.PROGRAD
+        self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
+        hand = encode_prompts(clip_model, [template_for(cfg, PROGRAD_TEMPLATES)], classnames)
+        self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)
+
+    def text_views(self):
+        return {"hand-crafted": self.hand_features, "ProGrad": self.encode_text()}
+
+    def losses(self, image_features, text_features, logits, label):
+        """ce and kl; their sum, logged as `loss`, is not what is trained."""
+        losses = super().losses(image_features, text_features, logits, label)
+        p0 = (self.logits(image_features, self.hand_features) / self.node.T).softmax(dim=-1)  # (B, n_cls)
+        losses["kl"] = self.node.T**2 * F.cross_entropy(logits / self.node.T, p0)
+        return losses
+
+    def backward(self, losses):
+        """Gradient of ce, less its component against that of kl. It has the scale of ce."""
+        learned = list(self.prompt_learner.parameters())
+        general = torch.autograd.grad(losses["kl"], learned, retain_graph=True)
+        domain = torch.autograd.grad(losses["ce"], learned)
+        for parameter, gradient in zip(learned, project_conflicting(domain, general, self.node.LAMBDA)):
+            parameter.grad = gradient
+
+
+@TRAINER_REGISTRY.register()
+class ProGrad(PromptTrainer):
+    """Prompt-aligned Gradient for Prompt Tuning."""
+
+    node = "PROGRAD"
+    custom_clip = CustomCLIP

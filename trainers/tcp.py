@@ -1,0 +1,83 @@
+"""TCP: textual-based class-aware prompt tuning (arXiv 2311.18231).
+
+KgCoOp's context is the same for all classes. TCP tells the text encoder in its middle which class it is at: a meta
+network (the paper's Textual Knowledge Embedding) maps the feature of a class's hand-crafted prompt to n_ctx tokens of
+its own, and before layer LAYER these take the place of the context's outputs:
+
+    T_c = W_up QuickGELU(W_down g_hand_c + b_down) + b_up
+    x_0 = [SOS, ctx, class name, ...],    x_LAYER = [SOS, T_c, the outputs of the other tokens]
+    loss = ce + W (1 - mean_c cos(g_c, g_hand_c)).
+
+As in the authors' code the context stands in a template of the data set ("X X X X {}, a type of pet.") and starts at
+random, and the numbers that their code fixes, LAYER and W, are keys here. docs/methods.md lists what differs.
+"""
+
+from clip.model import QuickGELU
+from yacs.config import CfgNode as CN
+
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, add_defaults
+from .prompting.deep_prompts import check_depth, replace_text
+from .prompting.knowledge import KnowledgeGuidedCLIP
+from .prompting.meta_net import MetaNet
+from .prompting.model import normalise
+from .prompting.prompt_text import ContextLearner
+from .prompting.templates import TCP_TEMPLATES
+
+NODE = CN()
+NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty, and class-aware tokens (authors' scripts)
+NODE.CTX_INIT = ""  # words whose embedding starts the context; they set its length; empty: random (authors' config)
+NODE.LAYER = 8  # layer of the text encoder, from 0, whose input gets the class-aware tokens (authors' code)
+NODE.W = 8.0  # weight of the knowledge-guided loss (authors' code)
+NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
+add_defaults("TCP", NODE)
+
+REDUCTION = 4  # of the meta network: dim -> dim / 4 -> n_ctx * width (authors' code)
+
+# What stands behind the learned context; "{}." for data sets that are not here (authors' code)
+ENDINGS = {
+    "OxfordPets": "{}, a type of pet.",
+    "OxfordFlowers": "{}, a type of flower.",
+    "FGVCAircraft": "{}, a type of aircraft.",
+    "DescribableTextures": "{} texture.",
+    "StanfordCars": "{}, a type of car",
+    "Food101": "{}, a type of food.",
+    "UCF101": "person doing {}.",
+}
+
+
+class PromptLearner(ContextLearner):
+    def __init__(self, cfg, classnames, clip_model, text_encoder):
+        node = cfg.TRAINER.TCP
+        # At layer 0 the context would never be read
+        check_depth("TRAINER.TCP.LAYER", node.LAYER, text_encoder.n_layers - 1)
+        ending = ENDINGS.get(cfg.DATASET.NAME, "{}.")
+        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT, ending=ending)
+        dim = text_encoder.text_projection.shape[1]
+        self.meta_net = MetaNet(dim, dim // REDUCTION, self.ctx.numel(), QuickGELU())
+
+    def class_prompts(self, hand_features):
+        """Features of the hand-crafted prompts (n_cls, dim) -> class-aware tokens (n_cls, n_ctx, width)."""
+        return self.meta_net(hand_features).unflatten(-1, self.ctx.shape)
+
+
+class CustomCLIP(KnowledgeGuidedCLIP):
+    def __init__(self, cfg, classnames, clip_model):
+        node = cfg.TRAINER.TCP
+        super().__init__(cfg, classnames, clip_model, node.W, TCP_TEMPLATES)
+        self.layer = node.LAYER
+        self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder)
+
+    def encode_text(self):
+        learner = self.prompt_learner
+        class_aware = replace_text([learner.class_prompts(self.hand_features)], first=self.layer)
+        return normalise(self.text_encoder(learner(), learner.sequences.eos, class_aware))
+
+
+@TRAINER_REGISTRY.register()
+class TCP(PromptTrainer):
+    """TCP: Textual-based Class-aware Prompt tuning for Visual-Language Model."""
+
+    node = "TCP"
+    custom_clip = CustomCLIP
