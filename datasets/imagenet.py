@@ -2,11 +2,11 @@
 
 import os
 
-from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
+from dassl.data.datasets import DATASET_REGISTRY
 
 from .files import how_to_get
 from .listing import ListedImage, labelled, list_classes, list_parts
-from .split import SplitDataset
+from .split import SplitDataset, TestOnlyDataset, warn_of_best_val
 
 CLASSNAMES = "classnames.txt"
 
@@ -43,15 +43,6 @@ def named_classes(dataset, image_dir, folder, listing, names):
             f"{how_to_get(dataset, image_dir)}."
         )
     return classes
-
-
-def warn_of_best_val(dataset, cfg):
-    """Print a warning if the model of a run on this data set is chosen on its validation images."""
-    if cfg.TEST.FINAL_MODEL == "best_val":
-        print(
-            f"Warning: {dataset} has no validation images beside its test images, so TEST.FINAL_MODEL best_val chooses "
-            "the model on the test set: use last_step for numbers that you report."
-        )
 
 
 @DATASET_REGISTRY.register()
@@ -94,22 +85,8 @@ class ImageNet(SplitDataset):
         return self.test
 
 
-class ImageNetVariant(SplitDataset):
-    """A test set for models that were trained on ImageNet: a folder of images per class, nothing to train on.
-
-    Dassl takes the classes from the training images, so they are the test images again, as in CoOp. NUM_SHOTS
-    has no effect. Raises ValueError if asked for half of the classes, which CoOp's loaders would ignore.
-    """
-
-    def __init__(self, cfg):
-        name = type(self).__name__
-        if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
-            raise ValueError(f"{name} is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES to all.")
-        self.locate(cfg)
-        warn_of_best_val(name, cfg)
-        _, _, images = self.read(cfg)
-        self.compare_sizes(None, None, images)
-        DatasetBase.__init__(self, train_x=images, test=images)
+class ImageNetVariant(TestOnlyDataset):
+    """A test set for models that were trained on ImageNet: a folder of images per class."""
 
     @classmethod
     def files(cls):

@@ -1,8 +1,7 @@
 """Shapes' family: its 100 classes in four other styles, and two data sets with other classes, drawn at first use."""
 
-from dassl.data.datasets import DATASET_REGISTRY, DatasetBase
+from dassl.data.datasets import DATASET_REGISTRY
 
-from .imagenet import warn_of_best_val
 from .shapes import DrawnDataset
 from .shapes_captions import plural
 from .shapes_world import (
@@ -18,6 +17,7 @@ from .shapes_world import (
     shuffled,
     single,
 )
+from .split import TestOnlyDataset
 
 # Class names read as in the captions of the bundled CLIP. Each order's seed is the first whose halves hold every shape,
 # and every number or pattern, as often as the next one, give or take two.
@@ -32,25 +32,12 @@ PATTERN_NAMES = shuffled([f"{pattern} {shape}" for pattern in PATTERNS for shape
 PATTERN_COLOURS = [colour for colour in COLOURS if colour != "black"]
 
 
-class ShapesVariant(DrawnDataset):
-    """Shapes' first ten test pictures of each class in another style, a test set for models trained on Shapes.
-
-    There is nothing to train on. Dassl takes the classes from the training images, so they are the test images
-    again, as in `ImageNetVariant`. NUM_SHOTS has no effect. Raises ValueError if asked for half of the classes.
-    """
+class ShapesVariant(TestOnlyDataset, DrawnDataset):
+    """Shapes' first ten test pictures of each class in another style, a test set for models trained on Shapes."""
 
     names = CLASSNAMES
     splits = {"test": 10}
     style = ""  # one of shapes_world.STYLES
-
-    def __init__(self, cfg):
-        name = type(self).__name__
-        if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
-            raise ValueError(f"{name} is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES to all.")
-        self.locate(cfg)
-        warn_of_best_val(name, cfg)
-        _, _, test = self.read(cfg)
-        DatasetBase.__init__(self, train_x=test, test=test)
 
     def compose(self, rng, name):
         return one_object(rng, name, self.style)

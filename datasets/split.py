@@ -68,3 +68,31 @@ class SplitDataset(DatasetBase):
                 f"Warning: {type(self).__name__} has {', '.join(wrong)}: results do not compare to published ones. "
                 "DATASETS.md says how to get all of it."
             )
+
+
+def warn_of_best_val(dataset, cfg):
+    """Print a warning if the model of a run on this data set is chosen on its test images."""
+    if cfg.TEST.FINAL_MODEL == "best_val":
+        print(
+            f"Warning: {dataset} has no validation images beside its test images, so TEST.FINAL_MODEL best_val chooses "
+            "the model on the test set: use last_step for numbers that you report."
+        )
+
+
+class TestOnlyDataset(SplitDataset):
+    """A test set for models that were trained on another data set with the same classes.
+
+    Dassl takes the classes from the training images, so they are the test images again, as in CoOp's loaders, and so
+    are the validation images. NUM_SHOTS has no effect. Raises ValueError if asked for half of the classes, which CoOp's
+    loaders would ignore.
+    """
+
+    def __init__(self, cfg):
+        name = type(self).__name__
+        if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
+            raise ValueError(f"{name} is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES to all.")
+        self.locate(cfg)
+        warn_of_best_val(name, cfg)
+        _, _, images = self.read(cfg)
+        self.compare_sizes(None, None, images)
+        DatasetBase.__init__(self, train_x=images, val=images, test=images)

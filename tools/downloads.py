@@ -214,8 +214,9 @@ def unpack(archive, folder):
 
 def _unzip(archive, folder):
     with _damage_is_said(archive), zipfile.ZipFile(archive) as members:
-        infos = [info for info in members.infolist() if _is_inside(archive, info.filename)]
+        infos = members.infolist()
         for info in infos:
+            _stay_inside(archive, info.filename)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _refusal(archive, info.filename, "is a link or a device")
@@ -230,21 +231,20 @@ def _untar(archive, folder):
     with _damage_is_said(archive), open(archive, "rb") as file, _bar_of(file, archive, "Unpacking") as blocks:
         with tarfile.open(fileobj=blocks) as members:
             for member in members:
-                if _is_inside(archive, member.name):
-                    try:
-                        members.extract(member, folder, filter="data")
-                    except tarfile.FilterError as e:
-                        raise _refusal(archive, member.name, f"is not allowed ({_one_line(e)})") from None
+                _stay_inside(archive, member.name)
+                try:
+                    members.extract(member, folder, filter="data")
+                except tarfile.FilterError as e:
+                    raise _refusal(archive, member.name, f"is not allowed ({_one_line(e)})") from None
             while members.fileobj.read(_BLOCK):  # to the end, where gzip's checksum is
                 pass
 
 
-def _is_inside(archive, name):
-    """Whether to unpack a member: not what macOS adds. Raises ValueError if its path leaves the folder."""
+def _stay_inside(archive, name):
+    """Raise ValueError if a member's path leaves the folder; the libraries would bend some of them instead."""
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
         raise _refusal(archive, name, "would leave the folder that it is unpacked in")
-    return "__MACOSX" not in path.parts
 
 
 def _refusal(archive, name, what):

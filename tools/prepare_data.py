@@ -253,7 +253,7 @@ def get(names, root, source):
 def _get_one(name, root, source):
     found = Found(name, root)
     if found.wanted:
-        work = os.path.join(os.path.realpath(found.folder), WORK)  # on the disk of the data set, if that is a link
+        work = os.path.join(found.folder, WORK)  # so on the disk of the data set, even if that is a link
         os.makedirs(work, exist_ok=True)
         try:
             with filelock.FileLock(os.path.join(work, "lock"), timeout=0):

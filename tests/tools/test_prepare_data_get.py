@@ -50,10 +50,13 @@ def test_archives_with_another_top_folder(top, site, tmp_path, capsys):
 
 def test_what_macos_adds_is_left_out(site, tmp_path, capsys):
     make("dtd", tmp_path / "stub")
-    make("dtd", tmp_path / "stub/dtd/__MACOSX")
-    site.files[f"/{MIRROR}/resolve/main/dtd.zip"] = zipped(tmp_path / "stub/dtd")
+    make("dtd", tmp_path / "both")
+    make("dtd", tmp_path / "both/__MACOSX")
+    for path in (tmp_path / "both/__MACOSX").rglob("*.*"):
+        path.write_bytes(b"attributes")
+    site.files[f"/{MIRROR}/resolve/main/dtd.zip"] = zipped(tmp_path / "both")
     assert run(capsys, "get", "dtd", "--root", tmp_path / "data")[0] == 0
-    assert not list((tmp_path / "data").rglob("__MACOSX"))
+    assert same_tree(tmp_path / "stub", tmp_path / "data")
 
 
 def test_only_the_data_set_is_taken(site, tmp_path, capsys):
@@ -180,26 +183,27 @@ def test_interrupted_while_unpacking(site, tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "data/dtd/images").exists()
     monkeypatch.setattr(zipfile.ZipFile, "extract", extract)
     site.requests.clear()
-    (tmp_path / "data/dtd" / WORK / "unpacked/dtd/images").mkdir(parents=True)  # as if it had been killed
+    picture(tmp_path / "data/dtd" / WORK / "unpacked/dtd/images/half.jpg")  # as if it had been killed
     assert run(capsys, "get", "dtd", "--root", tmp_path / "data")[0] == 0
     assert site.fetched() == [] and same_tree(tmp_path / "stub", tmp_path / "data")
 
 
 def test_interrupted_while_laying_out(site, tmp_path, monkeypatch, capsys):
-    """The names come last: what lacks them is not taken for complete."""
+    """The split file comes last: what lacks it is not taken for complete."""
     on_mirror(site, "stanford_cars", tmp_path)
     replace, moved = os.replace, []
 
     def stop(source, target):
         if "unpacked" in str(source):
             moved.append(os.path.basename(target))
-            if len(moved) == 2:
+            if len(moved) == 3:
                 raise KeyboardInterrupt
         replace(source, target)
 
     monkeypatch.setattr(downloads.os, "replace", stop)
     assert run(capsys, "get", "stanford_cars", "--root", tmp_path / "data")[0] == 130
     monkeypatch.setattr(downloads.os, "replace", replace)
+    assert moved == ["cars_train", "cars_test", "split_zhou_StanfordCars.json"]
     assert Found("stanford_cars", str(tmp_path / "data")).state == "incomplete"
     site.requests.clear()
     assert run(capsys, "get", "stanford_cars", "--root", tmp_path / "data")[0] == 0
