@@ -39,7 +39,7 @@ def require(dataset, dataset_dir, *names):
         if not os.path.exists(path):
             raise FileNotFoundError(
                 f"{dataset} needs {path}, which does not exist: {how_to_get(dataset, name)}, "
-                "or pass another data root with --root."
+                "let tools/prepare_data.py do it, or pass another data root with --root."
             )
 
 
