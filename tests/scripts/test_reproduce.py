@@ -91,6 +91,8 @@ def test_ctrl_c_stops_the_whole_thing(checkout):
         env=checkout.environment(STUB_SLEEP=20),
         stdout=subprocess.DEVNULL,
         start_new_session=True,
+        # whoever started the tests in the background has had SIGINT ignored, which children inherit
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     give_up = time.time() + 20
     while not checkout.called and time.time() < give_up:
