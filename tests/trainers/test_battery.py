@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from dassl.config import get_cfg_default
+from datasets import shapes_world
+from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers.prompting import checkpoint
-from trainers.prompting.clip_loader import cast_weights
+from trainers.prompting.clip_loader import cast_weights, load_clip
 
 LEARNING = [name for name, method in METHODS.items() if method.learns]
 
@@ -72,6 +75,24 @@ def test_loss_falls(learning, build, batch):
     optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
     losses = [step(model, optimiser, batch) for _ in range(20)]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.01
+
+
+def test_loss_falls_on_shapes(learning):
+    cfg = get_cfg_default()
+    cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
+    cfg.merge_from_file(REPOSITORY / f"configs/trainers/{learning.trainer}/shapes.yaml")
+    cfg.merge_from_list([*learning.options, f"TRAINER.{learning.node}.PREC", "fp32"])
+    cfg.TRAINER.NAME = learning.trainer
+    names = shapes_world.CLASSNAMES[:8]
+    pictures = np.stack([shapes_world.picture("train", name, 0) for name in names])
+    image = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values)[:, None, None] for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
+    image = (image - mean) / std
+    torch.manual_seed(0)
+    model = learning.module.CustomCLIP(cfg, names, load_clip("shapes-tiny"))
+    optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
+    losses = [step(model, optimiser, (image, torch.arange(8))) for _ in range(20)]
+    assert np.isfinite(losses).all() and np.mean(losses[-5:]) < losses[0] - 0.01
 
 
 def test_only_the_learner_is_trained(learning, build, batch):
