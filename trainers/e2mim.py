@@ -18,7 +18,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
-from .prompting.model import PromptedCLIP, encode_prompts
+from .prompting.model import PromptedCLIP
 from .prompting.mutual_information import Critic, MIEstimator
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import IMAGENET_TEMPLATES, template_for
@@ -70,8 +70,7 @@ class CustomCLIP(PromptedCLIP):
         if node.MIXUP_SPACE not in ("feature", "image"):
             raise ValueError(f'TRAINER.E2MIM.MIXUP_SPACE "{node.MIXUP_SPACE}" is unknown: choose feature or image.')
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
-        hand = encode_prompts(clip_model, hand_templates(cfg), classnames)
-        self.register_buffer("hand_features", hand, persistent=False)  # T_h (n_cls, dim)
+        self.add_hand_features(clip_model, hand_templates(cfg))  # T_h
         if node.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
             n_cls = len(classnames)
             self.training_only["critic"] = Critic(n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT, node.CRITIC_SCALE)

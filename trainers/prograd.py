@@ -20,7 +20,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.gradient_projection import project_conflicting
-from .prompting.model import PromptedCLIP, encode_prompts
+from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import PromptSequences, init_ctx
 from .prompting.templates import PROGRAD_TEMPLATES, template_for
 
@@ -74,11 +74,7 @@ class CustomCLIP(PromptedCLIP):
         super().__init__(cfg, classnames, clip_model)
         self.node = cfg.TRAINER.PROGRAD
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
-        hand = encode_prompts(clip_model, [template_for(cfg, PROGRAD_TEMPLATES)], classnames)
-        self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)
-
-    def text_views(self):
-        return {"hand-crafted": self.hand_features, "ProGrad": self.encode_text()}
+        self.add_hand_features(clip_model, [template_for(cfg, PROGRAD_TEMPLATES)])
 
     def losses(self, image_features, text_features, logits, label):
         """ce and kl; their sum, logged as `loss`, is not what is trained."""

@@ -24,7 +24,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
 from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
-from .prompting.model import PromptedCLIP, encode_prompts, normalise
+from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import promptsrc_templates
 
@@ -99,8 +99,7 @@ class CustomCLIP(PromptedCLIP):
         self.node = cfg.TRAINER.PROMPTSRC
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
         self.training_only["aggregate"] = Aggregate(self.prompt_learner)
-        hand = encode_prompts(clip_model, promptsrc_templates(cfg), classnames, unit=False)
-        self.register_buffer("hand_features", hand, persistent=False)  # g0 (n_cls, dim)
+        self.add_hand_features(clip_model, promptsrc_templates(cfg), unit=False)  # g0
 
     def encode_image(self, image):
         first, *deep = self.prompt_learner.ctx_visual
@@ -109,9 +108,6 @@ class CustomCLIP(PromptedCLIP):
     def encode_text(self):
         learner = self.prompt_learner
         return normalise(self.text_encoder(learner(), learner.sequences.eos, replace_text(learner.deep_ctx)))
-
-    def text_views(self):
-        return {"hand-crafted": self.hand_features, "PromptSRC": self.encode_text()}
 
     def forward(self, image, label=None, text_features=None):
         if label is None:

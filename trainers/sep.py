@@ -24,7 +24,7 @@ from yacs.config import CfgNode as CN
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults
-from .prompting.model import PromptedCLIP, encode_prompts, normalise
+from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
 
@@ -149,11 +149,10 @@ class CustomCLIP(PromptedCLIP):
         self.require_vit("SEP", cfg)
         self.w, self.w_v = cfg.TRAINER.SEP.W, cfg.TRAINER.SEP.W_V
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
-        template = template_for(cfg, SEP_TEMPLATES)
-        hand = encode_prompts(clip_model, [template], classnames)
-        self.register_buffer("hand_features", hand, persistent=False)  # (n_cls, dim)
+        self.add_hand_features(clip_model, [template_for(cfg, SEP_TEMPLATES)])
+        n_cls, dim = self.hand_features.shape
         # V, the class prototypes; the trainer sets them before training
-        self.training_only["prototypes"] = nn.Linear(hand.shape[1], len(hand), bias=False)
+        self.training_only["prototypes"] = nn.Linear(dim, n_cls, bias=False)
 
     def encode_image(self, image):
         return self._encode_image(image)[0]
@@ -170,9 +169,6 @@ class CustomCLIP(PromptedCLIP):
         learner = self.prompt_learner
         prompted = self.text_encoder(learner(), learner.sequences.eos, learner.text_enhancer)
         return normalise(normalise(prompted) + self.hand_features)
-
-    def text_views(self):
-        return {"hand-crafted": self.hand_features, "SEP": self.encode_text()}
 
     def prototype_logits(self, features):
         """10 cos(f, V): (B, dim) -> (B, n_cls)."""

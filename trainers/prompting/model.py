@@ -32,12 +32,21 @@ class PromptedCLIP(nn.Module):
                 f"{resolution} x {resolution} images: set INPUT.SIZE to ({resolution}, {resolution})."
             )
         clip_model.requires_grad_(False)
+        self.name = cfg.TRAINER.NAME
         self.classnames = list(classnames)
         self.image_encoder = ImageEncoder(clip_model.visual)
         self.text_encoder = TextEncoder(clip_model)
         self.logit_scale = clip_model.logit_scale
+        self.register_buffer("hand_features", None, persistent=False)
         self.training_only = nn.ModuleDict()
         self.monitors = {}  # name -> detached scalar of the last training batch: logged, not trained
+
+    def add_hand_features(self, clip_model, templates, unit=True):
+        """Encode the classes' hand-crafted prompts, once, as buffer `hand_features` (n_cls, dim), see `encode_prompts`.
+
+        It belongs to these classes: checkpoints leave it out.
+        """
+        self.hand_features = encode_prompts(clip_model, templates, self.classnames, unit)
 
     def require_vit(self, method, cfg):
         """Raise ValueError if the image encoder is a ResNet: `method` puts tokens into it."""
@@ -63,7 +72,9 @@ class PromptedCLIP(nn.Module):
 
     def text_views(self):
         """Text features that a figure may show: name -> (n_cls, dim)."""
-        return {"text": self.encode_text()}
+        if self.hand_features is None:
+            return {"text": self.encode_text()}
+        return {"hand-crafted": self.hand_features, self.name: self.encode_text()}
 
     def logits(self, image_features, text_features):
         """exp(logit_scale) cos(image, text): (B, dim), (n_cls, dim) -> (B, n_cls), float32."""
