@@ -14,7 +14,8 @@ import math
 import sys
 from pathlib import Path
 
-from tools.results import TESTED, TRAINED, mean_and_std, value_in_logs
+from harness.layout import TESTED, TRAINED, value_in_logs
+from harness.tables import mean_and_std
 
 
 def subfolders(directory):

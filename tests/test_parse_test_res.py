@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.layout import TESTED, TRAINED, value_in_log
 from parse_test_res import main
-from tools.results import TESTED, TRAINED, value_in_log
 
 BLOCK = """Evaluate on the *{split}* set
 => result

@@ -14,6 +14,7 @@ import train
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
+from harness.errors import user_error
 from tests.conftest import REPOSITORY
 
 CONFIG = """\
@@ -332,7 +333,7 @@ def test_errors_from_a_loaders_worker(fail, sentence):
     loader = torch.utils.data.DataLoader(Failing(fail), num_workers=1)
     with pytest.raises(ValueError, match="worker") as error:
         next(iter(loader))
-    assert train.user_error(error.value) == sentence
+    assert user_error(error.value) == sentence
 
 
 def test_traceback_on_request(files, monkeypatch, capsys):

@@ -10,9 +10,8 @@ import trainers
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import build_trainer
-from dassl.utils import set_random_seed
+from dassl.utils import import_all, set_random_seed
 from tests.golden.formula import clip_state_dict
-from train import import_all
 from trainers.prompting.clip_loader import build_clip
 
 import_all(trainers)  # a run names its trainer

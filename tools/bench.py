@@ -23,11 +23,26 @@ sys.path.insert(0, REPOSITORY)
 import torch  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
-import train  # noqa: E402  registers every trainer and data set
+import datasets  # noqa: E402
+import trainers  # noqa: E402
+from dassl.config import get_cfg_default  # noqa: E402
 from dassl.data.datasets import build_dataset  # noqa: E402
 from dassl.engine import TRAINER_REGISTRY, build_trainer  # noqa: E402
-from tools.tables import in_papers_order  # noqa: E402
+from dassl.utils import import_all  # noqa: E402
+from harness.command_line import parse_args  # noqa: E402
+from harness.config import merge_args  # noqa: E402
+from harness.tables import in_papers_order  # noqa: E402
 from trainers.run_record import peak_memory_mb  # noqa: E402
+
+import_all(trainers)
+import_all(datasets)
+
+
+def config_of(arguments):
+    """The config of a command line of train.py."""
+    cfg = get_cfg_default()
+    merge_args(cfg, parse_args(arguments))
+    return cfg
 
 
 def in_fresh_process(function, *args):
@@ -114,7 +129,7 @@ def build(name, root, batch_size, output):
     pairs = f"DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base DATALOADER.TRAIN_X.BATCH_SIZE {batch_size}"
     arguments = [*command.split(), "--root", root, "--output-dir", output, *pairs.split()]
     with contextlib.redirect_stdout(io.StringIO()):
-        trainer = build_trainer(train.setup_cfg(train.parse_args(arguments)))
+        trainer = build_trainer(config_of(arguments))
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 2
     trainer.set_model_mode("train")
     return trainer
@@ -182,7 +197,7 @@ def build_imagenet(root):
     files = ["--dataset-config-file", f"{REPOSITORY}/configs/datasets/imagenet.yaml"]
     arguments = [*files, "--root", root, "--seed", "1", "--output-dir", root, "DATASET.NUM_SHOTS", "16"]
     with contextlib.redirect_stdout(io.StringIO()):
-        cfg = train.setup_cfg(train.parse_args(arguments))
+        cfg = config_of(arguments)
         start = time.perf_counter()
         dataset = build_dataset(cfg)
     return time.perf_counter() - start, peak_memory_mb(), len(dataset.train_x), len(dataset.test)

@@ -21,8 +21,8 @@ from pathlib import Path
 from tabulate import tabulate, tabulate_formats
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tools.results import find_runs
-from tools.tables import base2new_tables, few_shot_tables, transfer_tables
+from harness.layout import find_runs
+from harness.tables import base2new_tables, few_shot_tables, transfer_tables
 
 NOTE = "Accuracy in %, mean ± standard deviation over seeds (population, as CoOp's parse_test_res.py)."
 PROTOCOLS = {  # option -> (name, tables of a list of runs)

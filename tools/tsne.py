@@ -26,9 +26,10 @@ import datasets
 import trainers
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
-from dassl.utils import set_random_seed
-from tools.results import read_metrics
-from train import USER_ERRORS, fail, flatten, import_all, merge, read_config
+from dassl.utils import import_all, set_random_seed
+from harness.config import merge_file
+from harness.errors import USER_ERRORS, fail
+from harness.layout import has_result, read_record
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -114,11 +115,13 @@ def read_run(folder):
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no folder of a run, as it has no config.yaml: train one first.")
     cfg = get_cfg_default()
-    for key, value in flatten(read_config(path)):
-        merge(cfg, key, value, f"in {path}")
+    merge_file(cfg, path)
     cfg.freeze()
-    metrics = Path(folder, "metrics.json")
-    return cfg, read_metrics(metrics) if metrics.is_file() else {}
+    try:
+        record = read_record(folder)
+    except FileNotFoundError:
+        record = {}
+    return cfg, record if has_result(record) else {}
 
 
 @torch.no_grad()

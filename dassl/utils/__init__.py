@@ -2,7 +2,7 @@
 
 from dassl.utils.logger import Logger, setup_logger
 from dassl.utils.meters import AverageMeter, MetricMeter
-from dassl.utils.registry import Registry
+from dassl.utils.registry import Registry, import_all
 from dassl.utils.tools import (
     check_availability,
     check_isfile,
@@ -36,6 +36,7 @@ __all__ = [
     "collect_env_info",
     "count_num_param",
     "get_most_similar_str_to_a_from_b",
+    "import_all",
     "listdir_nohidden",
     "load_checkpoint",
     "load_pretrained_weights",

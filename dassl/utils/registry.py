@@ -1,5 +1,8 @@
 """Look classes up by the name that a config gives."""
 
+import importlib
+import pkgutil
+
 from dassl.utils.tools import check_availability
 
 
@@ -27,3 +30,9 @@ class Registry:
 
     def registered_names(self):
         return list(self._obj_map)
+
+
+def import_all(package):
+    """Import everything directly below a package, so that each module or package registers what it defines."""
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)

@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
-# Test the CoCoOp model of base2new_train.sh on the new classes of its data set.
-# Usage: bash scripts/cocoop/base2new_test.sh DATASET SEED [KEY VALUE ...]; environment: see scripts/common.sh.
-. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-base2new_test "$@"
+# Test the CoCoOp model of base2new_train.sh on the new classes of its data set. Usage: bash scripts/cocoop/base2new_test.sh DATASET SEED [KEY VALUE ...]
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh" cocoop base2new_test "$@"

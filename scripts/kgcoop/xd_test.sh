@@ -1,5 +1,3 @@
 #!/usr/bin/env bash
-# Test the KgCoOp model of xd_train.sh on another data set: cross-dataset and domain generalization.
-# Usage: bash scripts/kgcoop/xd_test.sh TARGET SEED [KEY VALUE ...]; environment: see scripts/common.sh.
-. "$(dirname "${BASH_SOURCE[0]}")/../common.sh"
-xd_test "$@"
+# Test the KgCoOp model of xd_train.sh on another data set: cross-dataset and domain generalization. Usage: bash scripts/kgcoop/xd_test.sh TARGET SEED [KEY VALUE ...]
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh" kgcoop xd_test "$@"

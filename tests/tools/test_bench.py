@@ -3,6 +3,7 @@ import os
 import pytest
 
 from datasets.listing import CACHE
+from harness.command_line import parse_args
 from tools import bench
 
 
@@ -39,7 +40,12 @@ def test_ratios_are_to_the_first():
 @pytest.fixture
 def tiny_configs(monkeypatch, make_cfg):
     """The command's trainers and pairs on TinyData."""
-    monkeypatch.setattr(bench.train, "setup_cfg", lambda args: make_cfg(args.trainer, *args.opts))
+
+    def config_of(arguments):
+        args = parse_args(arguments)
+        return make_cfg(args.trainer, *args.opts)
+
+    monkeypatch.setattr(bench, "config_of", config_of)
 
 
 def test_step_lists_trainers_that_learn(tiny_configs, one_process, capsys):

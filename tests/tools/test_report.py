@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tabulate import tabulate_formats
 
-from tests.tools.runs import as_dicts, finish, run_dir
+from harness.layout import Run, find_runs
+from harness.tables import base2new_tables, harmonic_mean
+from tests.harness.runs import as_dicts, finish, run_dir
 from tools.report import main
-from tools.results import Run, find_runs
-from tools.tables import base2new_tables, harmonic_mean
 
 ROOT = Path(__file__).parents[2]
 

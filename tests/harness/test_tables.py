@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tools.runs import as_dicts, finish, interrupt, run_dir
-from tools.results import Run, find_runs
-from tools.tables import Cell, average, few_shot_tables, seeds_text, transfer_tables
+from harness.layout import Run, find_runs
+from harness.tables import Cell, average, few_shot_tables, seeds_text, transfer_tables
+from tests.harness.runs import as_dicts, finish, interrupt, run_dir
 
 PAPER_XD = (
     "caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"

@@ -6,23 +6,19 @@ over the data sets' means and need every data set of the table; where their seed
 """
 
 import re
+import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 
-from tools.results import mean_and_std
+from .catalogue import DATASETS, DOMAIN_SHIFTS, TRAINERS, learns
 
 MISSING = "—"
-# The papers' order; anything else follows by name.
-TRAINERS = "ZeroshotCLIP CoOp CoCoOp KgCoOp ProGrad MaPLe PromptSRC TCP SEP E2MIM".split()
-DATASETS = (
-    "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
-).split()
-# Other pictures of the source's classes: domain generalization. Every other target is cross-dataset.
-DOMAIN_SHIFTS = {
-    "imagenet": ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"],
-    "shapes": ["shapes_sketch", "shapes_texture", "shapes_clutter", "shapes_dark"],
-}
-UNTRAINED = {"ZeroshotCLIP"}  # the number of shots makes no difference to these
+
+
+def mean_and_std(values) -> tuple:
+    """Mean and population standard deviation (divided by n, as CoOp's parse_test_res.py does)."""
+    values = list(values)
+    return statistics.fmean(values), statistics.pstdev(values)
 
 
 @dataclass
@@ -264,7 +260,7 @@ def few_shot_tables(runs) -> list:
     rows = []
     methods = defaultdict(dict)
     for (root, trainer, cfg, dataset), by_shots in grouped.items():
-        cells = make_cells(_same_for_all_shots(by_shots) if trainer in UNTRAINED else by_shots)
+        cells = make_cells(by_shots if learns(trainer) else _same_for_all_shots(by_shots))
         cells = {_shots_text(shots): cell for shots, cell in cells.items()}
         methods[root, trainer, cfg][dataset] = cells
         key = (root, 0, _rank(DATASETS, dataset), _rank(TRAINERS, trainer), cfg)
@@ -277,7 +273,7 @@ def few_shot_tables(runs) -> list:
     if not rows:
         return []
     headers = ["folder", "data set", "method", "config", *map(_shots_text, columns), "seeds"]
-    untrained = sorted(UNTRAINED & {run.trainer for run in runs})
+    untrained = sorted(name for name in {run.trainer for run in runs} if not learns(name))
     notes = [f"{name} learns nothing: its result stands under every number of shots." for name in untrained]
     return [Table("Few-shot", notes, *_leave_out(headers, [row for _, row in sorted(rows)]))]
 

@@ -1,0 +1,32 @@
+"""`python harness METHOD SCRIPT [ARGUMENT ...]`: what every scripts/<method>/<script>.sh calls."""
+
+import os
+import sys
+
+sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from harness import catalogue, launch, protocols  # noqa: E402
+
+
+def main(argv, environ):
+    """Become train.py, so that its exit code and Ctrl-C are the script's, or return the exit code."""
+    folder, script, *arguments = argv
+    method = catalogue.method(folder)
+    try:
+        if script == protocols.REPRODUCE:
+            from harness import sweep  # a single run starts without it
+
+            return sweep.reproduce(method, arguments, environ)
+        command = launch.launch(method, script, arguments, environ)
+    except launch.Refused as refused:
+        text = str(refused)
+        print(text if text.startswith("usage: ") else f"error: {text}", file=sys.stderr)
+        return refused.code
+    except KeyboardInterrupt:
+        return 130
+    if command:
+        os.execv(command[0], command)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

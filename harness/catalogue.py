@@ -1,0 +1,128 @@
+"""THE table of methods and of data sets. Scripts, make, tables, docs and tests read it; a new method is one row."""
+
+from typing import NamedTuple
+
+
+class Config(NamedTuple):
+    """A file of configs/trainers/<Trainer>/ and the runs that it is for: names with spaces between, empty for all."""
+
+    name: str  # without .yaml
+    protocol: str = ""
+    datasets: str = ""
+    shots: str = ""
+
+    def fits(self, protocol: str, dataset: str, shots: int) -> bool:
+        asked = (self.protocol, protocol), (self.datasets, dataset), (self.shots, str(shots))
+        return all(value in names.split() for names, value in asked if names)
+
+
+class Method(NamedTuple):
+    """One row of METHODS."""
+
+    folder: str  # of its scripts, scripts/<folder>/
+    trainer: str  # name in Dassl's registry, and of its configs, configs/trainers/<trainer>/
+    paper: str  # arXiv number
+    configs: tuple[Config, ...]  # published settings: the first line that fits a run is taken
+    learns: bool = True  # otherwise it is only tested, and seed and shots make no difference
+    transductive: bool = False  # sees unlabelled images of the classes that it is tested on
+
+    def config(self, protocol: str, dataset: str, shots: int) -> str:
+        """Stem of the config file of a run; `protocol` is base2new, xd or few_shot, `dataset` the one trained on."""
+        if dataset in BUNDLED:
+            return "shapes"
+        return next(line.name for line in self.configs if line.fits(protocol, dataset, shots))
+
+
+LARGE = "imagenet sun397"
+LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptSRC's aggregate has a late mean
+
+# In the order of the tables.
+# fmt: off
+METHODS = (
+    Method("zsclip", "ZeroshotCLIP", "2103.00020", (
+        Config("vit_b16"),
+    ), learns=False),
+    Method("coop", "CoOp", "2109.01134", (
+        Config("vit_b16_ep50", "few_shot", "imagenet"),
+        Config("vit_b16_ep50", "few_shot", shots="1"),
+        Config("vit_b16_ep100", "few_shot", shots="2 4"),
+        Config("vit_b16", "few_shot"),
+        Config("vit_b16_ep50_ctxv1", datasets="imagenet"),
+        Config("vit_b16_ctxv1"),
+    )),
+    Method("cocoop", "CoCoOp", "2203.05557", (
+        Config("vit_b16_c4_ep10_batch1_ctxv1"),
+    )),
+    Method("kgcoop", "KgCoOp", "2303.13283", (
+        Config("vit_b16_ep100_ctxv1"),
+    )),
+    Method("prograd", "ProGrad", "2205.14865", (
+        Config("vit_b16_c16_ep50_batch32", datasets="imagenet"),
+        Config("vit_b16_c16_ep50_batch32", "few_shot", shots="1"),
+        Config("vit_b16_c16_ep100_batch32", "few_shot", shots="2 4"),
+        Config("vit_b16_c16_ep200_batch32_lambda08", "few_shot", "oxford_flowers dtd eurosat"),
+        Config("vit_b16_c16_ep200_batch32", "few_shot"),
+        Config("vit_b16_c16_ep100_batch32"),
+    )),
+    Method("maple", "MaPLe", "2210.03117", (
+        Config("vit_b16_c2_ep5_batch4_2ctx_cross_datasets", "xd"),
+        Config("vit_b16_c2_ep50_batch4_2ctx_few_shot", "few_shot"),
+        Config("vit_b16_c2_ep5_batch4_2ctx"),
+    )),
+    Method("promptsrc", "PromptSRC", "2307.06948", (
+        Config("vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets", "xd"),
+        Config("vit_b16_c2_ep50_batch4_4+4ctx_few_shot_late", "few_shot", LATE),
+        Config("vit_b16_c2_ep50_batch4_4+4ctx_few_shot", "few_shot"),
+        Config("vit_b16_c2_ep20_batch4_4+4ctx"),
+    )),
+    Method("tcp", "TCP", "2311.18231", (
+        Config("vit_b16_ep25", datasets=LARGE),
+        Config("vit_b16_ep100_ctxv1"),
+    )),
+    Method("sep", "SEP", "2405.15549", (
+        Config("vit_b16_ep3_batch32", "xd"),
+        Config("vit_b16_ep10_batch128", datasets=LARGE),
+        Config("vit_b16_ep50_batch32"),
+    )),
+    Method("e2mim", "E2MIM", "2410.03189", (
+        Config("vit_b16_ep3_batch32", "xd"),
+        Config("vit_b16_ep10_batch128", datasets=LARGE),
+        Config("vit_b16_ep50_batch32"),
+    )),
+)
+# fmt: on
+
+TRAINERS = tuple(method.trainer for method in METHODS)
+
+# ---- data sets, as the files of configs/datasets/ are called ---------------------------------------------------
+
+DATASETS = (  # the papers', in the order of their tables
+    "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
+).split()
+# Other pictures of the source's classes: domain generalization. Every other target is cross-dataset.
+DOMAIN_SHIFTS = {
+    "imagenet": ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"],
+    "shapes": ["shapes_sketch", "shapes_texture", "shapes_clutter", "shapes_dark"],
+}
+# Other classes than the source's: the targets of its cross-dataset table; of all other sources, the papers' ten
+OTHER_CLASSES = {"shapes": ["shapes_counts", "shapes_patterns"]}
+BUNDLED = ["shapes", *DOMAIN_SHIFTS["shapes"], *OTHER_CLASSES["shapes"]]  # drawn here, for the bundled CLIP
+
+
+def method(name: str) -> Method:
+    """The method whose scripts lie in scripts/<name>/. Raises KeyError if there is none."""
+    return {row.folder: row for row in METHODS}[name]
+
+
+def learns(trainer: str) -> bool:
+    """Whether a trainer trains at all; one that is not in the table does."""
+    return all(row.learns for row in METHODS if row.trainer == trainer)
+
+
+def targets(protocol: str, source: str) -> list:
+    """The data sets of a protocol's published table; of xd and dg those that the source's model is tested on."""
+    if protocol == "dg":
+        return DOMAIN_SHIFTS.get(source, DOMAIN_SHIFTS["imagenet"])
+    if protocol == "xd":
+        return OTHER_CLASSES.get(source, DATASETS[1:])
+    return DATASETS

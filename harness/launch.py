@@ -1,0 +1,245 @@
+"""One run, as a script asks for it: refuse it, skip it, or become train.py, new or resumed.
+
+    python harness sep base2new_train caltech101 1 [KEY VALUE ...]
+
+is what scripts/sep/base2new_train.sh calls. Environment, all optional; a relative path is relative to the folder that
+the script is called from:
+
+    DATA     folder that holds the data sets          (default: data in the checkout)
+    OUTPUT   folder for results                       (default: output in the checkout)
+    CFG      a file of configs/trainers/<Trainer>, without .yaml (default: the method's for data set and protocol)
+    SHOTS    training images per class                (default: 16; few_shot.sh takes its third argument instead)
+    SOURCE   xd_test.sh: what the model was trained on (default: imagenet)
+    LOADEP   epoch of the checkpoint to test          (default: the last one)
+    FORCE    1 deletes the run's folder and starts over
+    PYTHON   the interpreter                          (default: the checkout's .venv, otherwise python)
+
+Exit code: 0 done, or done before; 2 wrong arguments; otherwise train.py's own, or 1.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+from . import layout
+from .command_line import given, parse_args
+from .protocols import SHOTS, STEPS, Job, make_job
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# These two decide on the folder of a run, so a pair must not contradict it
+OWN_KEYS = ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES")
+
+
+class Refused(Exception):
+    """A sentence for the user, and the exit code."""
+
+    def __init__(self, code: int, sentence: str):
+        super().__init__(sentence)
+        self.code = code
+
+
+class Settings(NamedTuple):
+    """What the environment says, checked as far as it is the same for all runs of a script."""
+
+    root: str  # of the checkout
+    data: str
+    output: str
+    cfg: str = ""
+    load_epoch: str = ""
+    force: bool = False
+    python: str = sys.executable
+
+
+class Plan(NamedTuple):
+    """What is to be done for a run: print `message`, then call train.py with `arguments`, unless they are None."""
+
+    message: str
+    arguments: Optional[list[str]]
+    replaces: str = ""  # folder to delete before
+
+
+# ---- arguments and environment ---------------------------------------------------------------------------------
+
+
+def settings_of(environ: dict[str, str], root: str = ROOT) -> Settings:
+    here = environ.get("PWD", "")
+    if not os.path.isdir(here) or not os.path.samefile(here, "."):
+        here = os.getcwd()
+
+    def folder(name, default):
+        value = environ.get(name) or os.path.join(root, default)
+        return os.path.join(here, os.path.expanduser(value))
+
+    load_epoch = environ.get("LOADEP", "")
+    if load_epoch:
+        number("LOADEP", load_epoch)
+    if not environ.get("DATA"):
+        os.makedirs(os.path.join(root, "data"), exist_ok=True)  # so that Shapes, which is drawn, has a place
+    force = environ.get("FORCE") == "1"
+    return Settings(root, folder("DATA", "data"), folder("OUTPUT", "output"), environ.get("CFG", ""), load_epoch, force)
+
+
+def number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise Refused(2, f'{name} must be a whole number, not "{text}"')
+    return int(text)
+
+
+def need_config(what: str, name: str, root: str, folder: str):
+    """Raises Refused, with the nearest and all names, unless root/folder/name.yaml exists."""
+    if name and os.path.isfile(os.path.join(root, folder, f"{name}.yaml")):
+        return
+    import difflib  # only to complain
+
+    path = os.path.join(root, folder)
+    known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(near)}; " if near else ""
+    raise Refused(2, f'no {what} "{name}" in {folder}; {hint}available: {", ".join(known) or "none"}')
+
+
+def need_dataset(name: str, root: str):
+    need_config("data set", name, root, "configs/datasets")
+
+
+def check_pairs(pairs: Sequence[str], script: str):
+    """Raises Refused for a pair that would contradict the folder of the run."""
+    for key in pairs[::2]:
+        if key == OWN_KEYS[0]:
+            raise Refused(2, f"set the shots with the variable SHOTS or few_shot.sh's third argument, not with {key}")
+        if key == OWN_KEYS[1]:
+            raise Refused(2, f"{script} decides on {key} itself; leave that pair out")
+
+
+def job_of(method, step, arguments: Sequence[str], environ: dict[str, str]) -> Job:
+    """The run that a script's arguments ask for."""
+    dataset, seed, *shots = arguments
+    shots = shots[0] if shots else environ.get("SHOTS") or str(SHOTS)
+    source = environ.get("SOURCE") or "imagenet"
+    return make_job(step, method, dataset, number("SEED", seed), number("SHOTS", shots), source)
+
+
+# ---- one run -----------------------------------------------------------------------------------------------------
+
+
+def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
+    """What to do for a run. Raises Refused."""
+    need_dataset(job.dataset, settings.root)
+    need_dataset(job.source, settings.root)
+    trainer = job.method.trainer
+    cfg = settings.cfg or job.default_config
+    need_config("config", cfg, settings.root, f"configs/trainers/{trainer}")
+    folder = job.place(cfg).below(settings.output)
+    arguments = [
+        *("--root", settings.data, "--seed", str(job.seed), "--trainer", trainer),
+        *("--dataset-config-file", f"{settings.root}/configs/datasets/{job.dataset}.yaml"),
+        *("--config-file", f"{settings.root}/configs/trainers/{trainer}/{cfg}.yaml"),
+        *("--output-dir", folder),
+    ]
+    own = [*pairs, OWN_KEYS[0], str(job.shots), OWN_KEYS[1], job.step.classes]
+    replaces = folder if settings.force and os.path.isdir(folder) else ""
+    if job.needs:
+        return _plan_test(job, cfg, folder, arguments, own, settings)._replace(replaces=replaces)
+    if not job.method.learns:
+        arguments.append("--eval-only")
+    arguments += own
+    record = {} if settings.force else layout.record_of(folder)
+    if layout.is_trained(record):
+        skipped = _skip(folder, record, arguments)
+        if skipped:
+            return skipped
+    epoch = 0 if settings.force else layout.last_epoch(folder)
+    if not job.method.learns:
+        nothing = f" ({trainer} has nothing to train)" if not job.step.needs else ""
+        message = f"testing{nothing}: {folder}"
+    elif epoch:
+        message = f"resuming after epoch {epoch}: {folder}"
+    else:
+        message = f"training: {folder}"
+    return Plan(message, arguments, replaces)
+
+
+def _skip(folder, record, arguments) -> Optional[Plan]:
+    """The plan to do nothing, if a finished run's record is of what is asked for; None if train.py must see."""
+    if record.get("given") != given(parse_args(arguments)):
+        return None
+    return Plan(layout.finished_already(folder, record), None)
+
+
+def _plan_test(job, cfg, folder, arguments, own, settings) -> Plan:
+    trained = job.needs
+    model = trained.place(cfg).below(settings.output)
+    command = f"bash {trained.command}"
+    if job.source != job.dataset:
+        command += " (or set SOURCE to what the model was trained on)"
+    epoch, record = layout.last_epoch(model), layout.record_of(model)
+    if not epoch:
+        raise Refused(1, f"no trained model in {model}; run first, with the same settings: {command}")
+    if not settings.load_epoch and not layout.is_trained(record):
+        raise Refused(1, f"training in {model} stopped after epoch {epoch}; finish it first: {command}")
+
+    load = ["--load-epoch", settings.load_epoch] if settings.load_epoch else []
+    arguments = [*arguments, "--eval-only", "--model-dir", model, *load, *own]
+    message = f"testing: {folder}"
+    earlier = {} if settings.force else layout.record_of(folder)
+    if not layout.has_result(earlier):
+        return Plan(message, arguments)
+    # compared from the data set's name on, so that results may be moved to another OUTPUT
+    tested, part = earlier.get("model_dir") or "", f"/{trained.step.folder}/"
+    if tested and tested.rpartition(part)[2] != model.rpartition(part)[2]:
+        raise Refused(
+            1,
+            f"{folder} has the result of another model, {tested}: FORCE=1 replaces it by that of {model}; "
+            "to keep both, give this SOURCE an OUTPUT of its own",
+        )
+    if settings.load_epoch and str(earlier.get("epoch")) != settings.load_epoch:
+        return Plan(f"the earlier result is of epoch {earlier.get('epoch')}, so it is replaced\n{message}", arguments)
+    if _newer(model, folder):
+        return Plan(f"the model is newer than the earlier result, so it is replaced\n{message}", arguments)
+    return _skip(folder, earlier, arguments) or Plan(message, arguments)
+
+
+def _newer(model, folder) -> bool:
+    """Whether the model's record was written after the test's."""
+    try:
+        times = [os.stat(os.path.join(f, "metrics.json")).st_mtime_ns for f in (model, folder)]
+    except FileNotFoundError:  # LOADEP may test a model whose training has not ended
+        return False
+    return times[0] > times[1]
+
+
+def command_of(plan: Plan, settings: Settings) -> list[str]:
+    """Print the plan, clear its folder, and return the command to run; empty if there is nothing to do."""
+    print(plan.message, flush=True)
+    if plan.replaces:
+        shutil.rmtree(plan.replaces)
+    return [] if plan.arguments is None else [settings.python, f"{settings.root}/train.py", *plan.arguments]
+
+
+# ---- the scripts -------------------------------------------------------------------------------------------------
+
+
+def usage(script: str, names: str) -> str:
+    return f"usage: bash {script} {names + ' ' if names else ''}[KEY VALUE ...]"
+
+
+def split_arguments(script: str, names: str, arguments: Sequence[str]):
+    """(the values of `names`, the pairs). Raises SystemExit for --help, Refused with the usage if they do not fit."""
+    if arguments[:1] and arguments[0] in ("-h", "--help"):
+        print(usage(script, names))
+        raise SystemExit(0)
+    count = len(names.split())
+    if len(arguments) < count or (len(arguments) - count) % 2:
+        raise Refused(2, usage(script, names))
+    return arguments[:count], arguments[count:]
+
+
+def launch(method, step: str, arguments: Sequence[str], environ: dict[str, str]) -> list[str]:
+    """The command that a script becomes; empty if its run is finished. Raises Refused."""
+    script = f"scripts/{method.folder}/{step}.sh"
+    values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
+    check_pairs(pairs, script)
+    job, settings = job_of(method, step, values, environ), settings_of(environ)
+    return command_of(plan(job, pairs, settings), settings)
