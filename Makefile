@@ -10,36 +10,17 @@ BASE_PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/requirements-installed
 
-# protocol/method of demo-full; domain generalization is xd with other targets, so both are one part
-PARTS := $(foreach method,zsclip coop cocoop kgcoop prograd maple promptsrc tcp sep e2mim,base2new/$(method)) \
-	$(foreach protocol,xd few_shot,$(foreach method,zsclip coop sep e2mim,$(protocol)/$(method)))
-OTHER_CLASSES := shapes_counts shapes_patterns
-SHIFTED := shapes_sketch shapes_texture shapes_clutter shapes_dark
-
 .PHONY: demo demo-full test venv
 SHELL := bash
 
 demo: venv
-	@for method in zsclip coop sep e2mim; do \
-		for half in train test; do \
-			PYTHON=$(PY) bash scripts/$$method/base2new_$$half.sh shapes 1 || exit; \
-		done; \
-	done
+	@$(PY) tools/sweep.py --config configs/sweeps/demo.yaml
 	@runs="$${OUTPUT:-output}/base2new/train_base/shapes/shots_16"; \
 		$(PY) tools/tsne.py "$$runs"/{CoOp,SEP,E2MIM}/shapes/seed1 --output "$${OUTPUT:-output}/figures"
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol base2new
 
 demo-full: venv
-	@number=0; for part in $(PARTS); do \
-		case $$part in \
-			base2new/*) datasets="shapes"; shots= ;; \
-			xd/*) datasets="$(OTHER_CLASSES) $(SHIFTED)"; shots= ;; \
-			few_shot/*) datasets="shapes $(OTHER_CLASSES)"; shots="1 4" ;; \
-		esac; \
-		echo "==== part $$((++number)) of $(words $(PARTS)): $$part"; \
-		PYTHON=$(PY) REPORT=no SOURCE=shapes PROTOCOL=$${part%/*} DATASETS="$$datasets" SHOTS="$$shots" \
-			bash scripts/$${part#*/}/reproduce.sh || exit; \
-	done
+	@$(PY) tools/sweep.py --config configs/sweeps/demo_full.yaml
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol all
 
 # one thread per worker: two test processes with many threads each are slower than one
@@ -47,6 +28,7 @@ test: export OMP_NUM_THREADS = 1
 test: venv
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	.venv/bin/shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/*/*.sh
 	$(PY) -m pytest -q -n 2
 
 venv: $(STAMP)

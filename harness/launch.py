@@ -43,7 +43,6 @@ class Refused(Exception):
 class Settings(NamedTuple):
     """What the environment says, checked as far as it is the same for all runs of a script."""
 
-    root: str  # of the checkout
     data: str
     output: str
     cfg: str = ""
@@ -63,22 +62,23 @@ class Plan(NamedTuple):
 # ---- arguments and environment ---------------------------------------------------------------------------------
 
 
-def settings_of(environ: dict[str, str], root: str = ROOT) -> Settings:
+def settings_of(environ: dict[str, str]) -> Settings:
     here = environ.get("PWD", "")
     if not os.path.isdir(here) or not os.path.samefile(here, "."):
         here = os.getcwd()
 
     def folder(name, default):
-        value = environ.get(name) or os.path.join(root, default)
+        value = environ.get(name) or os.path.join(ROOT, default)
         return os.path.join(here, os.path.expanduser(value))
 
     load_epoch = environ.get("LOADEP", "")
     if load_epoch:
         number("LOADEP", load_epoch)
     if not environ.get("DATA"):
-        os.makedirs(os.path.join(root, "data"), exist_ok=True)  # so that Shapes, which is drawn, has a place
+        os.makedirs(os.path.join(ROOT, "data"), exist_ok=True)  # so that Shapes, which is drawn, has a place
     force = environ.get("FORCE") == "1"
-    return Settings(root, folder("DATA", "data"), folder("OUTPUT", "output"), environ.get("CFG", ""), load_epoch, force)
+    cfg = environ.get("CFG", "")
+    return Settings(folder("DATA", "data"), folder("OUTPUT", "output"), cfg, load_epoch, force)
 
 
 def number(name: str, text: str) -> int:
@@ -87,21 +87,21 @@ def number(name: str, text: str) -> int:
     return int(text)
 
 
-def need_config(what: str, name: str, root: str, folder: str):
-    """Raises Refused, with the nearest and all names, unless root/folder/name.yaml exists."""
-    if name and os.path.isfile(os.path.join(root, folder, f"{name}.yaml")):
+def need_config(what: str, name: str, folder: str):
+    """Raises Refused, with the nearest and all names, unless folder/name.yaml exists in the checkout."""
+    path = os.path.join(ROOT, folder)
+    if name and os.path.isfile(os.path.join(path, f"{name}.yaml")):
         return
     import difflib  # only to complain
 
-    path = os.path.join(root, folder)
     known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}; " if near else ""
     raise Refused(2, f'no {what} "{name}" in {folder}; {hint}available: {", ".join(known) or "none"}')
 
 
-def need_dataset(name: str, root: str):
-    need_config("data set", name, root, "configs/datasets")
+def need_dataset(name: str):
+    need_config("data set", name, "configs/datasets")
 
 
 def check_pairs(pairs: Sequence[str], script: str):
@@ -126,16 +126,16 @@ def job_of(method, step, arguments: Sequence[str], environ: dict[str, str]) -> J
 
 def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
     """What to do for a run. Raises Refused."""
-    need_dataset(job.dataset, settings.root)
-    need_dataset(job.source, settings.root)
+    need_dataset(job.dataset)
+    need_dataset(job.source)
     trainer = job.method.trainer
     cfg = settings.cfg or job.default_config
-    need_config("config", cfg, settings.root, f"configs/trainers/{trainer}")
+    need_config("config", cfg, f"configs/trainers/{trainer}")
     folder = job.place(cfg).below(settings.output)
     arguments = [
         *("--root", settings.data, "--seed", str(job.seed), "--trainer", trainer),
-        *("--dataset-config-file", f"{settings.root}/configs/datasets/{job.dataset}.yaml"),
-        *("--config-file", f"{settings.root}/configs/trainers/{trainer}/{cfg}.yaml"),
+        *("--dataset-config-file", f"{ROOT}/configs/datasets/{job.dataset}.yaml"),
+        *("--config-file", f"{ROOT}/configs/trainers/{trainer}/{cfg}.yaml"),
         *("--output-dir", folder),
     ]
     own = [*pairs, OWN_KEYS[0], str(job.shots), OWN_KEYS[1], job.step.classes]
@@ -215,7 +215,7 @@ def command_of(plan: Plan, settings: Settings) -> list[str]:
     print(plan.message, flush=True)
     if plan.replaces:
         shutil.rmtree(plan.replaces)
-    return [] if plan.arguments is None else [settings.python, f"{settings.root}/train.py", *plan.arguments]
+    return [] if plan.arguments is None else [settings.python, f"{ROOT}/train.py", *plan.arguments]
 
 
 # ---- the scripts -------------------------------------------------------------------------------------------------

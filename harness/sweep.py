@@ -24,10 +24,10 @@ class Protocol(NamedTuple):
     source: str = "imagenet"
 
 
-def check(part: Protocol, root: str):
+def check(part: Protocol):
     """Raises Refused for a data set that has no config, before the first run."""
     for name in (*part.datasets, part.source):
-        launch.need_dataset(name, root)
+        launch.need_dataset(name)
 
 
 def run(part: Protocol, pairs: Sequence[str], settings: launch.Settings) -> int:
@@ -61,7 +61,7 @@ def call(command: list[str]) -> int:
 
 
 def report(settings: launch.Settings, protocol: str) -> int:
-    return call([settings.python, f"{settings.root}/tools/report.py", settings.output, "--protocol", protocol])
+    return call([settings.python, f"{launch.ROOT}/tools/report.py", settings.output, "--protocol", protocol])
 
 
 # ---- reproduce.sh --------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
         numbers("SHOTS", FEW_SHOT if protocol == "few_shot" else (SHOTS,)),
         source,
     )
-    check(part, settings.root)
+    check(part)
     code = run(part, pairs, settings)
     if code or environ.get("REPORT") == "no":
         return code
@@ -137,7 +137,7 @@ def run_file(path: str, environ: dict[str, str]) -> int:
     for number, part in enumerate(parts, start=1):
         if seeds:
             part = part._replace(seeds=seeds)
-        check(part, settings.root)
+        check(part)
         print(f"==== part {number} of {len(parts)}: {part.protocol}/{part.method.folder}", flush=True)
         code = run(part, (), settings)
         if code:

@@ -18,7 +18,7 @@ from harness.protocols import REPRODUCE, REPRODUCE_PURPOSE, STEPS
 ROOT = Path(__file__).resolve().parent.parent
 DOORBELL = """\
 #!/usr/bin/env bash
-# {purpose} Usage: bash scripts/{folder}/{script}.sh {arguments}[KEY VALUE ...]
+# {purpose} Arguments: {arguments}[KEY VALUE ...]
 . "$(dirname "${{BASH_SOURCE[0]}}")/../common.sh" {folder} {script} "$@"
 """
 TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- /methods -->)", re.DOTALL)

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train CoCoOp on a few images of each class of a data set and test it on all classes. Usage: bash scripts/cocoop/few_shot.sh DATASET SEED SHOTS [KEY VALUE ...]
+# Train CoCoOp on a few images of each class of a data set and test it on all classes. Arguments: DATASET SEED SHOTS [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" cocoop few_shot "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test the CoOp model of base2new_train.sh on the new classes of its data set. Usage: bash scripts/coop/base2new_test.sh DATASET SEED [KEY VALUE ...]
+# Test the CoOp model of base2new_train.sh on the new classes of its data set. Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" coop base2new_test "$@"

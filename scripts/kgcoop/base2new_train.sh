@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train KgCoOp on the base classes of a data set and test it on them. Usage: bash scripts/kgcoop/base2new_train.sh DATASET SEED [KEY VALUE ...]
+# Train KgCoOp on the base classes of a data set and test it on them. Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" kgcoop base2new_train "$@"

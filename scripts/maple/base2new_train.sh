@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train MaPLe on the base classes of a data set and test it on them. Usage: bash scripts/maple/base2new_train.sh DATASET SEED [KEY VALUE ...]
+# Train MaPLe on the base classes of a data set and test it on them. Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" maple base2new_train "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train MaPLe on all classes of a source data set (the papers': imagenet) and test it on them. Usage: bash scripts/maple/xd_train.sh DATASET SEED [KEY VALUE ...]
+# Train MaPLe on all classes of a source data set (the papers': imagenet) and test it on them. Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" maple xd_train "$@"

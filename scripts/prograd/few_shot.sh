@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train ProGrad on a few images of each class of a data set and test it on all classes. Usage: bash scripts/prograd/few_shot.sh DATASET SEED SHOTS [KEY VALUE ...]
+# Train ProGrad on a few images of each class of a data set and test it on all classes. Arguments: DATASET SEED SHOTS [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" prograd few_shot "$@"

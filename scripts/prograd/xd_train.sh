@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train ProGrad on all classes of a source data set (the papers': imagenet) and test it on them. Usage: bash scripts/prograd/xd_train.sh DATASET SEED [KEY VALUE ...]
+# Train ProGrad on all classes of a source data set (the papers': imagenet) and test it on them. Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" prograd xd_train "$@"

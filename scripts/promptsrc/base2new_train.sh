@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train PromptSRC on the base classes of a data set and test it on them. Usage: bash scripts/promptsrc/base2new_train.sh DATASET SEED [KEY VALUE ...]
+# Train PromptSRC on the base classes of a data set and test it on them. Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" promptsrc base2new_train "$@"

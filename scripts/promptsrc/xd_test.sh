@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test the PromptSRC model of xd_train.sh on another data set: cross-dataset and domain generalization. Usage: bash scripts/promptsrc/xd_test.sh TARGET SEED [KEY VALUE ...]
+# Test the PromptSRC model of xd_train.sh on another data set: cross-dataset and domain generalization. Arguments: TARGET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" promptsrc xd_test "$@"

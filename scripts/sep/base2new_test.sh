@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test the SEP model of base2new_train.sh on the new classes of its data set. Usage: bash scripts/sep/base2new_test.sh DATASET SEED [KEY VALUE ...]
+# Test the SEP model of base2new_train.sh on the new classes of its data set. Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" sep base2new_test "$@"

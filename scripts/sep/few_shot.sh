@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Train SEP on a few images of each class of a data set and test it on all classes. Usage: bash scripts/sep/few_shot.sh DATASET SEED SHOTS [KEY VALUE ...]
+# Train SEP on a few images of each class of a data set and test it on all classes. Arguments: DATASET SEED SHOTS [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" sep few_shot "$@"

@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test ZeroshotCLIP on the base classes of a data set (it has nothing to train). Usage: bash scripts/zsclip/base2new_train.sh DATASET SEED [KEY VALUE ...]
+# Test ZeroshotCLIP on the base classes of a data set (it has nothing to train). Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" zsclip base2new_train "$@"

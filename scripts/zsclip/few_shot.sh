@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test ZeroshotCLIP on all classes of a data set (it has nothing to train). Usage: bash scripts/zsclip/few_shot.sh DATASET SEED SHOTS [KEY VALUE ...]
+# Test ZeroshotCLIP on all classes of a data set (it has nothing to train). Arguments: DATASET SEED SHOTS [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" zsclip few_shot "$@"

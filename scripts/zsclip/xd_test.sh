@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test ZeroshotCLIP on all classes of a target data set: cross-dataset and domain generalization. Usage: bash scripts/zsclip/xd_test.sh TARGET SEED [KEY VALUE ...]
+# Test ZeroshotCLIP on all classes of a target data set: cross-dataset and domain generalization. Arguments: TARGET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" zsclip xd_test "$@"

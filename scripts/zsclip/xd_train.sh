@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Test ZeroshotCLIP on all classes of a source data set (it has nothing to train). Usage: bash scripts/zsclip/xd_train.sh DATASET SEED [KEY VALUE ...]
+# Test ZeroshotCLIP on all classes of a source data set (it has nothing to train). Arguments: DATASET SEED [KEY VALUE ...]
 . "$(dirname "${BASH_SOURCE[0]}")/../common.sh" zsclip xd_train "$@"

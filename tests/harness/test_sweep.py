@@ -1,23 +1,23 @@
 """reproduce.sh: the runs of a whole protocol, in order, resumable, and their table."""
 
-import os
-import shutil
-import signal
-import subprocess
-import time
-
 import pytest
 
-from tests.scripts.conftest import METHODS, ROOT
+from harness import launch, sweep
+from harness.catalogue import DATASETS as ELEVEN
+from harness.catalogue import TRAINERS
+from tests.conftest import REPOSITORY
 
-ELEVEN = "imagenet caltech101 oxford_pets stanford_cars oxford_flowers food101 fgvc_aircraft sun397 dtd eurosat ucf101"
-ELEVEN = ELEVEN.split()
+
+def run_of(call):
+    """A call's run: the folder below output/."""
+    return call[call.index("--output-dir") + 1].split("/output/")[1]
 
 
 def test_base_to_new_trains_and_tests_seed_by_seed(checkout):
-    result = checkout("sep/reproduce.sh", "TEST.SAVE_PREDICTIONS", "True", DATASETS="shapes dtd", STUB_FINISHES=1)
+    checkout.finishes = True
+    result = checkout("sep/reproduce.sh", "TEST.SAVE_PREDICTIONS", "True", DATASETS="shapes dtd")
     assert result.returncode == 0, result.stderr
-    parts = [call.split(" --output-dir ")[1].split("/output/")[1].split(" ")[0] for call in checkout.calls[:-1]]
+    parts = [run_of(call) for call in checkout.calls[:-1]]
     dtd = "dtd/shots_16/SEP/vit_b16_ep50_batch32"
     assert parts == [
         f"base2new/{part}/{run}/seed{seed}"
@@ -25,9 +25,9 @@ def test_base_to_new_trains_and_tests_seed_by_seed(checkout):
         for run in ("shapes/shots_16/SEP/shapes", dtd)
         for part in ("train_base", "test_new")
     ]
-    assert all("TEST.SAVE_PREDICTIONS True" in call for call in checkout.calls[:-1])
-    report = checkout.root / "tools" / "report.py"
-    assert checkout.calls[-1] == f"{report} {checkout.root / 'output'} --protocol base2new"
+    assert all("TEST.SAVE_PREDICTIONS True" in " ".join(call) for call in checkout.calls[:-1])
+    report = str(checkout.root / "tools" / "report.py")
+    assert checkout.calls[-1] == [report, str(checkout.root / "output"), "--protocol", "base2new"]
     assert "== base2new, run 2 of 12: scripts/sep/base2new_test.sh shapes 1\n" in result.stdout
 
 
@@ -62,50 +62,41 @@ def test_base_to_new_trains_and_tests_seed_by_seed(checkout):
     ],
 )
 def test_default_data_sets_are_the_papers(checkout, protocol, env, runs):
-    result = checkout("sep/reproduce.sh", PROTOCOL=protocol, SEEDS="1", STUB_FINISHES=1, **env)
+    checkout.finishes = True
+    result = checkout("sep/reproduce.sh", PROTOCOL=protocol, SEEDS="1", **env)
     assert result.returncode == 0, result.stderr
     shown = [line.split("scripts/sep/")[1] for line in result.stdout.splitlines() if line.startswith("== ")]
     assert shown == runs and len(checkout.calls) == len(runs) + 1
-    assert checkout.calls[-1].endswith(f"--protocol {protocol}")
+    assert checkout.calls[-1][-2:] == ["--protocol", protocol]
 
 
 def test_stopped_at_any_run_it_goes_on_from_there(checkout):
-    env = {"PROTOCOL": "xd", "DATASETS": "dtd eurosat", "SEEDS": "1", "STUB_FINISHES": 1}
-    failed = checkout("sep/reproduce.sh", **env, STUB_EXIT=7, STUB_FAILS_FOR="datasets/eurosat.yaml")
+    env = {"PROTOCOL": "xd", "DATASETS": "dtd eurosat", "SEEDS": "1"}
+    checkout.finishes, checkout.exit_code, checkout.fails_for = True, 7, "datasets/eurosat.yaml"
+    failed = checkout("sep/reproduce.sh", **env)
     assert failed.returncode == 7
     assert failed.stderr.startswith("stopped at run 3 of 3 (scripts/sep/xd_test.sh eurosat 1) with exit code 7; ")
     assert len(checkout.calls) == 3  # and no table
+    checkout.exit_code = 0
     again = checkout("sep/reproduce.sh", **env)
     assert again.returncode == 0 and again.stdout.count("finished already") == 2
-    assert len(checkout.calls) == 2 and "datasets/eurosat.yaml" in checkout.calls[0]
+    assert len(checkout.calls) == 2 and "datasets/eurosat.yaml" in " ".join(checkout.calls[0])
 
 
-def test_ctrl_c_stops_the_whole_thing(checkout):
-    result = checkout("sep/reproduce.sh", STUB_EXIT=130)  # train.py's exit code for it
-    assert result.returncode == 130 and len(checkout.calls) == 1
-
-    checkout.record.unlink()
-    process = subprocess.Popen(
-        checkout.command("sep/reproduce.sh"),
-        cwd=checkout.cwd,
-        env=checkout.environment(STUB_SLEEP=20),
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-        # whoever started the tests in the background has had SIGINT ignored, which children inherit
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    give_up = time.time() + 20
-    while not checkout.called and time.time() < give_up:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)  # to all processes, as a terminal sends it
-    assert process.wait(timeout=10) != 0 and len(checkout.calls) == 2
+def test_a_run_that_is_refused_stops_it(checkout):
+    checkout.checkpoint(7)
+    result = checkout("sep/reproduce.sh", DATASETS="shapes", SEEDS="1")  # train.py leaves no result
+    assert result.returncode == 1 and len(checkout.calls) == 1
+    assert result.stderr.startswith("error: training in ") and "stopped at run 2 of 2 " in result.stderr
 
 
 def test_environment_reaches_the_runs(checkout):
     env = {"DATASETS": "shapes", "SEEDS": "2", "OUTPUT": "my results", "SHOTS": "4", "CFG": "mine", "REPORT": "no"}
-    assert checkout("coop/reproduce.sh", **env, STUB_FINISHES=1).returncode == 0
+    checkout.finishes = True
+    assert checkout("coop/reproduce.sh", **env).returncode == 0
     folder = checkout.cwd / "my results/base2new/train_base/shapes/shots_4/CoOp/mine/seed2"
-    assert f"--output-dir {folder} " in checkout.calls[0]
+    first = checkout.calls[0]
+    assert first[first.index("--output-dir") + 1] == str(folder)
     assert len(checkout.calls) == 2  # REPORT=no: no table
 
 
@@ -133,31 +124,29 @@ def test_arguments_are_pairs(checkout):
     assert result.returncode == 2 and result.stderr == "usage: bash scripts/sep/reproduce.sh [KEY VALUE ...]\n"
 
 
-def test_demo_full_is_resumable_and_ends_in_all_tables(checkout):
-    for name in ("Makefile", "requirements.txt"):
-        shutil.copy(ROOT / name, checkout.root)
-    python = checkout.root / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    shutil.copy(checkout.python, python)
-    (checkout.root / ".venv" / "requirements-installed").touch()
+# ---- sweep files -------------------------------------------------------------------------------------------
 
-    def demo(**env):
-        env = checkout.environment(SEEDS="1", STUB_FINISHES=1, **env)
-        return subprocess.run(["make", "demo-full"], cwd=checkout.root, env=env, capture_output=True, text=True)
 
-    cut = demo(STUB_EXIT=130, STUB_FAILS_FOR="--trainer TCP")
-    assert cut.returncode != 0 and "==== part 8 of 18: base2new/tcp" in cut.stdout
-    assert "stopped at run 1 of 2 (scripts/tcp/base2new_train.sh shapes 1)" in cut.stderr
-    done = demo()
-    assert done.returncode == 0, done.stderr
-    table = [call for call in checkout.calls if "report.py" in call]
-    assert table == ["tools/report.py output --protocol all"] and checkout.calls[-1] == table[0]
-    runs = [call.split("--output-dir ")[1].split("/output/")[1].split(" ")[0] for call in checkout.calls[:-1]]
+def run_file(checkout, name, **env):
+    checkout.calls.clear()
+    path = str(REPOSITORY / "configs/sweeps" / name)
+    return sweep.run_file(path, {"OUTPUT": str(checkout.root / "output"), "SEEDS": "1", **env})
+
+
+def test_demo_full_is_resumable(checkout, capsys):
+    checkout.finishes, checkout.exit_code, checkout.fails_for = True, 130, "--trainer TCP"
+    assert run_file(checkout, "demo_full.yaml") == 130
+    cut = capsys.readouterr()
+    assert "==== part 8 of 18: base2new/tcp" in cut.out
+    assert "stopped at run 1 of 2 (scripts/tcp/base2new_train.sh shapes 1)" in cut.err
+    runs = [run_of(call) for call in checkout.calls]
+
+    checkout.exit_code = 0
+    assert run_file(checkout, "demo_full.yaml") == 0
+    runs += [run_of(call) for call in checkout.calls]
     cut_run = "base2new/train_base/shapes/shots_16/TCP/shapes/seed1"
     assert runs.count(cut_run) == 2 and len(set(runs)) == len(runs) - 1  # nothing else is run twice
-    expected = [
-        f"base2new/{part}/shapes/16/{trainer}" for trainer in METHODS.values() for part in ("train_base", "test_new")
-    ]
+    expected = [f"base2new/{part}/shapes/16/{trainer}" for trainer in TRAINERS for part in ("train_base", "test_new")]
     targets = [f"shapes_{name}" for name in ("counts", "patterns", "sketch", "texture", "clutter", "dark")]
     for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM"):
         expected += [f"xd/train/shapes/16/{trainer}", *(f"xd/test/{target}/16/{trainer}" for target in targets)]
@@ -165,3 +154,25 @@ def test_demo_full_is_resumable_and_ends_in_all_tables(checkout):
             expected += [f"few_shot/{dataset}/{shots}/{trainer}" for shots in (1, 4)]
     shown = {run.replace("shots_", "").replace("/shapes/seed1", "") for run in runs}
     assert shown == set(expected)
+
+
+def test_every_sweep_file_can_run(checkout):
+    for path in sorted((REPOSITORY / "configs/sweeps").glob("*.yaml")):
+        parts = sweep.read(str(path))
+        assert parts, path
+        for part in parts:
+            sweep.check(part)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "parts: [{protocol: base2new, methods: [sepp], datasets: [shapes]}]\nseeds: [1]\nsource: shapes\n",
+        "seeds: [1]\n",
+    ],
+)
+def test_a_file_that_is_no_sweep_is_one_sentence(tmp_path, text):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(launch.Refused, match=f"{path} is no sweep: "):
+        sweep.read(str(path))
