@@ -114,6 +114,15 @@ def is_trained(record: dict) -> bool:
     return bool(record) and not record.get("model_dir") and ended
 
 
+def settings_of(record: dict) -> dict:
+    """What makes a record's experiment: the config's keys, and what they stand for on the disk."""
+    found = dict(record.get("settings", {}))
+    if found:
+        found["the test images"] = record.get("data", {}).get("test")
+        found["the weights of the backbone"] = record.get("backbone_fingerprint")
+    return found
+
+
 def finished_already(folder, record: dict) -> str:
     """What to tell the user of a run that is not run again."""
     result = f"accuracy {record['accuracy']:.2f}%" if has_result(record) else "not tested on the test split"
@@ -176,6 +185,7 @@ class Run(NamedTuple):
     classes. `source` is the data set that a run of xd was trained on, "" if it was trained on none or left no
     result. `accuracy` is in percent, None if the run left no result. `root` is the output folder that the run
     lies in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout.
+    `settings` are those that make the experiment, by config key; empty where they are not on record.
     """
 
     root: str
@@ -188,6 +198,12 @@ class Run(NamedTuple):
     seed: int
     source: str = ""
     accuracy: Optional[float] = None
+    settings: dict = {}  # never changed
+
+    @property
+    def what(self) -> tuple:
+        """All that tells it from other runs."""
+        return self[:9]
 
 
 def find_runs(folder) -> tuple:
@@ -215,11 +231,11 @@ def find_runs(folder) -> tuple:
             warnings.append(str(error))
         if run is None:
             continue
-        key = run._replace(accuracy=None)
-        if key in runs:
-            warnings.append(f"{path} is the same run as {runs[key][1]}, so neither counts; move one of them away")
-            run = key
-        runs[key] = (run, path)
+        if run.what in runs:
+            earlier = runs[run.what][1]
+            warnings.append(f"{path} is the same run as {earlier}, so neither counts; move one of them away")
+            run = run._replace(accuracy=None)
+        runs[run.what] = (run, path)
     return [run for run, _ in runs.values()], warnings
 
 
@@ -235,10 +251,17 @@ def _read_placed(path, files, run):
         return run
     if "accuracy" not in record:
         raise ValueError(f"{source} has no key 'accuracy'; test that run again")
-    expected = run.part if run.protocol == "base2new" else "all"
-    measured = record.get("subsample_classes", expected)
-    if measured != expected:
-        raise ValueError(f'{source} is of the classes "{measured}", not "{expected}" as its folder says')
+    given = record.get("given", {})
+    for what, measured, expected in (
+        ("classes", record.get("subsample_classes"), run.part if run.protocol == "base2new" else "all"),
+        ("seed", record.get("seed"), run.seed),
+        ("shots", record.get("shots"), run.shots),
+        ("trainer", record.get("trainer"), run.trainer),
+        ("data set", given.get("dataset_config"), run.dataset),
+        ("config", given.get("config"), run.cfg),
+    ):
+        if measured is not None and str(measured) != str(expected):
+            raise ValueError(f'{source} is of the {what} "{measured}", not "{expected}" as its folder says')
     if run.part == "target" and record.get("model_dir"):
         trained_on = _SOURCE.search(record["model_dir"])
         if not trained_on:
@@ -247,7 +270,7 @@ def _read_placed(path, files, run):
                 "source is not known; test a model that xd_train.sh trained"
             )
         run = run._replace(source=trained_on[1])
-    return run._replace(accuracy=float(record["accuracy"]))
+    return run._replace(accuracy=float(record["accuracy"]), settings=settings_of(record))
 
 
 def _read_unplaced(path):
@@ -276,6 +299,7 @@ def _read_unplaced(path):
             seed=int(record["seed"]),
             source=trained_on[1] if trained_on else "",
             accuracy=float(record["accuracy"]),
+            settings=settings_of(record),
         )
     except KeyError as error:
         raise ValueError(f"{path}/metrics.json has no key {error}; test that run again") from None

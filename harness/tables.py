@@ -66,6 +66,52 @@ def harmonic_mean(base: float, new: float) -> float:
     return 2 * base * new / (base + new) if base and new else 0.0
 
 
+def unmix(runs) -> tuple:
+    """The runs, without the results that must not be averaged, and a sentence for each group of those.
+
+    Seeds may differ in nothing but the seed, and a test in nothing but the data set from the training whose model it
+    tested. Runs whose settings are not on record cannot be told.
+    """
+    groups, trainings = defaultdict(list), {}
+    for run in runs:
+        groups[run._replace(seed=0).what].append(run)
+        if run.part in ("base", "source"):
+            trainings[_training(run, run.dataset)] = run
+    kept, notes = [], []
+    for group in groups.values():
+        known = [run for run in group if run.settings and run.accuracy is not None]
+        name = f"{group[0].trainer} on {group[0].dataset}"
+        key = next((k for run in known[1:] for k in _differing(known[0], run, lambda k: k != "SEED")), None)
+        if key:
+            values = ", ".join(f"{run.settings.get(key)!r} in seed {run.seed}" for run in known)
+            notes.append(f"{name}: {key} is {values}, so these are not averaged.")
+            group = [run._replace(accuracy=None) if run in known else run for run in group]
+        for run in group:
+            trained = trainings.get(_training(run, run.source or run.dataset))
+            if run.part in ("new", "target") and run.accuracy is not None and trained:
+                for key in _differing(trained, run, _of_model)[:1]:
+                    notes.append(
+                        f"{name}, seed {run.seed}: {key} is {run.settings[key]!r} in the test, but "
+                        f"{trained.settings[key]!r} in the training, so the test does not count."
+                    )
+                    run = run._replace(accuracy=None)
+            kept.append(run)
+    return kept, notes
+
+
+def _training(run, dataset):
+    return run.root, run.protocol, dataset, run.shots, run.trainer, run.cfg, run.seed
+
+
+def _of_model(key):
+    return not key.startswith(("DATASET.", "TEST.")) and key != "the test images"
+
+
+def _differing(one, other, counts):
+    both = one.settings.keys() & other.settings.keys()
+    return sorted(k for k in both if counts(k) and one.settings[k] != other.settings[k])
+
+
 def seeds_text(cells: dict) -> str:
     """Which seeds have a result and which lack it: "1, 3 (2 missing)", "base 1, 2; new 1 (2 missing)".
 
@@ -152,7 +198,7 @@ def _average_remark(cells_by_dataset):
 
 def base2new_tables(runs) -> list:
     """One table, or none: base, new and H of every method on every data set, then their averages."""
-    runs = [run for run in runs if run.protocol == "base2new"]
+    runs, mixed = unmix([run for run in runs if run.protocol == "base2new"])
     grouped = defaultdict(lambda: {"base": {}, "new": {}})
     datasets = defaultdict(set)
     for run, shown in _with_config(runs, lambda run: (run.root, run.shots, run.trainer), lambda run: run.dataset):
@@ -175,7 +221,7 @@ def base2new_tables(runs) -> list:
     if not rows:
         return []
     headers = ["folder", "shots", "data set", "method", "config", "base", "new", "H", "seeds"]
-    notes = ["H: harmonic mean of the averaged base and new accuracies."]
+    notes = ["H: harmonic mean of the averaged base and new accuracies.", *mixed]
     return [Table("Base-to-new", notes, *_leave_out(headers, [row for _, row in sorted(rows)]))]
 
 
@@ -206,7 +252,7 @@ def transfer_tables(runs, shifted: bool) -> list:
     source (zero-shot CLIP, or a test that was interrupted) stands beside each source that its target was
     tested for, or beside every source if that is none.
     """
-    runs = [run for run in runs if run.protocol == "xd"]
+    runs, mixed = unmix([run for run in runs if run.protocol == "xd"])
     sources_of = defaultdict(set)  # target -> sources
     for run in runs:
         if run.part == "target" and run.source:
@@ -219,11 +265,11 @@ def transfer_tables(runs, shifted: bool) -> list:
         targets = sorted({run.dataset for run in own} - {source}, key=lambda name: _rank(DATASETS + shifts, name))
         wanted = [target for target in targets if (target in shifts) == shifted]
         if wanted or (own and not targets and not shifted):  # the source alone is shown once
-            tables.append(_transfer_table(source, wanted, own, shifted))
+            tables.append(_transfer_table(source, wanted, own, shifted, mixed))
     return tables
 
 
-def _transfer_table(source, targets, runs, shifted):
+def _transfer_table(source, targets, runs, shifted, mixed):
     columns = [source or "source", *targets]
     grouped = defaultdict(lambda: {column: {} for column in columns})
     runs = [run for run in runs if run.part == "source" or run.dataset in targets]
@@ -240,7 +286,7 @@ def _transfer_table(source, targets, runs, shifted):
     headers = ["folder", "shots", "method", "config", *columns, "average", "seeds"]
     title = "Domain generalization" if shifted else "Cross-dataset"
     title += f", trained on {source}" if source else ""
-    notes = ["Average: of the targets, without the source."]
+    notes = ["Average: of the targets, without the source.", *mixed]
     return Table(title, notes, *_leave_out(headers, [row for _, row in sorted(rows)]))
 
 
@@ -249,7 +295,7 @@ def _transfer_table(source, targets, runs, shifted):
 
 def few_shot_tables(runs) -> list:
     """One table, or none: a row per data set and method with a column per number of shots, then averages."""
-    runs = [run for run in runs if run.protocol == "few_shot"]
+    runs, mixed = unmix([run for run in runs if run.protocol == "few_shot"])
     columns = sorted({run.shots for run in runs}, key=_shots_rank)
     grouped = defaultdict(lambda: {shots: {} for shots in columns})
     datasets = defaultdict(set)
@@ -275,7 +321,7 @@ def few_shot_tables(runs) -> list:
     headers = ["folder", "data set", "method", "config", *map(_shots_text, columns), "seeds"]
     untrained = sorted(name for name in {run.trainer for run in runs} if not learns(name))
     notes = [f"{name} learns nothing: its result stands under every number of shots." for name in untrained]
-    return [Table("Few-shot", notes, *_leave_out(headers, [row for _, row in sorted(rows)]))]
+    return [Table("Few-shot", notes + mixed, *_leave_out(headers, [row for _, row in sorted(rows)]))]
 
 
 def _same_for_all_shots(by_shots):

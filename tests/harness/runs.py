@@ -15,14 +15,17 @@ def run_dir(output, part, seed, dataset="shapes", trainer="SEP", cfg="shapes", s
     return output / f"{PARTS[part]}/{dataset}/shots_{shots}/{trainer}/{cfg}/seed{seed}"
 
 
-def finish(output, part, seed, accuracy, source="", **where):
+def finish(output, part, seed, accuracy, source="", settings=None, **where):
     """Write a run's metrics.json; `source` is what the model of a target was trained on."""
     folder = run_dir(output, part, seed, **where)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     metrics = {"accuracy": accuracy, "subsample_classes": part if part in ("base", "new") else "all", "seed": seed}
-    model_dir = str(run_dir(output, "source", seed, **{**where, "dataset": source})) if source else ""
+    metrics.update(trainer=where.get("trainer", "SEP"), shots=where.get("shots", 16))
+    metrics["model_dir"] = str(run_dir(output, "source", seed, **{**where, "dataset": source})) if source else ""
+    if settings is not None:
+        metrics["settings"] = {"SEED": seed, **settings}
     path = folder / "metrics.json"
-    path.write_text(json.dumps({**metrics, "trainer": "SEP", "shots": 16, "model_dir": model_dir}))
+    path.write_text(json.dumps(metrics))
     return path
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.layout import Run, find_runs
-from harness.tables import Cell, average, few_shot_tables, seeds_text, transfer_tables
+from harness.tables import Cell, average, base2new_tables, few_shot_tables, seeds_text, transfer_tables
 from tests.harness.runs import as_dicts, finish, interrupt, run_dir
 
 PAPER_XD = (
@@ -328,3 +328,53 @@ def test_average_needs_every_cell(cells):
     assert (average(cells) is None) == (None in means)
     if None not in means:
         assert min(means) - 1e-9 <= average(cells) <= max(means) + 1e-9
+
+
+# ---- settings ----------------------------------------------------------------------------------------------
+
+LR, SHOT = {"OPTIM.LR": 0.1}, {"DATASET.NUM_SHOTS": 1}
+
+
+def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path):
+    for seed, settings in ((1, {"OPTIM.LR": 0.1}), (2, {"OPTIM.LR": 0.1}), (3, {"OPTIM.LR": 0.5})):
+        finish(tmp_path, "base", seed, 80.0 + seed, settings=settings)
+        finish(tmp_path, "new", seed, 60.0)
+    (table,) = base2new_tables(find_runs(tmp_path)[0])
+    (row,) = as_dicts(table)
+    assert (row["base"], row["H"]) == ("—", "—")
+    (note,) = [note for note in table.notes if "SEP" in note]
+    assert note == (
+        "SEP on shapes: OPTIM.LR is 0.1 in seed 1, 0.1 in seed 2, 0.5 in seed 3, so these are not averaged."
+    )
+
+
+def test_the_seed_and_unknown_settings_may_differ(tmp_path):
+    for seed, settings in ((1, LR), (2, LR), (3, None)):
+        finish(tmp_path, "base", seed, 80.0, settings=settings)
+    (table,) = base2new_tables(find_runs(tmp_path)[0])
+    assert as_dicts(table)[0]["base"] == "80.00 ± 0.00" and len(table.notes) == 1
+
+
+def test_a_test_under_other_settings_than_its_training_does_not_count(xd):
+    for part, dataset, settings in (
+        ("source", "shapes", {"OPTIM.LR": 0.1, "DATASET.NAME": "Shapes"}),
+        ("target", "shapes_counts", {"OPTIM.LR": 0.5, "DATASET.NAME": "ShapesCounts"}),
+        ("target", "shapes_patterns", {"OPTIM.LR": 0.1, "DATASET.NAME": "ShapesPatterns"}),
+    ):
+        source = "" if part == "source" else "shapes"
+        finish(xd, part, 1, 50.0, dataset=dataset, source=source, settings=settings)
+    (table,) = transfer_tables(find_runs(xd)[0], shifted=False)
+    (row,) = as_dicts(table)
+    assert row["shapes_counts"] == "42.00" and row["shapes_patterns"] == "55.00 ± 5.00" and row["average"] == "—"
+    assert table.notes[1] == (
+        "SEP on shapes_counts, seed 1: OPTIM.LR is 0.5 in the test, but 0.1 in the training, so the test does not "
+        "count."
+    )
+
+
+def test_few_shot_runs_of_other_pictures_are_not_averaged(tmp_path):
+    for seed, images in ((1, "a"), (2, "b")):
+        path = finish(tmp_path, "few_shot", seed, 80.0, settings=SHOT)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "data": {"test": images}}))
+    (table,) = few_shot_tables(find_runs(tmp_path)[0])
+    assert as_dicts(table)[0]["16 shots"] == "—" and "the test images is 'a' in seed 1" in table.notes[0]
