@@ -12,6 +12,7 @@ Exit code: 0 done; 1 the run failed; 2 the command line or a config is wrong; 13
 mend is one line on stderr; TRACEBACK=1 in the environment adds the stack trace.
 """
 
+import contextlib
 import glob
 import os
 import sys
@@ -28,6 +29,7 @@ from harness import layout
 from harness.command_line import given, parse_args
 from harness.config import flatten, merge_args, read_config
 from harness.errors import USER_ERRORS, fail
+from harness.lock import Locked, locked
 from trainers.experiment import differences, settings_of
 
 import_all(trainers)
@@ -117,15 +119,9 @@ def _is_complete(cfg, record):
 
 def _write_config(cfg, file):
     temporary = f"{file}.{os.getpid()}.tmp"
-    try:
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as f:
-            f.write(cfg.dump())
-        os.replace(temporary, file)
-    except OSError as e:
-        raise ValueError(
-            f"Cannot write to {cfg.OUTPUT_DIR} ({e.strerror}): pass another folder with --output-dir."
-        ) from None
+    with open(temporary, "w", encoding="utf-8") as f:
+        f.write(cfg.dump())
+    os.replace(temporary, file)
 
 
 def print_args(args, cfg):
@@ -165,10 +161,27 @@ def run(args, cfg):
 def main(argv=None):
     """Run a command line (`sys.argv` by default); returns the exit code."""
     args = parse_args(argv)
-    trains = not (args.eval_only or args.no_train)
     try:
         cfg = setup_cfg(args)
         check_choices(args, cfg)
+    except USER_ERRORS as error:
+        return fail(error, 2)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(cfg.OUTPUT_DIR))
+        except Locked as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            reason = f"Cannot write to {cfg.OUTPUT_DIR} ({error.strerror})"
+            print(f"error: {reason}: pass another folder with --output-dir.", file=sys.stderr)
+            return 2
+        return main_locked(args, cfg)
+
+
+def main_locked(args, cfg):
+    """Run a command line, alone in its OUTPUT_DIR; returns the exit code."""
+    try:
         finished = claim_output_dir(args, cfg)
     except USER_ERRORS as error:
         return fail(error, 2)
@@ -176,7 +189,7 @@ def main(argv=None):
         print(layout.finished_already(cfg.OUTPUT_DIR, finished))
         return 0
 
-    console = sys.stdout
+    trains, console = not (args.eval_only or args.no_train), sys.stdout
     try:
         run(args, cfg)
     except KeyboardInterrupt:

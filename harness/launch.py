@@ -214,6 +214,12 @@ def command_of(plan: Plan, settings: Settings) -> list[str]:
     """Print the plan, clear its folder, and return the command to run; empty if there is nothing to do."""
     print(plan.message, flush=True)
     if plan.replaces:
+        from .lock import Locked, check_free  # a skip starts without it
+
+        try:
+            check_free(plan.replaces)
+        except Locked as error:
+            raise Refused(1, str(error)) from None
         shutil.rmtree(plan.replaces)
     return [] if plan.arguments is None else [settings.python, f"{ROOT}/train.py", *plan.arguments]
 

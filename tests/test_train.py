@@ -234,7 +234,7 @@ def test_a_run_leaves_its_log_and_config(files, capsys):
     cfg = get_cfg_default()
     cfg.merge_from_file(files / "output" / "config.yaml")
     assert cfg == setup(files)
-    assert sorted(os.listdir(files / "output")) == ["config.yaml", "log.txt", "prompt_learner", "tensorboard"]
+    assert sorted(os.listdir(files / "output")) == [".lock", "config.yaml", "log.txt", "prompt_learner", "tensorboard"]
 
 
 def test_eval_only(files, refused, capsys):
@@ -381,6 +381,16 @@ def test_an_output_folder_that_cannot_be(refused, files):
     (files / "file").write_text("")
     error = refused("--output-dir", str(files / "file" / "run"))
     assert f"Cannot write to {files}/file/run (Not a directory): pass another folder" in error
+
+
+def test_two_processes_in_one_folder(refused, files):
+    hold = "import sys; from harness.lock import locked\nwith locked(sys.argv[1]): print(flush=True); input()"
+    command = [sys.executable, "-c", hold, str(files / "output")]
+    other = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    other.stdout.readline()
+    assert f"{files}/output is in use by process {other.pid} on " in refused(code=1)
+    other.communicate(b"\n")
+    assert train.main(arguments(files)) == 0
 
 
 # ---- the command itself ------------------------------------------------------------------------------------
