@@ -36,6 +36,7 @@ class TinyData(DatasetBase):
         from pathlib import Path
 
         root = Path(cfg.DATASET.ROOT) / "tiny"
+        self.dataset_dir = str(root)
         splits = {}
         for split, n in (("train", 6), ("val", 2), ("test", 3)):
             splits[split] = []

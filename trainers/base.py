@@ -5,9 +5,10 @@ Runs on this repository's `dassl/` and on the original, whose public API is all 
 
 import os
 import time
-import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, Callable, Mapping, Optional
 
 import torch
 from torch import nn
@@ -22,18 +23,25 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
 
-from .prompting import checkpoint
-from .prompting.clip_loader import cast_weights, fingerprint, load_clip
+from . import experiment
+from .prompting import checkpoint, clip_loader
+from .prompting.model import PromptedCLIP
 from .prompting.precision import Precision
+from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
 
-LEARNER = "prompt_learner"  # name of the registered model, and of the folder of its checkpoints
+
+def method_defaults() -> CN:
+    """The config keys that every method has, to which it adds its own."""
+    defaults = CN()
+    defaults.PREC = "fp16"  # type of the frozen encoders: fp32 | fp16 | bf16 | amp; on a CPU fp16 falls back to fp32
+    return defaults
 
 
-def add_defaults(name, node, parent=_C.TRAINER):
-    """Add a node to Dassl's default config; keys that are there already (a fork's) keep their values."""
+def add_defaults(name: str, defaults: CN, parent: CN = _C.TRAINER) -> None:
+    """Add node `name` to Dassl's default config; keys that are there already (a fork's) keep their values."""
     existing = parent.setdefault(name, CN())
-    for key, value in node.items():
+    for key, value in defaults.items():
         existing.setdefault(key, value)
 
 
@@ -42,29 +50,40 @@ EXTRA.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new: which half of the c
 EXTRA.DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
 EXTRA.TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
 EXTRA.OPTIM.EPS = 1e-8  # epsilon of the Adam family (SEP's authors set 1e-3)
-for _name, _node in EXTRA.items():
-    add_defaults(_name, _node, _C)
+for _name, _defaults in EXTRA.items():
+    add_defaults(_name, _defaults, _C)
+
+CHOICES = {"TEST.SPLIT": ("test", "val"), "TEST.FINAL_MODEL": ("last_step", "best_val")}
 
 
 class PromptTrainer(TrainerX):
     """Builds, optimises, saves, resumes and tests a `PromptedCLIP`."""
 
-    node = None  # name of the method's config node: cfg.TRAINER[node]
-    custom_clip = None  # CustomCLIP(cfg, classnames, clip_model)
+    config_node: str  # name of the method's config node: cfg.TRAINER[config_node]
+    custom_clip: Callable[[CN, list, nn.Module], PromptedCLIP]  # CustomCLIP(cfg, classnames, clip_model)
 
-    trained_epochs = 0  # of the weights at hand
-    model_dir = ""  # the run that they were loaded from for testing; "" if trained here
+    facts: Mapping[str, Any] = MappingProxyType({})  # what else a caller wants in metrics.json; JSON values
+
+    time_built: float  # time.time() at which building began
+    _text_features: Optional[torch.Tensor] = None  # inside `text_encoded_once`
 
     # ---- building ------------------------------------------------------------------------------------------
+
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        for key, choices in CHOICES.items():
+            section, name = key.split(".")
+            if cfg[section][name] not in choices:
+                raise ValueError(f'{key} is "{cfg[section][name]}": choose {" or ".join(choices)}.')
 
     def build_model(self):
         cfg = self.cfg
         self.time_built = time.time()
-        self.precision = Precision(cfg.TRAINER[self.node].PREC, self.device)
+        self.precision = Precision(cfg.TRAINER[self.config_node].PREC, self.device)
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME})")
-        clip_model = load_clip(cfg.MODEL.BACKBONE.NAME)
-        self.backbone = {"name": cfg.MODEL.BACKBONE.NAME, "fingerprint": fingerprint(clip_model)}
-        cast_weights(clip_model, self.precision.encoder_dtype)
+        clip_model = clip_loader.load_clip(cfg.MODEL.BACKBONE.NAME)
+        backbone = {"name": cfg.MODEL.BACKBONE.NAME, "fingerprint": clip_loader.fingerprint(clip_model)}
+        clip_loader.cast_weights(clip_model, self.precision.encoder_dtype)
 
         print("Building custom CLIP")
         clip_model.to(self.device)  # hand-crafted prompts are encoded while building
@@ -73,27 +92,28 @@ class PromptTrainer(TrainerX):
         if cfg.MODEL.INIT_WEIGHTS:
             load_pretrained_weights(learner, cfg.MODEL.INIT_WEIGHTS)
 
-        trained = nn.ModuleList([learner, self.model.training_only])
-        n_params = sum(p.numel() for p in trained.parameters())
+        self.trained = nn.ModuleDict({LEARNER: learner, "training_only": self.model.training_only})
+        n_params = sum(p.numel() for p in self.trained.parameters())
         print(f"Learnable parameters: {n_params:,}; both encoders are frozen")
         if n_params == 0:
             self.optim = self.sched = None
         else:
-            self.optim = build_optimizer(trained, cfg.OPTIM)
+            self.optim = build_optimizer(self.trained, cfg.OPTIM)
             for group in self.optim.param_groups:  # the original Dassl does not read EPS
                 if "eps" in group:
                     group["eps"] = cfg.OPTIM.EPS
             self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(LEARNER, learner, self.optim, self.sched)
+        settings, data = experiment.settings_of(cfg), experiment.data_checksums(self.dm.dataset)
+        self.checkpoints = RunCheckpoints(self.model, self.optim, self.sched, self.precision, settings, data, backbone)
         if torch.cuda.device_count() > 1:
             print("Several GPUs are visible; one is used (choose it with CUDA_VISIBLE_DEVICES)")
 
     # ---- training ------------------------------------------------------------------------------------------
 
     def prepare_training(self):
-        """Called once before the first step of a new training, not when it resumes."""
+        """Called once before the first step of a new training, not when it resumes; without gradients."""
 
-    @torch.no_grad()
     def training_images(self):
         """(image, label) batches of the few-shot training images under the test transform, in order."""
         loader = build_data_loader(
@@ -110,11 +130,13 @@ class PromptTrainer(TrainerX):
         super().before_train()  # resumes: calls resume_model_if_exist
         if self.start_epoch == 0:
             state = checkpoint.random_state()  # preparing must not shift what training draws
-            self.prepare_training()
+            with torch.no_grad():  # here, as a decorated generator would not cover the loop that draws from it
+                self.prepare_training()
             checkpoint.set_random_state(state)
 
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
+        self.model.monitors.clear()
         with self.precision.autocast():
             logits, losses = self.model(image, label)
             loss = sum(losses.values())
@@ -132,120 +154,62 @@ class PromptTrainer(TrainerX):
     def check_finite(self, summary):
         bad = [name for name, value in summary.items() if value - value != 0 and name != "loss"]
         if bad:
-            half = self.precision.prec != "fp32"
             raise FloatingPointError(
                 f"Loss term {bad[0]} became {summary[bad[0]]} in epoch {self.epoch + 1}, batch {self.batch_idx + 1}: "
-                f"lower OPTIM.LR{f' or set TRAINER.{self.node}.PREC to fp32' if half else ''}, and start over."
+                f"{self._steadier()}, and start over."
             )
+
+    def run_epoch(self):
+        super().run_epoch()
+        bad = checkpoint.first_not_finite(self.trained.named_parameters())
+        if bad:  # the last step's loss was finite; nothing is saved or tested after this
+            raise FloatingPointError(
+                f"Weights {bad} became infinite or NaN in epoch {self.epoch + 1}: {self._steadier()}, and start over."
+            )
+
+    def _steadier(self):
+        half = self.precision.prec != "fp32"
+        return f"lower OPTIM.LR{f' or set TRAINER.{self.config_node}.PREC to fp32' if half else ''}"
 
     def parse_batch_train(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
+    def after_train(self):
+        super().after_train()  # tests, unless TEST.NO_TEST
+        if self.cfg.TEST.NO_TEST:
+            self.record().write()
+
     # ---- checkpoints ---------------------------------------------------------------------------------------
 
     def after_epoch(self):
-        self.trained_epochs = self.epoch + 1
+        epoch = self.epoch + 1
+        self.checkpoints.now_at(epoch)
         super().after_epoch()
         folder = os.path.join(self.output_dir, LEARNER)
-        epoch, frequency = self.epoch + 1, self.cfg.TRAIN.CHECKPOINT_FREQ
         if not os.path.exists(checkpoint.path_of(folder, epoch)):
             self.save_model(self.epoch, self.output_dir)
-        # While training, the last two: should one be damaged, the run goes on from the other
-        newest = {epoch} if epoch == self.max_epoch else {epoch - 1, epoch}
-        checkpoint.prune(folder, newest | {e for e in range(1, epoch) if frequency > 0 and e % frequency == 0})
+        self.checkpoints.prune(folder, self.cfg.TRAIN.CHECKPOINT_FREQ)
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
-        """Dassl's layout; `training` holds what a resumed run needs beyond the prompt learner."""
+        """As Dassl's, which calls it: `epoch` counts from 0."""
         name = checkpoint.BEST if is_best else model_name or f"model.pth.tar-{epoch + 1}"
-        state = {
-            "state_dict": self.model.prompt_learner.state_dict(),
-            "epoch": epoch + 1,
-            "val_result": None if val_result is None else float(val_result),
-            "backbone": self.backbone,
-            "classnames": self.model.classnames,
-            "optimizer": self.optim.state_dict(),
-            "training": {
-                "modules": self.model.training_only.state_dict(),
-                "precision": self.precision.state_dict(),
-                "random": checkpoint.random_state(),
-                "best_result": float(self.best_result),
-            },
-        }
-        path = os.path.join(directory, LEARNER, name)
-        checkpoint.write(state, path)
-        print(f"Checkpoint saved to {path}")
-
-    def load_learner(self, state, path):
-        """Put a checkpoint's prompts into the model. Raises ValueError if they are of another CLIP or other classes."""
-        theirs = state.get("backbone", self.backbone)  # imported checkpoints do not say
-        if theirs["fingerprint"] != self.backbone["fingerprint"]:
-            raise ValueError(
-                f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights are not those of '
-                f"{self.backbone['name']}: pass the same MODEL.BACKBONE.NAME."
-            )
-        learner = self.model.prompt_learner
-        classnames = state.get("classnames", self.model.classnames)
-        if getattr(learner, "class_specific", False) and classnames != self.model.classnames:
-            raise ValueError(
-                f'Checkpoint "{path}" holds a context for each of the {len(classnames)} classes it was trained on, '
-                f"which are not those of this run: test it on its own, or train a context for all (CSC False)."
-            )
-        checkpoint.load_weights(learner, state["state_dict"], path)
-        self.trained_epochs = state["epoch"]
+        self.checkpoints.save(os.path.join(directory, LEARNER, name), epoch + 1, self.best_result, val_result)
 
     def resume_model_if_exist(self, directory):
-        """Load the newest readable checkpoint below `directory`; returns the number of finished epochs."""
-        folder = os.path.join(directory, LEARNER)
-        for epoch in reversed(checkpoint.epochs_in(folder)):
-            path = checkpoint.path_of(folder, epoch)
-            try:
-                state = checkpoint.read(path)
-            except ValueError as error:
-                print(f"Ignored: {error}")
-                continue
-            self.load_learner(state, path)
-            training = state["training"]
-            checkpoint.load_weights(self.model.training_only, training["modules"], path)
-            # The schedule is replayed instead of saved: Dassl's warm-up schedulers hold each other as objects
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "step() before optimizer.step()"
-                for _ in range(epoch):
-                    self.sched.step()
-            self.optim.load_state_dict(state["optimizer"])
-            self.precision.load_state_dict(training["precision"])
-            self.best_result = training["best_result"]
-            checkpoint.set_random_state(training["random"])
-            print(f"Resuming from {path} ({epoch} of {self.max_epoch} epochs are done)")
-            return epoch
-        return 0
+        """Go on from the newest readable checkpoint below `directory`; returns the number of finished epochs."""
+        state = self.checkpoints.resume(directory)
+        if state is None:
+            return 0
+        self.best_result = state["training"]["best_result"]
+        return state["epoch"]
 
     def load_model(self, directory, epoch=None):
-        """Load a trained prompt learner: `epoch`, or else the best if there is one, or else the last.
-
-        Raises FileNotFoundError (it names the epochs that exist) and ValueError (damaged, or of another shape).
-        """
+        """Load trained prompts to test them, see `RunCheckpoints.load`; without learned prompts there are none."""
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
-        if directory != self.output_dir:  # which it is when training ends with its own best model
-            self.model_dir = directory
-        if self.optim is None:  # zero-shot
-            return
-        folder = os.path.join(directory, LEARNER)
-        epochs, best = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
-        if epoch is None and os.path.isfile(best):
-            path = best
-        elif not epochs:
-            raise FileNotFoundError(f'No checkpoint below "{folder}": train first, or correct --model-dir.')
-        elif epoch is not None and epoch not in epochs:
-            raise FileNotFoundError(
-                f'No checkpoint of epoch {epoch} in "{folder}": --load-epoch can be {", ".join(map(str, epochs))}.'
-            )
-        else:
-            path = checkpoint.path_of(folder, epochs[-1] if epoch is None else epoch)
-        state = checkpoint.read(path)
-        self.load_learner(state, path)
-        print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
+        # The folder is this run's own when training ends with its best model
+        self.checkpoints.load(directory, epoch, own=directory == self.output_dir)
 
     # ---- testing -------------------------------------------------------------------------------------------
 
@@ -264,24 +228,28 @@ class PromptTrainer(TrainerX):
         finally:
             self._text_features = None
 
-    _text_features = None
-
     def model_inference(self, image):
         with self.precision.autocast():
             return self.model(image, text_features=self._text_features)
 
     @torch.no_grad()
     def test(self, split=None):
-        """Evaluate on a split (TEST.SPLIT by default); returns the accuracy in percent.
+        """Evaluate on a split; returns the accuracy in percent.
 
-        The test split's result is written to metrics.json, and with TEST.SAVE_PREDICTIONS to predictions.npz.
+        The result on the test split, or on the one that TEST.SPLIT names (split None), is written to metrics.json, and
+        with TEST.SAVE_PREDICTIONS that on the test split to predictions.npz. A call for "val" chooses a model: it
+        leaves nothing.
         """
         self.evaluator.reset()
+        recorded = split in (None, "test")
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is None:
-            raise ValueError(f"{self.cfg.DATASET.NAME} has no validation split: set TEST.FINAL_MODEL to last_step.")
+            raise ValueError(
+                f"{self.cfg.DATASET.NAME} has no validation split: set TEST.SPLIT to test and TEST.FINAL_MODEL to "
+                f"last_step."
+            )
         loader = self.val_loader if split == "val" else self.test_loader
-        record = RunRecord(self, split)
+        record = self.record(split)
         print(f"Evaluate on the *{split}* set")
         with self.text_encoded_once():
             for batch in tqdm(loader):
@@ -292,6 +260,11 @@ class PromptTrainer(TrainerX):
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
-        if split == "test":
+        if recorded:
             record.write(results)
         return next(iter(results.values()))
+
+    def record(self, split: Optional[str] = None) -> RunRecord:
+        """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
+        weights, classnames = self.checkpoints.at_hand(), self.dm.dataset.classnames
+        return RunRecord(self.cfg, split, weights, classnames, self.device, self.time_built, self.facts)

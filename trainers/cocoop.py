@@ -15,21 +15,19 @@ Trained by cross-entropy.
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.meta_net import MetaNet
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences, init_ctx
 
-NODE = CN()
-NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty (section 4)
-NODE.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (section 4)
-NODE.CHUNK = 1024  # prompt sequences (images x classes) a pass of the text encoder: bounds memory, changes no result
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("COCOOP", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX = 4  # context tokens, when CTX_INIT is empty (section 4)
+DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (section 4)
+DEFAULTS.CHUNK = 1024  # prompt sequences (images x classes) a pass of the text encoder: bounds memory, not the result
+add_defaults("COCOOP", DEFAULTS)
 
 REDUCTION = 16  # the meta network's hidden layer is so much narrower than its input (section 3.2)
 
@@ -37,8 +35,8 @@ REDUCTION = 16  # the meta network's hidden layer is so much narrower than its i
 class PromptLearner(nn.Module):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__()
-        node = cfg.TRAINER.COCOOP
-        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT)
+        options = cfg.TRAINER.COCOOP
+        ctx, words = init_ctx(clip_model, options.N_CTX, options.CTX_INIT)
         n_ctx, width = ctx.shape
         dim = clip_model.text_projection.shape[1]  # of the features of both encoders
         print(f'Initial context: "{words}" ({n_ctx} tokens)')
@@ -97,5 +95,5 @@ class CustomCLIP(PromptedCLIP):
 class CoCoOp(PromptTrainer):
     """Conditional Prompt Learning for Vision-Language Models."""
 
-    node = "COCOOP"
+    config_node = "COCOOP"
     custom_clip = CustomCLIP

@@ -5,27 +5,25 @@ own for each class (class-specific context, CSC); the class name may also stand 
 Trained by cross-entropy of exp(logit_scale) * cos(image, text).
 """
 
-from yacs.config import CfgNode as CN
-
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import ContextLearner
 
-NODE = CN()
-NODE.N_CTX = 16  # context tokens, when CTX_INIT is empty (paper: 4 or 16)
-NODE.CSC = False  # a context of its own for each class
-NODE.CTX_INIT = ""  # words whose embedding starts the context; they set the number of tokens
-NODE.CLASS_TOKEN_POSITION = "end"  # end | middle | front
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("COOP", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX = 16  # context tokens, when CTX_INIT is empty (paper: 4 or 16)
+DEFAULTS.CSC = False  # a context of its own for each class
+DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set the number of tokens
+DEFAULTS.CLASS_TOKEN_POSITION = "end"  # end | middle | front
+add_defaults("COOP", DEFAULTS)
 
 
 class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
-        node = cfg.TRAINER.COOP
-        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT, node.CSC, node.CLASS_TOKEN_POSITION)
+        options = cfg.TRAINER.COOP
+        words, position = options.CTX_INIT, options.CLASS_TOKEN_POSITION
+        super().__init__(clip_model, classnames, options.N_CTX, words, options.CSC, position)
 
 
 class CustomCLIP(PromptedCLIP):
@@ -38,5 +36,5 @@ class CustomCLIP(PromptedCLIP):
 class CoOp(PromptTrainer):
     """Context Optimization: Learning to Prompt for Vision-Language Models."""
 
-    node = "COOP"
+    config_node = "COOP"
     custom_clip = CustomCLIP

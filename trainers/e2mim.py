@@ -12,39 +12,37 @@ from collections import OrderedDict
 
 import torch
 from torch.nn import functional as F
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
 from .prompting.model import PromptedCLIP
 from .prompting.mutual_information import Critic, MIEstimator
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import IMAGENET_TEMPLATES, template_for
 
-NODE = CN()
-NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty [ours]
-NODE.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
-NODE.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
-NODE.ENSEMBLE_WEIGHT = 0.5  # a, share of the learned view in the text features, 0 to 1 [ours]
-NODE.MIXUP_WEIGHT = 1.0  # weight of the loss on mixed images; 0 turns Mixup off [ours]
-NODE.MIXUP_ALPHA = 1.0  # lambda ~ Beta(alpha, alpha) [ours]
-NODE.MIXUP_SPACE = "feature"  # feature | image: what is mixed [ours]
-NODE.MI_WEIGHT = 1.0  # weight of the estimate of mutual information; 0 turns it off [ours]
-NODE.MI_ESTIMATOR = "jsd"  # jsd | dv | infonce: the lower bound [ours]
-NODE.CRITIC_HIDDEN = 256  # width of the critic's hidden layers [ours]
-NODE.CRITIC_OUT = 128  # width of the critic's embeddings [ours]
-NODE.CRITIC_SCALE = 10.0  # scores of the critic lie within plus and minus this [ours]
-NODE.DV_DECAY = 0.9  # of dv's moving average, per step [ours]
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("E2MIM", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX = 4  # context tokens, when CTX_INIT is empty [ours]
+DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
+DEFAULTS.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
+DEFAULTS.ENSEMBLE_WEIGHT = 0.5  # a, share of the learned view in the text features, 0 to 1 [ours]
+DEFAULTS.MIXUP_WEIGHT = 1.0  # weight of the loss on mixed images; 0 turns Mixup off [ours]
+DEFAULTS.MIXUP_ALPHA = 1.0  # lambda ~ Beta(alpha, alpha) [ours]
+DEFAULTS.MIXUP_SPACE = "feature"  # feature | image: what is mixed [ours]
+DEFAULTS.MI_WEIGHT = 1.0  # weight of the estimate of mutual information; 0 turns it off [ours]
+DEFAULTS.MI_ESTIMATOR = "jsd"  # jsd | dv | infonce: the lower bound [ours]
+DEFAULTS.CRITIC_HIDDEN = 256  # width of the critic's hidden layers [ours]
+DEFAULTS.CRITIC_OUT = 128  # width of the critic's embeddings [ours]
+DEFAULTS.CRITIC_SCALE = 10.0  # scores of the critic lie within plus and minus this [ours]
+DEFAULTS.DV_DECAY = 0.9  # of dv's moving average, per step [ours]
+add_defaults("E2MIM", DEFAULTS)
 
 
 class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
-        node = cfg.TRAINER.E2MIM
-        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT)
+        options = cfg.TRAINER.E2MIM
+        super().__init__(clip_model, classnames, options.N_CTX, options.CTX_INIT)
 
 
 def hand_templates(cfg):
@@ -65,16 +63,18 @@ def hand_templates(cfg):
 class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
-        node = self.node = cfg.TRAINER.E2MIM
+        options = self.options = cfg.TRAINER.E2MIM
         self._said = set()
-        if node.MIXUP_SPACE not in ("feature", "image"):
-            raise ValueError(f'TRAINER.E2MIM.MIXUP_SPACE "{node.MIXUP_SPACE}" is unknown: choose feature or image.')
+        if options.MIXUP_SPACE not in ("feature", "image"):
+            raise ValueError(f'TRAINER.E2MIM.MIXUP_SPACE "{options.MIXUP_SPACE}" is unknown: choose feature or image.')
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         self.add_hand_features(clip_model, hand_templates(cfg))  # T_h
-        if node.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
+        if options.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
             n_cls = len(classnames)
-            self.training_only["critic"] = Critic(n_cls, n_cls, node.CRITIC_HIDDEN, node.CRITIC_OUT, node.CRITIC_SCALE)
-            self.training_only["estimator"] = MIEstimator(node.MI_ESTIMATOR, node.DV_DECAY)
+            self.training_only["critic"] = Critic(
+                n_cls, n_cls, options.CRITIC_HIDDEN, options.CRITIC_OUT, options.CRITIC_SCALE
+            )
+            self.training_only["estimator"] = MIEstimator(options.MI_ESTIMATOR, options.DV_DECAY)
 
     def learned_features(self):
         """T_s (n_cls, dim)."""
@@ -82,7 +82,7 @@ class CustomCLIP(PromptedCLIP):
 
     def ensemble(self, learned):
         """(1 - a) T_h + a T_s, which gives the same logits as averaging those of the views. [ours]"""
-        a = self.node.ENSEMBLE_WEIGHT
+        a = self.options.ENSEMBLE_WEIGHT
         return (1 - a) * self.hand_features + a * learned
 
     def encode_text(self):
@@ -99,8 +99,8 @@ class CustomCLIP(PromptedCLIP):
         partner = draw_partners(label)
         if partner is None:
             return None
-        lam = draw_lam(len(label), self.node.MIXUP_ALPHA, label.device)
-        if self.node.MIXUP_SPACE == "image":
+        lam = draw_lam(len(label), self.options.MIXUP_ALPHA, label.device)
+        if self.options.MIXUP_SPACE == "image":
             f_mix = self.encode_image(mixup(image, image[partner], lam))
         else:
             f_mix = mix_features(f, partner, lam)
@@ -110,30 +110,29 @@ class CustomCLIP(PromptedCLIP):
         f = self.encode_image(image)
         if label is None:
             return self.logits(f, self.encode_text() if text_features is None else text_features)
-        node = self.node
+        options = self.options
         learned = self.learned_features()
         g = self.ensemble(learned)
         logits = self.logits(f, g)
         losses = OrderedDict(ce=F.cross_entropy(logits, label))
 
         views_of = f  # F = [f; f_mix]
-        mixed = self.mix(image, f, label, len(g)) if node.MIXUP_WEIGHT > 0 else None
+        mixed = self.mix(image, f, label, len(g)) if options.MIXUP_WEIGHT > 0 else None
         if mixed is not None:
             f_mix, target = mixed
-            losses["mix"] = node.MIXUP_WEIGHT * soft_cross_entropy(self.logits(f_mix, g), target)
+            losses["mix"] = options.MIXUP_WEIGHT * soft_cross_entropy(self.logits(f_mix, g), target)
             views_of = torch.cat([f, f_mix])
-        elif node.MIXUP_WEIGHT > 0:
+        elif options.MIXUP_WEIGHT > 0:
             self.say_once("a batch held images of one class only: its mixed part is left out")
 
-        self.monitors = {}
-        if node.MI_WEIGHT > 0 and len(views_of) > 1:
+        if options.MI_WEIGHT > 0 and len(views_of) > 1:
             estimator = self.training_only["estimator"]
             # Dual views of the prediction probability, as log-probabilities: log p_h, log p_s (2B, n_cls)
             views = (self.logits(views_of, t).log_softmax(dim=-1) for t in (self.hand_features, learned))
             estimate = estimator(self.training_only["critic"](*views))
-            losses["mi"] = -node.MI_WEIGHT * estimate
+            losses["mi"] = -options.MI_WEIGHT * estimate
             self.monitors["mi_nats" if estimator.nats else "mi_jsd"] = estimate.detach()
-        elif node.MI_WEIGHT > 0:
+        elif options.MI_WEIGHT > 0:
             self.say_once("a batch of one image has no pairs: its mutual information is left out")
         return logits, losses
 
@@ -147,5 +146,5 @@ class CustomCLIP(PromptedCLIP):
 class E2MIM(PromptTrainer):
     """Generalizable Prompt Tuning for Vision-Language Models."""
 
-    node = "E2MIM"
+    config_node = "E2MIM"
     custom_clip = CustomCLIP

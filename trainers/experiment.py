@@ -1,23 +1,91 @@
+"""What makes two runs the same experiment: their settings, and the images that they are trained and tested on.
+
+Standard library only.
+"""
+
+import hashlib
+import json
+import os
+from typing import Any, Dict, Iterable, List, Mapping, Optional
+
+# What may change between two commands that continue one run: where and how it runs, not what it computes.
 NOT_THE_EXPERIMENT = {
-    "DATALOADER.NUM_WORKERS", "DATALOADER.TEST.BATCH_SIZE", "DATASET.ROOT", "OUTPUT_DIR", "RESUME", "TEST.COMPUTE_CMAT",
-    "TEST.NO_TEST", "TEST.PER_CLASS_RESULT", "TEST.SAVE_PREDICTIONS", "TEST.SPLIT", "TRAIN.CHECKPOINT_FREQ",
-    "TRAIN.PRINT_FREQ", "USE_CUDA", "VERBOSE", "VERSION",
-}  # fmt: skip
+    "DATALOADER.NUM_WORKERS",
+    "DATALOADER.TEST.BATCH_SIZE",
+    "DATASET.ROOT",
+    "OUTPUT_DIR",
+    "RESUME",
+    "TEST.COMPUTE_CMAT",
+    "TEST.NO_TEST",
+    "TEST.PER_CLASS_RESULT",
+    "TEST.SAVE_PREDICTIONS",
+    "TEST.SPLIT",
+    "TRAIN.CHECKPOINT_FREQ",
+    "TRAIN.PRINT_FREQ",
+    "USE_CUDA",
+    "VERBOSE",
+    "VERSION",
+}
+
+_DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 
 
-def settings_of(cfg, prefix=""):
-    out = {}
-    for key, value in cfg.items():
-        if hasattr(value, "items"):
-            out.update(settings_of(value, f"{prefix}{key}."))
-        elif f"{prefix}{key}" not in NOT_THE_EXPERIMENT:
-            out[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
-    return out
+def settings_of(cfg: Mapping[str, Any]) -> Dict[str, Any]:
+    """Every key of a config but those of `NOT_THE_EXPERIMENT`: dotted key -> plain JSON value, sorted by key."""
+    flat = dict(_flatten(cfg, ""))
+    return {key: flat[key] for key in sorted(flat) if key not in NOT_THE_EXPERIMENT}
 
 
-def differences(theirs, ours, ignore=()):
-    return [k for k, v in ours.items() if k in theirs and k not in ignore and plain(theirs[k]) != plain(v)]
+def _flatten(section, prefix):
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _plain(value)
 
 
-def plain(v):
-    return list(v) if isinstance(v, tuple) else v
+def _plain(value):
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits, those of SHA-256, that tell settings apart; the order of the keys does not matter."""
+    canonical = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]
+
+
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], ignore: Iterable[str] = ()) -> List[str]:
+    """The keys whose values differ, sorted; `ignore` names keys and whole sections ("DATASET").
+
+    A key that only one side has is no difference: another version of the code has keys that this one lacks (a fork,
+    whose other methods add theirs), and nothing says which value would have stood for it.
+    """
+    ignore = tuple(ignore)
+    sections = tuple(f"{name}." for name in ignore)
+    return [
+        key
+        for key in sorted(theirs.keys() & ours.keys())
+        if theirs[key] != ours[key] and key not in ignore and not key.startswith(sections)
+    ]
+
+
+def data_checksums(dataset) -> Dict[str, str]:
+    """Checksums of a data set's "train", "val" and "test" images, "" where it has none: 16 hexadecimal digits each.
+
+    dataset: Dassl's `DatasetBase`. The checksum is of paths, labels and class names in their order, not of pixels.
+    Paths count from `dataset_dir`, so that a data set may be moved; those that lie elsewhere count as they are.
+    """
+    folder = os.path.join(getattr(dataset, "dataset_dir", "") or "", "")
+    parts = {"train": dataset.train_x, "val": dataset.val, "test": dataset.test}
+    return {part: _checksum(items, folder) for part, items in parts.items()}
+
+
+def _checksum(items: Optional[Iterable[Any]], folder: str) -> str:
+    if items is None:
+        return ""
+    lines = []
+    for item in items:
+        path = item.impath  # os.path.relpath would take ten times as long, and ImageNet has 1.28 M images
+        path = path[len(folder) :] if path.startswith(folder) else path
+        lines.append(f"{path}\0{item.label}\0{item.classname}\n")
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]

@@ -9,27 +9,24 @@ The paper writes the second term as a mean squared distance. On features of unit
 which is the one of the authors' code, and W = 8 belongs to the code.
 """
 
-from yacs.config import CfgNode as CN
-
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.knowledge import KnowledgeGuidedCLIP
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import KGCOOP_TEMPLATES
 
-NODE = CN()
-NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty (authors' scripts)
-NODE.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (authors' code)
-NODE.W = 8.0  # weight of the knowledge-guided loss (authors' scripts)
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("KGCOOP", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX = 4  # context tokens, when CTX_INIT is empty (authors' scripts)
+DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (authors' code)
+DEFAULTS.W = 8.0  # weight of the knowledge-guided loss (authors' scripts)
+add_defaults("KGCOOP", DEFAULTS)
 
 
 class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
-        node = cfg.TRAINER.KGCOOP
-        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT)
+        options = cfg.TRAINER.KGCOOP
+        super().__init__(clip_model, classnames, options.N_CTX, options.CTX_INIT)
 
 
 class CustomCLIP(KnowledgeGuidedCLIP):
@@ -42,5 +39,5 @@ class CustomCLIP(KnowledgeGuidedCLIP):
 class KgCoOp(PromptTrainer):
     """Visual-Language Prompt Tuning with Knowledge-guided Context Optimization."""
 
-    node = "KGCOOP"
+    config_node = "KGCOOP"
     custom_clip = CustomCLIP

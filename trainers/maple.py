@@ -11,31 +11,29 @@ As in the authors' code P_0 starts as the first N_CTX tokens of CTX_INIT, and th
 import copy
 
 from torch import nn
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 
-NODE = CN()
-NODE.N_CTX = 2  # prompt tokens in each encoder (authors' code)
-NODE.CTX_INIT = "a photo of a"  # words whose first N_CTX tokens start P_0; empty: random (authors' code)
-NODE.PROMPT_DEPTH = 9  # J, layers with prompts of their own, from 1 (authors' code; 3 across data sets)
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("MAPLE", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX = 2  # prompt tokens in each encoder (authors' code)
+DEFAULTS.CTX_INIT = "a photo of a"  # words whose first N_CTX tokens start P_0; empty: random (authors' code)
+DEFAULTS.PROMPT_DEPTH = 9  # J, layers with prompts of their own, from 1 (authors' code; 3 across data sets)
+add_defaults("MAPLE", DEFAULTS)
 
 
 class PromptLearner(nn.Module):
     def __init__(self, cfg, classnames, clip_model, text_encoder, image_encoder):
         super().__init__()
-        node = cfg.TRAINER.MAPLE
-        n_ctx, depth, width = node.N_CTX, node.PROMPT_DEPTH, text_encoder.width
+        options = cfg.TRAINER.MAPLE
+        n_ctx, depth, width = options.N_CTX, options.PROMPT_DEPTH, text_encoder.width
         # A pair of coupled prompts needs its layer in both encoders
         check_depth("TRAINER.MAPLE.PROMPT_DEPTH", depth, min(text_encoder.n_layers, image_encoder.n_layers))
-        ctx, words = first_prompts("TRAINER.MAPLE.N_CTX", clip_model, n_ctx, node.CTX_INIT)
+        ctx, words = first_prompts("TRAINER.MAPLE.N_CTX", clip_model, n_ctx, options.CTX_INIT)
         print(f'Initial context: "{words}", of which the first {n_ctx} tokens are learned; prompts in {depth} layers')
         self.ctx = nn.Parameter(ctx)  # P_0 (n_ctx, width)
         self.deep_ctx = random_prompts(depth - 1, n_ctx, width)  # P_1 .. P_(J-1)
@@ -71,5 +69,5 @@ class CustomCLIP(PromptedCLIP):
 class MaPLe(PromptTrainer):
     """MaPLe: Multi-modal Prompt Learning."""
 
-    node = "MAPLE"
+    config_node = "MAPLE"
     custom_clip = CustomCLIP

@@ -14,23 +14,21 @@ context starts as the words of the data set's template, behind zeros.
 import torch
 from torch import nn
 from torch.nn import functional as F
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.gradient_projection import project_conflicting
 from .prompting.model import PromptedCLIP
-from .prompting.prompt_text import PromptSequences, init_ctx
+from .prompting.prompt_text import PromptSequences, init_ctx, words_of
 from .prompting.templates import PROGRAD_TEMPLATES, template_for
 
-NODE = CN()
-NODE.N_CTX = 16  # context tokens (authors' scripts)
-NODE.CTX_INIT = True  # start: zeros, then the words of the data set's template; False: random (authors' configs)
-NODE.LAMBDA = 1.0  # share of the conflicting component that is taken away, 0 to 1; 0 is CoOp (authors' scripts)
-NODE.T = 1.0  # temperature that divides the logits in kl (authors' configs)
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("PROGRAD", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX = 16  # context tokens (authors' scripts)
+DEFAULTS.CTX_INIT = True  # start: zeros, then the words of the data set's template; False: random (authors' configs)
+DEFAULTS.LAMBDA = 1.0  # share of the conflicting component that is taken away, 0 to 1; 0 is CoOp (authors' scripts)
+DEFAULTS.T = 1.0  # temperature that divides the logits in kl (authors' configs)
+add_defaults("PROGRAD", DEFAULTS)
 
 
 def template_start(clip_model, template, n_ctx):
@@ -40,7 +38,7 @@ def template_start(clip_model, template, n_ctx):
     tokens have no vector: they stay in the prompt, behind the context.
     Returns the context and the words that stand for it. Raises ValueError if they are more than n_ctx.
     """
-    words = template.partition("{}")[0].replace("_", " ").strip()
+    words = words_of(template.partition("{}")[0]).strip()
     n_words = len(words.split())
     if n_words > n_ctx:
         raise ValueError(
@@ -56,14 +54,14 @@ def template_start(clip_model, template, n_ctx):
 class PromptLearner(nn.Module):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__()
-        node, template = cfg.TRAINER.PROGRAD, template_for(cfg, PROGRAD_TEMPLATES)
-        if node.CTX_INIT and not template.startswith("{}"):
-            ctx, words = template_start(clip_model, template, node.N_CTX)
+        options, template = cfg.TRAINER.PROGRAD, template_for(cfg, PROGRAD_TEMPLATES)
+        if options.CTX_INIT and not template.startswith("{}"):
+            ctx, words = template_start(clip_model, template, options.N_CTX)
         else:
-            ctx, words = init_ctx(clip_model, node.N_CTX)
-        print(f'Initial context: "{words}" ({node.N_CTX} tokens)')
+            ctx, words = init_ctx(clip_model, options.N_CTX)
+        print(f'Initial context: "{words}" ({options.N_CTX} tokens)')
         self.ctx = nn.Parameter(ctx)
-        self.sequences = PromptSequences(clip_model, classnames, words, node.N_CTX)
+        self.sequences = PromptSequences(clip_model, classnames, words, options.N_CTX)
 
     def forward(self):
         return self.sequences(self.ctx)  # (n_cls, length, dim)
@@ -72,15 +70,15 @@ class PromptLearner(nn.Module):
 class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
-        self.node = cfg.TRAINER.PROGRAD
+        self.options = cfg.TRAINER.PROGRAD
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         self.add_hand_features(clip_model, [template_for(cfg, PROGRAD_TEMPLATES)])
 
     def losses(self, image_features, text_features, logits, label):
         """ce and kl; their sum, logged as `loss`, is not what is trained."""
         losses = super().losses(image_features, text_features, logits, label)
-        p0 = (self.logits(image_features, self.hand_features) / self.node.T).softmax(dim=-1)  # (B, n_cls)
-        losses["kl"] = self.node.T**2 * F.cross_entropy(logits / self.node.T, p0)
+        p0 = (self.logits(image_features, self.hand_features) / self.options.T).softmax(dim=-1)  # (B, n_cls)
+        losses["kl"] = self.options.T**2 * F.cross_entropy(logits / self.options.T, p0)
         return losses
 
     def backward(self, losses):
@@ -88,7 +86,7 @@ class CustomCLIP(PromptedCLIP):
         learned = list(self.prompt_learner.parameters())
         general = torch.autograd.grad(losses["kl"], learned, retain_graph=True)
         domain = torch.autograd.grad(losses["ce"], learned)
-        for parameter, gradient in zip(learned, project_conflicting(domain, general, self.node.LAMBDA)):
+        for parameter, gradient in zip(learned, project_conflicting(domain, general, self.options.LAMBDA)):
             parameter.grad = gradient
 
 
@@ -96,5 +94,5 @@ class CustomCLIP(PromptedCLIP):
 class ProGrad(PromptTrainer):
     """Prompt-aligned Gradient for Prompt Tuning."""
 
-    node = "PROGRAD"
+    config_node = "PROGRAD"
     custom_clip = CustomCLIP

@@ -18,28 +18,26 @@ from collections import OrderedDict
 import torch
 from torch import nn
 from torch.nn import functional as F
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import promptsrc_templates
 
-NODE = CN()
-NODE.N_CTX_VISION = 4  # prompt tokens in the image encoder (authors' code)
-NODE.N_CTX_TEXT = 4  # prompt tokens in the text encoder (authors' code)
-NODE.CTX_INIT = "a photo of a"  # words whose first N_CTX_TEXT tokens start P_0; empty: random (authors' code)
-NODE.PROMPT_DEPTH_VISION = 9  # image layers with prompts of their own, from 1 (authors' code; 3 across data sets)
-NODE.PROMPT_DEPTH_TEXT = 9  # text layers with prompts of their own, from 1 (authors' code; 3 across data sets)
-NODE.TEXT_LOSS_WEIGHT = 25  # weight of the loss on text features (paper and authors' code)
-NODE.IMAGE_LOSS_WEIGHT = 10  # weight of the loss on image features (paper and authors' code)
-NODE.GPA_MEAN = 15  # epoch of largest weight in the aggregate, counted from 1 (authors' code, for 20 epochs)
-NODE.GPA_STD = 1  # standard deviation of the weights, in epochs (authors' code, for 20 epochs)
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("PROMPTSRC", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX_VISION = 4  # prompt tokens in the image encoder (authors' code)
+DEFAULTS.N_CTX_TEXT = 4  # prompt tokens in the text encoder (authors' code)
+DEFAULTS.CTX_INIT = "a photo of a"  # words whose first N_CTX_TEXT tokens start P_0; empty: random (authors' code)
+DEFAULTS.PROMPT_DEPTH_VISION = 9  # image layers with prompts of their own, from 1 (authors' code; 3 across data sets)
+DEFAULTS.PROMPT_DEPTH_TEXT = 9  # text layers with prompts of their own, from 1 (authors' code; 3 across data sets)
+DEFAULTS.TEXT_LOSS_WEIGHT = 25  # weight of the loss on text features (paper and authors' code)
+DEFAULTS.IMAGE_LOSS_WEIGHT = 10  # weight of the loss on image features (paper and authors' code)
+DEFAULTS.GPA_MEAN = 15  # epoch of largest weight in the aggregate, counted from 1 (authors' code, for 20 epochs)
+DEFAULTS.GPA_STD = 1  # standard deviation of the weights, in epochs (authors' code, for 20 epochs)
+add_defaults("PROMPTSRC", DEFAULTS)
 
 
 def gaussian_weights(n_epochs, mean, std):
@@ -75,17 +73,17 @@ class Aggregate(nn.Module):
 class PromptLearner(nn.Module):
     def __init__(self, cfg, classnames, clip_model, text_encoder, image_encoder):
         super().__init__()
-        node = cfg.TRAINER.PROMPTSRC
-        depth_text, depth_vision = node.PROMPT_DEPTH_TEXT, node.PROMPT_DEPTH_VISION
+        options = cfg.TRAINER.PROMPTSRC
+        depth_text, depth_vision = options.PROMPT_DEPTH_TEXT, options.PROMPT_DEPTH_VISION
         check_depth("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", depth_text, text_encoder.n_layers)
         check_depth("TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", depth_vision, image_encoder.n_layers)
-        if node.N_CTX_VISION < 1:
-            raise ValueError(f"TRAINER.PROMPTSRC.N_CTX_VISION is {node.N_CTX_VISION}: it must be 1 or more.")
-        ctx, words = first_prompts("TRAINER.PROMPTSRC.N_CTX_TEXT", clip_model, node.N_CTX_TEXT, node.CTX_INIT)
+        if options.N_CTX_VISION < 1:
+            raise ValueError(f"TRAINER.PROMPTSRC.N_CTX_VISION is {options.N_CTX_VISION}: it must be 1 or more.")
+        ctx, words = first_prompts("TRAINER.PROMPTSRC.N_CTX_TEXT", clip_model, options.N_CTX_TEXT, options.CTX_INIT)
         print(f'Initial context: "{words}", of which the first {len(ctx)} tokens are learned')
         self.ctx = nn.Parameter(ctx)  # P_0 (n_ctx_text, width of text)
         self.deep_ctx = random_prompts(depth_text - 1, len(ctx), text_encoder.width)  # P_1 .. P_(J-1)
-        self.ctx_visual = random_prompts(depth_vision, node.N_CTX_VISION, image_encoder.width)  # Q_0 .. Q_(K-1)
+        self.ctx_visual = random_prompts(depth_vision, options.N_CTX_VISION, image_encoder.width)  # Q_0 .. Q_(K-1)
         self.sequences = PromptSequences(clip_model, classnames, words, len(ctx))
 
     def forward(self):
@@ -96,7 +94,7 @@ class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
         self.require_vit("PromptSRC", cfg)
-        self.node = cfg.TRAINER.PROMPTSRC
+        self.options = cfg.TRAINER.PROMPTSRC
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
         self.training_only["aggregate"] = Aggregate(self.prompt_learner)
         self.add_hand_features(clip_model, promptsrc_templates(cfg), unit=False)  # g0
@@ -120,8 +118,8 @@ class CustomCLIP(PromptedCLIP):
         kl = F.kl_div(logits.log_softmax(dim=-1), log_p0, reduction="sum", log_target=True)  # KL(p0 || p)
         losses = OrderedDict(
             ce=F.cross_entropy(logits, label),
-            scl_text=self.node.TEXT_LOSS_WEIGHT * F.l1_loss(g, g0),
-            scl_image=self.node.IMAGE_LOSS_WEIGHT * F.l1_loss(f, f0),
+            scl_text=self.options.TEXT_LOSS_WEIGHT * F.l1_loss(g, g0),
+            scl_image=self.options.IMAGE_LOSS_WEIGHT * F.l1_loss(f, f0),
             scl_logits=kl / logits.numel(),
         )
         return logits, losses
@@ -131,12 +129,12 @@ class CustomCLIP(PromptedCLIP):
 class PromptSRC(PromptTrainer):
     """Self-regulating Prompts: Foundational Model Adaptation without Forgetting."""
 
-    node = "PROMPTSRC"
+    config_node = "PROMPTSRC"
     custom_clip = CustomCLIP
 
     def build_model(self):
-        node = self.cfg.TRAINER.PROMPTSRC
-        self.weights = gaussian_weights(self.cfg.OPTIM.MAX_EPOCH, node.GPA_MEAN, node.GPA_STD).tolist()
+        options = self.cfg.TRAINER.PROMPTSRC
+        self.weights = gaussian_weights(self.cfg.OPTIM.MAX_EPOCH, options.GPA_MEAN, options.GPA_STD).tolist()
         super().build_model()
 
     def after_epoch(self):

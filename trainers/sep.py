@@ -19,25 +19,23 @@ from collections import OrderedDict
 import torch
 from torch import nn
 from torch.nn import functional as F
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
 
-NODE = CN()
-NODE.VARIANT = "paper"  # paper | released (see above)
-NODE.N_CTX = 6  # textual prompt tokens, when CTX_INIT is empty (authors' code)
-NODE.N_CTX_V = 4  # visual prompt tokens (authors' code)
-NODE.CTX_INIT = ""  # words whose embedding starts the textual prompts; they set their number
-NODE.LAYERS = []  # layers, from 0, whose input is enhanced; empty: all but the first of each encoder (authors' code)
-NODE.W = 8.0  # weight of the textual consistency loss (authors' code)
-NODE.W_V = 6.0  # weight of the visual consistency loss (authors' code)
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("SEP", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.VARIANT = "paper"  # paper | released (see above)
+DEFAULTS.N_CTX = 6  # textual prompt tokens, when CTX_INIT is empty (authors' code)
+DEFAULTS.N_CTX_V = 4  # visual prompt tokens (authors' code)
+DEFAULTS.CTX_INIT = ""  # words whose embedding starts the textual prompts; they set their number
+DEFAULTS.LAYERS = []  # layers, from 0, whose input is enhanced; empty: all but each encoder's first (authors' code)
+DEFAULTS.W = 8.0  # weight of the textual consistency loss (authors' code)
+DEFAULTS.W_V = 6.0  # weight of the visual consistency loss (authors' code)
+add_defaults("SEP", DEFAULTS)
 
 HIDDEN = 256  # of the fusion's MLP (authors' code)
 SCALE = 0.75  # initial s1 and s2 (authors' code)
@@ -116,18 +114,18 @@ class ImageEnhancer(nn.ModuleDict):
 class PromptLearner(nn.Module):
     def __init__(self, cfg, classnames, clip_model, text_encoder, image_encoder):
         super().__init__()
-        node = cfg.TRAINER.SEP
-        if node.VARIANT not in ("paper", "released"):
-            raise ValueError(f'TRAINER.SEP.VARIANT "{node.VARIANT}" is unknown: choose paper or released.')
-        across_batch = node.VARIANT == "released"
-        ctx, words = init_ctx(clip_model, node.N_CTX, node.CTX_INIT)
-        print(f'Initial context: "{words}" ({len(ctx)} tokens), and {node.N_CTX_V} visual tokens')
+        options = cfg.TRAINER.SEP
+        if options.VARIANT not in ("paper", "released"):
+            raise ValueError(f'TRAINER.SEP.VARIANT "{options.VARIANT}" is unknown: choose paper or released.')
+        across_batch = options.VARIANT == "released"
+        ctx, words = init_ctx(clip_model, options.N_CTX, options.CTX_INIT)
+        print(f'Initial context: "{words}" ({len(ctx)} tokens), and {options.N_CTX_V} visual tokens')
         self.ctx = nn.Parameter(ctx)  # (n_ctx, width of text)
-        self.ctx_visual = nn.Parameter(CTX_STD * torch.randn(node.N_CTX_V, image_encoder.width))
+        self.ctx_visual = nn.Parameter(CTX_STD * torch.randn(options.N_CTX_V, image_encoder.width))
         depths = text_encoder.n_layers, image_encoder.n_layers
-        text_layers, image_layers = (enhanced_layers(node.LAYERS, d, max(depths)) for d in depths)
+        text_layers, image_layers = (enhanced_layers(options.LAYERS, d, max(depths)) for d in depths)
         self.text_enhancer = TextEnhancer(text_layers, text_encoder.width, len(ctx), across_batch)
-        self.image_enhancer = ImageEnhancer(image_layers, image_encoder.width, node.N_CTX_V, across_batch)
+        self.image_enhancer = ImageEnhancer(image_layers, image_encoder.width, options.N_CTX_V, across_batch)
         # R reads positions up to 2 n_ctx, which may lie behind the last EOS
         self.sequences = PromptSequences(clip_model, classnames, words, len(ctx), min_length=1 + 2 * len(ctx))
 
@@ -194,7 +192,7 @@ class CustomCLIP(PromptedCLIP):
 class SEP(PromptTrainer):
     """Self-Enhanced Prompt Tuning."""
 
-    node = "SEP"
+    config_node = "SEP"
     custom_clip = CustomCLIP
 
     def prepare_training(self):

@@ -13,11 +13,10 @@ random, and the numbers that their code fixes, LAYER and W, are keys here. docs/
 """
 
 from clip.model import QuickGELU
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.deep_prompts import check_depth, replace_text
 from .prompting.knowledge import KnowledgeGuidedCLIP
 from .prompting.meta_net import MetaNet
@@ -25,13 +24,12 @@ from .prompting.model import normalise
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import TCP_TEMPLATES
 
-NODE = CN()
-NODE.N_CTX = 4  # context tokens, when CTX_INIT is empty, and class-aware tokens (authors' scripts)
-NODE.CTX_INIT = ""  # words whose embedding starts the context; they set its length; empty: random (authors' config)
-NODE.LAYER = 8  # layer of the text encoder, from 0, whose input gets the class-aware tokens (authors' code)
-NODE.W = 8.0  # weight of the knowledge-guided loss (authors' code)
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("TCP", NODE)
+DEFAULTS = method_defaults()
+DEFAULTS.N_CTX = 4  # context tokens, when CTX_INIT is empty, and class-aware tokens (authors' scripts)
+DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set its length; empty: random (authors' config)
+DEFAULTS.LAYER = 8  # layer of the text encoder, from 0, whose input gets the class-aware tokens (authors' code)
+DEFAULTS.W = 8.0  # weight of the knowledge-guided loss (authors' code)
+add_defaults("TCP", DEFAULTS)
 
 REDUCTION = 4  # of the meta network: dim -> dim / 4 -> n_ctx * width (authors' code)
 
@@ -49,11 +47,11 @@ ENDINGS = {
 
 class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model, text_encoder):
-        node = cfg.TRAINER.TCP
+        options = cfg.TRAINER.TCP
         # At layer 0 the context would never be read
-        check_depth("TRAINER.TCP.LAYER", node.LAYER, text_encoder.n_layers - 1)
+        check_depth("TRAINER.TCP.LAYER", options.LAYER, text_encoder.n_layers - 1)
         ending = ENDINGS.get(cfg.DATASET.NAME, "{}.")
-        super().__init__(clip_model, classnames, node.N_CTX, node.CTX_INIT, ending=ending)
+        super().__init__(clip_model, classnames, options.N_CTX, options.CTX_INIT, ending=ending)
         dim = text_encoder.text_projection.shape[1]
         self.meta_net = MetaNet(dim, dim // REDUCTION, self.ctx.numel(), QuickGELU())
 
@@ -64,9 +62,9 @@ class PromptLearner(ContextLearner):
 
 class CustomCLIP(KnowledgeGuidedCLIP):
     def __init__(self, cfg, classnames, clip_model):
-        node = cfg.TRAINER.TCP
-        super().__init__(cfg, classnames, clip_model, node.W, TCP_TEMPLATES)
-        self.layer = node.LAYER
+        options = cfg.TRAINER.TCP
+        super().__init__(cfg, classnames, clip_model, options.W, TCP_TEMPLATES)
+        self.layer = options.LAYER
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder)
 
     def encode_text(self):
@@ -79,5 +77,5 @@ class CustomCLIP(KnowledgeGuidedCLIP):
 class TCP(PromptTrainer):
     """TCP: Textual-based Class-aware Prompt tuning for Visual-Language Model."""
 
-    node = "TCP"
+    config_node = "TCP"
     custom_clip = CustomCLIP

@@ -1,17 +1,14 @@
 """Zero-shot CLIP (arXiv 2103.00020): the data set's hand-crafted template, nothing learned."""
 
 from torch import nn
-from yacs.config import CfgNode as CN
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults
+from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP, encode_prompts
 from .prompting.templates import template_for
 
-NODE = CN()
-NODE.PREC = "fp16"  # fp32 | fp16 | bf16 | amp; fp16 falls back to fp32 on a CPU
-add_defaults("ZSCLIP", NODE)
+add_defaults("ZSCLIP", method_defaults())
 
 
 class CustomCLIP(PromptedCLIP):
@@ -29,9 +26,12 @@ class CustomCLIP(PromptedCLIP):
 class ZeroshotCLIP(PromptTrainer):
     """Learning Transferable Visual Models From Natural Language Supervision. Training it means testing it."""
 
-    node = "ZSCLIP"
+    config_node = "ZSCLIP"
     custom_clip = CustomCLIP
 
     def train(self):
         print("Zero-shot CLIP has nothing to train")
-        self.test()
+        if self.cfg.TEST.NO_TEST:
+            self.record().write()
+        else:
+            self.test()

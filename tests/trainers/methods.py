@@ -1,5 +1,6 @@
 """One row per method: the shared battery in test_battery.py runs for each. A new method adds a row."""
 
+from types import ModuleType
 from typing import NamedTuple
 
 import trainers.cocoop
@@ -16,15 +17,15 @@ import trainers.zsclip
 
 class Method(NamedTuple):
     trainer: str  # name in Dassl's registry
-    module: object
-    node: str  # config node
-    options: tuple = ()  # KEY, value pairs of this row
+    module: ModuleType
+    config_node: str
+    options: tuple = ()  # KEY, value, ... of this row
     resnet: bool = True  # works on ResNet backbones
     learns: bool = True
     batch_independent: bool = True
 
 
-METHODS = {
+METHODS: dict[str, Method] = {
     "zsclip": Method("ZeroshotCLIP", trainers.zsclip, "ZSCLIP", learns=False),
     "coop": Method("CoOp", trainers.coop, "COOP", ("TRAINER.COOP.N_CTX", 4)),
     # 8 images x 6 classes in several passes

@@ -1,101 +1,14 @@
-"""Loading, resuming and testing, as far as it is the same for all methods; CoOp stands for them."""
+"""Building, precision and training, as far as it is the same for all methods; CoOp stands for them."""
 
-import json
 import random
 
 import pytest
 import torch
+from torch.utils.data import default_collate
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from trainers.base import add_defaults
-from trainers.prompting import checkpoint
-
-
-@pytest.fixture
-def trained(make_trainer, tmp_path):
-    trainer = make_trainer("CoOp", "TRAINER.COOP.N_CTX", 4, "TRAIN.CHECKPOINT_FREQ", 2)
-    trainer.train()
-    return str(tmp_path / "output")
-
-
-def test_checkpoint_frequency(trained):
-    assert checkpoint.epochs_in(trained + "/prompt_learner") == [2, 3]
-
-
-def test_load_epoch(make_trainer, trained):
-    trainer = make_trainer("CoOp", "TRAINER.COOP.N_CTX", 4)
-    trainer.load_model(trained)
-    last = trainer.model.prompt_learner.ctx.clone()
-    assert trainer.trained_epochs == 3
-    trainer.load_model(trained, epoch=2)
-    assert trainer.trained_epochs == 2 and not torch.equal(last, trainer.model.prompt_learner.ctx)
-    with pytest.raises(FileNotFoundError, match="epoch 7 .*--load-epoch can be 2, 3"):
-        trainer.load_model(trained, epoch=7)
-    with pytest.raises(FileNotFoundError, match="No checkpoint below .*train first"):
-        trainer.load_model(trained + "/nothing")
-
-
-def test_checkpoint_of_another_shape(make_trainer, trained):
-    trainer = make_trainer("CoOp", "TRAINER.COOP.N_CTX", 5)
-    with pytest.raises(ValueError, match=r"ctx is \(4, 64\) there and \(5, 64\) here"):
-        trainer.load_model(trained)
-    with pytest.raises(ValueError, match=r"ctx is \(4, 64\) there and \(5, 64\) here"):
-        make_trainer("CoOp", "TRAINER.COOP.N_CTX", 5).train()
-
-
-def test_context_of_each_class_fits_no_other_classes(make_trainer, tmp_path):
-    """Base and new have three classes each, so the shapes agree; shared contexts load."""
-    options = ("CoOp", "TRAINER.COOP.N_CTX", 4, "TRAINER.COOP.CSC", True, "DATASET.SUBSAMPLE_CLASSES")
-    base = make_trainer(*options, "base")
-    base.train()
-    make_trainer(*options, "base").load_model(str(tmp_path / "output"))
-    for classes in ("new", "all"):
-        with pytest.raises(ValueError, match="a context for each of the 3 classes it was trained on, .*CSC False"):
-            make_trainer(*options, classes, output=tmp_path / "test").load_model(str(tmp_path / "output"))
-
-
-def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path):
-    """The same shapes, other weights: the file's name does not matter, what is in it does."""
-    state = torch.load(weights["vit"], weights_only=True)
-    same, other = str(tmp_path / "same.pt"), str(tmp_path / "other.pt")
-    torch.save(state, same)
-    torch.save(dict(state, text_projection=state["text_projection"] + 0.1), other)
-    options = ("CoOp", "TRAINER.COOP.N_CTX", 4, "MODEL.BACKBONE.NAME")
-    make_trainer(*options, same).load_model(trained)
-    for load in (lambda trainer: trainer.load_model(trained), lambda trainer: trainer.train()):
-        with pytest.raises(ValueError, match=r"trained on backbone .*vit.pt, whose weights are not .*other.pt"):
-            load(make_trainer(*options, other))
-
-
-def test_a_result_says_which_model_it_is_of(make_trainer, trained, tmp_path):
-    assert json.loads((tmp_path / "output" / "metrics.json").read_text())["model_dir"] == ""
-    trainer = make_trainer("CoOp", "TRAINER.COOP.N_CTX", 4, output=tmp_path / "test")
-    trainer.load_model(trained)
-    trainer.test()
-    assert json.loads((tmp_path / "test" / "metrics.json").read_text())["model_dir"] == trained
-
-
-def test_finished_training_is_not_repeated(make_trainer, trained, capsys):
-    before = checkpoint.read(trained + "/prompt_learner/model.pth.tar-3")["state_dict"]["ctx"]
-    trainer = make_trainer("CoOp", "TRAINER.COOP.N_CTX", 4, "TRAIN.CHECKPOINT_FREQ", 2)
-    trainer.train()
-    assert torch.equal(trainer.model.prompt_learner.ctx, before)
-    assert "3 of 3 epochs are done" in capsys.readouterr().out
-
-
-def test_best_model_on_validation_data(make_trainer, tmp_path):
-    trainer = make_trainer("CoOp", "TEST.FINAL_MODEL", "best_val")
-    trainer.train()
-    assert (tmp_path / "output" / "prompt_learner" / checkpoint.BEST).exists()
-    fresh = make_trainer("CoOp", "TEST.FINAL_MODEL", "best_val")
-    fresh.load_model(str(tmp_path / "output"))
-    assert json.loads((tmp_path / "output" / "metrics.json").read_text())["model_dir"] == ""
-    best = checkpoint.read(str(tmp_path / "output" / "prompt_learner" / checkpoint.BEST))
-    assert torch.equal(fresh.model.prompt_learner.ctx, best["state_dict"]["ctx"])
-    fresh.val_loader = None
-    with pytest.raises(ValueError, match="no validation split"):
-        fresh.test(split="val")
 
 
 def test_half_precision_falls_back_aloud(make_trainer, capsys):
@@ -139,3 +52,40 @@ def test_building_and_preparing_do_not_shift_training(make_trainer):
     state = torch.get_rng_state(), random.getstate()
     trainer.before_train()
     assert torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[1]
+
+
+@pytest.mark.parametrize(
+    "key, wrong, choices",
+    [
+        ("TEST.SPLIT", "train", "test or val"),
+        ("TEST.SPLIT", "VAL", "test or val"),
+        ("TEST.SPLIT", "", "test or val"),
+        ("TEST.FINAL_MODEL", "best", "last_step or best_val"),
+    ],
+)
+def test_wrong_choices_are_refused_before_anything_is_built(make_trainer, capsys, key, wrong, choices):
+    with pytest.raises(ValueError, match=f'{key} is "{wrong}": choose {choices}.'):
+        make_trainer("CoOp", key, wrong)
+    assert "Loading CLIP" not in capsys.readouterr().out
+
+
+def test_preparation_has_no_gradients(make_trainer, monkeypatch):
+    """Nor has the loop of a method that draws images: each batch is one of the consumer's."""
+    trainer = make_trainer("CoOp", "DATALOADER.TEST.BATCH_SIZE", 20)
+    seen = []
+
+    def prepare_training():
+        for image, label in trainer.training_images():
+            seen.append((len(label), trainer.model(image).requires_grad))
+
+    monkeypatch.setattr(trainer, "prepare_training", prepare_training)
+    trainer.before_train()
+    assert seen == [(20, False), (16, False)]
+
+
+def test_monitors_are_of_the_batch_at_hand(make_trainer):
+    trainer = make_trainer("CoOp")
+    trainer.model.monitors["of another batch"] = torch.tensor(1.0)
+    trainer.num_batches = 2
+    batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7)])
+    assert list(trainer.forward_backward(batch)) == ["loss", "ce", "acc"]

@@ -13,6 +13,7 @@ from datasets import shapes_world
 from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
+from trainers.experiment import data_checksums, settings_of
 from trainers.prompting import checkpoint
 from trainers.prompting.clip_loader import cast_weights, load_clip
 
@@ -27,19 +28,6 @@ def method(request):
 @pytest.fixture(params=LEARNING)
 def learning(request):
     return METHODS[request.param]
-
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    """build(method, prec="fp32", classnames=...) -> its CustomCLIP on the tiny ViT."""
-
-    def make(method, prec="fp32", classnames=CLASSNAMES, dtype=torch.float32):
-        cfg = make_cfg(method.trainer, *method.options, f"TRAINER.{method.node}.PREC", prec)
-        clip_model = cast_weights(tiny_clip(), dtype)
-        torch.manual_seed(0)
-        return method.module.CustomCLIP(cfg, classnames, clip_model)
-
-    return make
 
 
 @pytest.fixture
@@ -81,7 +69,7 @@ def test_loss_falls_on_shapes(learning):
     cfg = get_cfg_default()
     cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
     cfg.merge_from_file(REPOSITORY / f"configs/trainers/{learning.trainer}/shapes.yaml")
-    cfg.merge_from_list([*learning.options, f"TRAINER.{learning.node}.PREC", "fp32"])
+    cfg.merge_from_list([*learning.options, f"TRAINER.{learning.config_node}.PREC", "fp32"])
     cfg.TRAINER.NAME = learning.trainer
     names = shapes_world.CLASSNAMES[:8]
     pictures = np.stack([shapes_world.picture("train", name, 0) for name in names])
@@ -131,11 +119,11 @@ def test_text_encoded_once_gives_the_same_logits(method, build, batch):
 
 
 @pytest.mark.parametrize("prec", ["bf16", "fp16", "amp"])
-def test_precisions_agree(method, build, batch, prec):
+def test_precisions_agree(method, build, batch, tiny_clip, prec):
     """Encoders in half precision as on a GPU (PREC fp16 itself falls back to fp32 on a CPU), or under autocast."""
     full = build(method)
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float32}[prec]
-    half = build(method, dtype=dtype)
+    half = build(method, clip_model=cast_weights(tiny_clip(), dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=prec == "amp"):
         torch.manual_seed(0)
         logits, losses = half(*batch)
@@ -165,7 +153,7 @@ def test_weights_of_base_classes_load_on_new_ones(learning, build, batch):
 
 
 def test_resnet(method, make_trainer):
-    name = f"TRAINER.{method.node}.PREC"
+    name = f"TRAINER.{method.config_node}.PREC"
     if not method.resnet:
         with pytest.raises(ValueError, match="ResNet"):
             make_trainer(method.trainer, *method.options, name, "fp32", backbone="resnet")
@@ -230,6 +218,36 @@ def test_resumed_run_equals_uninterrupted_one(learning, make_trainer, tmp_path, 
         assert torch.equal(value, resumed.model.prompt_learner.state_dict()[name]), name
     for name, value in whole.model.training_only.state_dict().items():
         assert torch.equal(value, resumed.model.training_only.state_dict()[name]), name
+
+
+def test_checkpoints_say_what_they_are_of(learning, make_trainer, tmp_path):
+    """So that no run with another learning rate, seed, number of shots or half of the classes goes on from them."""
+    trainer = run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
+    state = checkpoint.read(str(tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"))
+    assert state["settings"] == settings_of(trainer.cfg)
+    assert state["data"] == data_checksums(trainer.dm.dataset)["train"] != ""
+    for key, value in {"OPTIM.LR": 0.5, "SEED": 2, "DATASET.NUM_SHOTS": 4, "DATASET.SUBSAMPLE_CLASSES": "base"}.items():
+        with pytest.raises(ValueError, match=f'model.pth.tar-1" was trained with {key} .*, but this run has .*FORCE=1'):
+            run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, key, value)
+
+
+def test_weights_that_are_not_finite_are_never_saved(learning, make_trainer, tmp_path, monkeypatch):
+    """The last step of an epoch, whose loss was finite, ruins a parameter."""
+    trainer = make_trainer(learning.trainer, *learning.options, output=tmp_path / "run")
+    name, ruined = list(trainer.trained.named_parameters())[-1]
+    original = trainer.forward_backward
+
+    def ruin(batch):
+        summary = original(batch)
+        if trainer.epoch == 1 and trainer.batch_idx + 1 == trainer.num_batches:
+            ruined.data.view(-1)[0] = float("inf")
+        return summary
+
+    monkeypatch.setattr(trainer, "forward_backward", ruin)
+    with pytest.raises(FloatingPointError, match=f"Weights {name} became infinite or NaN in epoch 2: lower OPTIM.LR"):
+        trainer.train()
+    assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [1]
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_every_term_is_logged(learning, make_trainer):

@@ -5,18 +5,6 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from dassl.config import get_cfg_default
-from tests.tiny import CLASSNAMES
-from trainers.cocoop import CustomCLIP
-
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    def make(*options):
-        clip_model = tiny_clip()
-        torch.manual_seed(0)
-        return CustomCLIP(make_cfg("CoCoOp", *options), CLASSNAMES, clip_model).eval()
-
-    return make
 
 
 @pytest.fixture
@@ -38,12 +26,12 @@ def gradients(model, batch):
 def test_published_settings(build):
     node = get_cfg_default().TRAINER.COCOOP
     assert (node.N_CTX, node.CTX_INIT) == (4, "a photo of a")
-    shapes = {name: tuple(p.shape) for name, p in build().prompt_learner.named_parameters()}
+    shapes = {name: tuple(p.shape) for name, p in build("cocoop").prompt_learner.named_parameters()}
     assert shapes["meta_net.linear1.weight"] == (32 // 16, 32) and shapes["meta_net.linear2.weight"] == (64, 2)
 
 
 def test_equations_image_by_image(build, batch, tiny_clip):
-    model, clip_model = build(*chunk(10)), tiny_clip()
+    model, clip_model = build("cocoop", *chunk(10)), tiny_clip()
     learner = model.prompt_learner
     tokens = learner.sequences.tokenized_prompts  # 77 positions, none cut off
     expected = []
@@ -64,7 +52,7 @@ def test_equations_image_by_image(build, batch, tiny_clip):
 
 @pytest.mark.parametrize("n", [1, 7, 16, 47])
 def test_chunk_changes_no_result(build, batch, n):
-    whole, parts = build(*chunk(48)), build(*chunk(n))
+    whole, parts = build("cocoop", *chunk(48)), build("cocoop", *chunk(n))
     with torch.no_grad():
         torch.testing.assert_close(parts(batch[0]), whole(batch[0]), atol=1e-5, rtol=0)
     expected = gradients(whole, batch)
@@ -77,7 +65,7 @@ def test_chunk_changes_no_result(build, batch, n):
     [(48, [48], []), (1000, [48], []), (20, [20, 20, 8], [20, 20, 8])],  # several passes are run again
 )
 def test_passes_of_the_text_encoder(build, batch, n, forward, backward):
-    model, passes = build(*chunk(n)), []
+    model, passes = build("cocoop", *chunk(n)), []
     model.text_encoder.register_forward_pre_hook(lambda _, args: passes.append(len(args[0])))
     with torch.no_grad():
         model(batch[0])
@@ -95,7 +83,7 @@ def test_chunk_bounds_what_autograd_keeps(build, batch):
             sizes.append(x.numel() if x.grad_fn is not None else 0)  # activations; weights are there anyway
             return x
 
-        model = build(*chunk(n))
+        model = build("cocoop", *chunk(n))
         with saved_tensors_hooks(pack, lambda x: x):
             model(*batch)
         return sum(sizes)
@@ -105,7 +93,7 @@ def test_chunk_bounds_what_autograd_keeps(build, batch):
 
 def test_chunk_is_checked(build):
     with pytest.raises(ValueError, match="TRAINER.COCOOP.CHUNK is 0: choose 1 or more"):
-        build(*chunk(0))
+        build("cocoop", *chunk(0))
 
 
 def test_evaluation_computes_no_text_ahead(make_trainer):
@@ -119,7 +107,7 @@ def test_evaluation_computes_no_text_ahead(make_trainer):
 
 def test_views_for_a_figure(build):
     """The prompts of v + h(0), as no image is given."""
-    model = build()
+    model = build("cocoop")
     learner = model.prompt_learner
     with torch.no_grad():
         (view,) = model.text_views().values()

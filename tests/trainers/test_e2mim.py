@@ -6,21 +6,12 @@ import torch
 import trainers.coop
 import trainers.zsclip
 from tests.tiny import CLASSNAMES
-from trainers.e2mim import CustomCLIP, hand_templates
+from trainers.e2mim import hand_templates
 from trainers.prompting.mixup import soft_cross_entropy
 from trainers.prompting.model import normalise
 from trainers.prompting.templates import IMAGENET_TEMPLATES
 
 PLAIN = ("TRAINER.E2MIM.MI_WEIGHT", 0.0, "TRAINER.E2MIM.MIXUP_WEIGHT", 0.0, "TRAINER.E2MIM.ENSEMBLE_WEIGHT")
-
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    def make(*options, classnames=CLASSNAMES):
-        torch.manual_seed(0)
-        return CustomCLIP(make_cfg("E2MIM", *options), classnames, tiny_clip())
-
-    return make
 
 
 @pytest.fixture
@@ -32,7 +23,7 @@ def batch():
 def test_without_its_terms_it_is_coop(build, batch, tiny_clip, make_cfg):
     cfg = make_cfg("CoOp", "TRAINER.COOP.CTX_INIT", "a photo of a")
     coop = trainers.coop.CustomCLIP(cfg, CLASSNAMES, tiny_clip())
-    model = build(*PLAIN, 1.0)
+    model = build("e2mim", *PLAIN, 1.0)
     gradients = []
     for m in (coop, model):
         logits, losses = m(*batch)
@@ -46,11 +37,11 @@ def test_without_its_terms_it_is_coop(build, batch, tiny_clip, make_cfg):
 def test_without_the_learned_view_it_is_zero_shot_clip(build, batch, tiny_clip, make_cfg):
     zero_shot = trainers.zsclip.CustomCLIP(make_cfg("ZeroshotCLIP"), CLASSNAMES, tiny_clip())
     with torch.no_grad():
-        torch.testing.assert_close(build(*PLAIN, 0.0)(batch[0]), zero_shot(batch[0]), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(build("e2mim", *PLAIN, 0.0)(batch[0]), zero_shot(batch[0]), atol=1e-6, rtol=1e-6)
 
 
 def test_ensemble_averages_the_logits_of_the_views(build, batch):
-    model = build("TRAINER.E2MIM.ENSEMBLE_WEIGHT", 0.3)
+    model = build("e2mim", "TRAINER.E2MIM.ENSEMBLE_WEIGHT", 0.3)
     with torch.no_grad():
         f = model.encode_image(batch[0])
         expected = 0.7 * model.logits(f, model.hand_features) + 0.3 * model.logits(f, model.learned_features())
@@ -58,7 +49,7 @@ def test_ensemble_averages_the_logits_of_the_views(build, batch):
 
 
 def test_mutual_information_reaches_ctx_through_the_learned_view_only(build, batch):
-    model = build()
+    model = build("e2mim")
     views = []
     model.training_only["critic"].register_forward_hook(lambda module, inputs, output: views.extend(inputs))
     _, losses = model(*batch)
@@ -71,7 +62,7 @@ def test_mutual_information_reaches_ctx_through_the_learned_view_only(build, bat
 
 
 def test_mixed_part(build, batch):
-    model = build("TRAINER.E2MIM.MIXUP_WEIGHT", 2.0)
+    model = build("e2mim", "TRAINER.E2MIM.MIXUP_WEIGHT", 2.0)
     torch.manual_seed(3)
     _, losses = model(*batch)
     torch.manual_seed(3)
@@ -84,7 +75,7 @@ def test_mixed_part(build, batch):
 
 
 def test_mixing_images_is_mixing_pixels(build, batch):
-    model = build("TRAINER.E2MIM.MIXUP_SPACE", "image")
+    model = build("e2mim", "TRAINER.E2MIM.MIXUP_SPACE", "image")
     calls = []
     encode = model.encode_image
     model.encode_image = lambda x: calls.append(x) or encode(x)
@@ -96,7 +87,7 @@ def test_mixing_images_is_mixing_pixels(build, batch):
     "n, labels, terms", [(1, [2], {"ce"}), (3, [1, 1, 1], {"ce", "mi"}), (2, [0, 1], {"ce", "mix", "mi"})]
 )
 def test_terms_that_need_pairs_are_left_out_once_aloud(build, capsys, n, labels, terms):
-    model = build()
+    model = build("e2mim")
     capsys.readouterr()
     for _ in range(2):
         _, losses = model(torch.randn(n, 3, 32, 32), torch.tensor(labels))
@@ -107,7 +98,7 @@ def test_terms_that_need_pairs_are_left_out_once_aloud(build, capsys, n, labels,
 
 @pytest.mark.parametrize("estimator, name", [("jsd", "mi_jsd"), ("dv", "mi_nats"), ("infonce", "mi_nats")])
 def test_estimate_is_monitored_with_its_unit(build, batch, estimator, name):
-    model = build("TRAINER.E2MIM.MI_ESTIMATOR", estimator, "TRAINER.E2MIM.MI_WEIGHT", 0.5)
+    model = build("e2mim", "TRAINER.E2MIM.MI_ESTIMATOR", estimator, "TRAINER.E2MIM.MI_WEIGHT", 0.5)
     _, losses = model(*batch)
     assert losses["mi"].item() == pytest.approx(-0.5 * model.monitors[name].item())
 
@@ -115,7 +106,7 @@ def test_estimate_is_monitored_with_its_unit(build, batch, estimator, name):
 @pytest.mark.parametrize("n_cls", [2, 1000])
 def test_any_number_of_classes(build, n_cls):
     names = [f"class {i}" for i in range(n_cls)]
-    model = build(classnames=names)
+    model = build("e2mim", classnames=names)
     logits, losses = model(torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 0, n_cls - 1]))
     assert logits.shape == (4, n_cls) and torch.isfinite(sum(losses.values()))
 
@@ -135,13 +126,13 @@ def test_templates_of_the_hand_crafted_view(make_cfg):
 
 def test_unknown_choices(build):
     with pytest.raises(ValueError, match="MIXUP_SPACE.*feature or image"):
-        build("TRAINER.E2MIM.MIXUP_SPACE", "pixels")
+        build("e2mim", "TRAINER.E2MIM.MIXUP_SPACE", "pixels")
     with pytest.raises(ValueError, match="jsd, dv, infonce"):
-        build("TRAINER.E2MIM.MI_ESTIMATOR", "mine")
+        build("e2mim", "TRAINER.E2MIM.MI_ESTIMATOR", "mine")
 
 
 def test_evaluation_ignores_the_critic(build, batch):
-    model = build().eval()
+    model = build("e2mim").eval()
     with torch.no_grad():
         before = model(batch[0])
         for parameter in model.training_only.parameters():

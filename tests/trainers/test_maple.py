@@ -6,19 +6,10 @@ import torch
 from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES, GEOMETRY
-from trainers.maple import CustomCLIP
 from trainers.prompting.clip_loader import build_clip
 from trainers.prompting.prompt_text import embed, tokenize
 
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    def make(*options, depth=2, clip_model=None):
-        cfg = make_cfg("MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", depth, *options)
-        torch.manual_seed(0)
-        return CustomCLIP(cfg, CLASSNAMES, clip_model or tiny_clip()).eval()
-
-    return make
+DEPTH = "TRAINER.MAPLE.PROMPT_DEPTH"
 
 
 def test_published_settings():
@@ -27,7 +18,7 @@ def test_published_settings():
 
 
 def test_first_words_are_learned_and_the_others_stay(build, tiny_clip):
-    learner = build().prompt_learner
+    learner = build("maple").prompt_learner
     words = embed(tiny_clip(), tokenize(["a photo of a cat."]))[0]
     assert torch.equal(learner.ctx, words[1:3])
     with torch.no_grad():
@@ -38,13 +29,13 @@ def test_first_words_are_learned_and_the_others_stay(build, tiny_clip):
 
 
 def test_random_start(build):
-    learner = build("TRAINER.MAPLE.CTX_INIT", "", "TRAINER.MAPLE.N_CTX", 6).prompt_learner
+    learner = build("maple", "TRAINER.MAPLE.CTX_INIT", "", "TRAINER.MAPLE.N_CTX", 6).prompt_learner
     assert learner.ctx.shape == (6, 64) and learner.ctx.std() < 0.03
     assert learner.sequences.tokenized_prompts[0, 1:7].unique().numel() == 1  # X X X X X X
 
 
 def test_each_prompt_steers_both_encoders(build):
-    model = build()
+    model = build("maple")
     image = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         f, g = model.encode_image(image), model.encode_text()
@@ -59,20 +50,21 @@ def test_each_prompt_steers_both_encoders(build):
 def test_couplings_start_as_in_the_authors_code(build):
     """Those of the deeper layers as copies of one, which are then trained apart."""
     widths = {**GEOMETRY, "transformer_layers": 3}
-    first, second, third = build(depth=3, clip_model=build_clip(clip_state_dict(g=widths))).prompt_learner.couplings
+    deeper = build_clip(clip_state_dict(g=widths))
+    first, second, third = build("maple", DEPTH, 3, clip_model=deeper).prompt_learner.couplings
     assert torch.equal(second.weight, third.weight) and second.weight is not third.weight
     assert not torch.equal(first.weight, second.weight)
 
 
 def test_widths_are_read_from_the_model(build):
     narrow = build_clip(clip_state_dict(g={**GEOMETRY, "vision_width": 128}))
-    learner = build(clip_model=narrow).prompt_learner
+    learner = build("maple", clip_model=narrow).prompt_learner
     assert [p.shape for p in learner.visual()] == [(2, 128)] * 2
     assert learner.ctx.shape == learner.deep_ctx[0].shape == (2, 64)
 
 
 def test_depth_one_is_the_shallow_form(build):
-    model = build(depth=1)
+    model = build("maple", DEPTH, 1)
     names = [name for name, _ in model.prompt_learner.named_parameters()]
     assert names == ["ctx", "couplings.0.weight", "couplings.0.bias"]
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, len(CLASSNAMES))
@@ -82,10 +74,10 @@ def test_depth_one_is_the_shallow_form(build):
 def test_depth_that_does_not_fit(build, depth):
     """The tiny CLIP has three layers for images and two for text."""
     with pytest.raises(ValueError, match=f"MAPLE.PROMPT_DEPTH is {depth}.*choose 1 to 2"):
-        build(depth=depth)
+        build("maple", DEPTH, depth)
 
 
 @pytest.mark.parametrize("n_ctx", [0, 5])
 def test_more_tokens_than_words(build, n_ctx):
     with pytest.raises(ValueError, match=f'N_CTX is {n_ctx}, but CTX_INIT "a photo of a" has 4 tokens.*choose 1 to 4'):
-        build("TRAINER.MAPLE.N_CTX", n_ctx)
+        build("maple", "TRAINER.MAPLE.N_CTX", n_ctx)

@@ -7,18 +7,8 @@ from torch.utils.data import default_collate
 
 from dassl.config import get_cfg_default
 from tests.tiny import CLASSNAMES
-from trainers.prograd import CustomCLIP
 from trainers.prompting.model import encode_prompts
 from trainers.prompting.prompt_text import embed, tokenize
-
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    def make(*options):
-        torch.manual_seed(0)
-        return CustomCLIP(make_cfg("ProGrad", *options), CLASSNAMES, tiny_clip()).eval()
-
-    return make
 
 
 @pytest.fixture
@@ -52,7 +42,7 @@ def test_published_settings():
 
 @pytest.mark.parametrize("t", [1.0, 4.0])
 def test_kl_is_the_divergence_from_zero_shot_clip_up_to_its_entropy(build, batch, t):
-    model = build("TRAINER.PROGRAD.T", t)
+    model = build("prograd", "TRAINER.PROGRAD.T", t)
     logits, losses = model(*batch)
     with torch.no_grad():
         zero_shot = model.logits(model.encode_image(batch[0]), model.hand_features) / t
@@ -67,7 +57,7 @@ def test_kl_is_the_divergence_from_zero_shot_clip_up_to_its_entropy(build, batch
 
 @pytest.mark.parametrize("conflict", [False, True])
 def test_direction(build, batch, conflict):
-    model = build()
+    model = build("prograd")
     ce, kl, trained = gradients(model, (batch[0], labels_of(model, batch[0], conflict)))
     assert ((ce * kl).sum() < 0) == conflict
     if conflict:
@@ -79,11 +69,11 @@ def test_direction(build, batch, conflict):
 
 
 def test_lambda(build, batch):
-    part = build("TRAINER.PROGRAD.LAMBDA", 0.25)
+    part = build("prograd", "TRAINER.PROGRAD.LAMBDA", 0.25)
     images, labels = batch[0], labels_of(part, batch[0], conflict=True)
     ce, kl, trained = gradients(part, (images, labels))
     torch.testing.assert_close(trained, ce - 0.25 * (ce * kl).sum() / (kl * kl).sum() * kl)
-    ce, _, trained = gradients(build("TRAINER.PROGRAD.LAMBDA", 0.0), (images, labels))
+    ce, _, trained = gradients(build("prograd", "TRAINER.PROGRAD.LAMBDA", 0.0), (images, labels))
     assert torch.equal(trained, ce), "CoOp"
 
 
@@ -112,7 +102,7 @@ def test_trainers_step_follows_the_direction(make_trainer, scale):
 
 
 def test_start_is_the_template_behind_zeros(build, tiny_clip):
-    model = build("TRAINER.PROGRAD.N_CTX", 6)
+    model = build("prograd", "TRAINER.PROGRAD.N_CTX", 6)
     ctx = model.prompt_learner.ctx.detach()
     words = embed(tiny_clip(), tokenize(["a photo of a"]))[0, 1:5]
     assert torch.equal(ctx, torch.cat([torch.zeros(2, ctx.shape[1]), words]))
@@ -121,13 +111,13 @@ def test_start_is_the_template_behind_zeros(build, tiny_clip):
 
 
 def test_starting_from_the_template_alone_is_zero_shot_clip(build, batch):
-    model = build("TRAINER.PROGRAD.N_CTX", 4)
+    model = build("prograd", "TRAINER.PROGRAD.N_CTX", 4)
     torch.testing.assert_close(model.encode_text(), model.hand_features, atol=1e-5, rtol=0)
 
 
 def test_last_tokens_of_a_template_with_a_comma_stay(build, tiny_clip, batch):
     """Authors' code: a vector for each word, and "pet," is one. The last "a" is left as it is."""
-    model = build("DATASET.NAME", "OxfordPets", "TRAINER.PROGRAD.N_CTX", 8)
+    model = build("prograd", "DATASET.NAME", "OxfordPets", "TRAINER.PROGRAD.N_CTX", 8)
     ctx = model.prompt_learner.ctx.detach()
     assert torch.equal(ctx, embed(tiny_clip(), tokenize(["a type of pet, a photo of a"]))[0, 1:9])
     torch.testing.assert_close(model.encode_text(), model.hand_features, atol=1e-5, rtol=0)
@@ -137,21 +127,21 @@ def test_last_tokens_of_a_template_with_a_comma_stay(build, tiny_clip, batch):
     "options", [("TRAINER.PROGRAD.CTX_INIT", False), ("DATASET.TEMPLATE", "{} texture.")], ids=["asked", "no words"]
 )
 def test_random_start(build, options):
-    ctx = build(*options).prompt_learner.ctx.detach()
+    ctx = build("prograd", *options).prompt_learner.ctx.detach()
     assert ctx.shape[0] == 16 and 0.01 < ctx.std().item() < 0.03
 
 
 def test_context_shorter_than_the_template(build):
     with pytest.raises(ValueError, match='N_CTX is 4, but the template starts with the 6 words "a photo of a person'):
-        build("DATASET.NAME", "UCF101", "TRAINER.PROGRAD.N_CTX", 4)
+        build("prograd", "DATASET.NAME", "UCF101", "TRAINER.PROGRAD.N_CTX", 4)
 
 
 def test_templates(build, tiny_clip):
     expected = encode_prompts(tiny_clip(), ["a type of flower, a photo of a {}."], CLASSNAMES)
-    torch.testing.assert_close(build("DATASET.NAME", "OxfordFlowers").hand_features, expected)
-    own = build("DATASET.NAME", "OxfordFlowers", "DATASET.TEMPLATE", "a {}")
+    torch.testing.assert_close(build("prograd", "DATASET.NAME", "OxfordFlowers").hand_features, expected)
+    own = build("prograd", "DATASET.NAME", "OxfordFlowers", "DATASET.TEMPLATE", "a {}")
     torch.testing.assert_close(own.hand_features, encode_prompts(tiny_clip(), ["a {}"], CLASSNAMES))
 
 
 def test_views_for_a_figure(build):
-    assert list(build().text_views()) == ["hand-crafted", "ProGrad"]
+    assert list(build("prograd").text_views()) == ["hand-crafted", "ProGrad"]

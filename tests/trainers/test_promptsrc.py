@@ -14,21 +14,11 @@ from trainers.prompting.clip_loader import build_clip
 from trainers.prompting.model import encode_prompts
 from trainers.prompting.prompt_text import embed, tokenize
 from trainers.prompting.templates import IMAGENET_TEMPLATES, PROMPTSRC_TEMPLATES
-from trainers.promptsrc import CustomCLIP, gaussian_weights
+from trainers.promptsrc import gaussian_weights
 
 NODE = "TRAINER.PROMPTSRC."
 DEPTHS = (NODE + "PROMPT_DEPTH_TEXT", 2, NODE + "PROMPT_DEPTH_VISION", 3)
 GAUSSIAN = (NODE + "GPA_MEAN", 2, NODE + "GPA_STD", 1)
-
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    def make(*options, clip_model=None):
-        cfg = make_cfg("PromptSRC", *DEPTHS, *options)
-        torch.manual_seed(0)
-        return CustomCLIP(cfg, CLASSNAMES, clip_model or tiny_clip()).eval()
-
-    return make
 
 
 def test_published_settings():
@@ -102,10 +92,10 @@ def test_templates_of_the_authors_code(build, tiny_clip):
     assert len(PROMPTSRC_TEMPLATES) == 60 and set(PROMPTSRC_TEMPLATES) < set(IMAGENET_TEMPLATES)
     assert zlib.crc32("\n".join(sorted(PROMPTSRC_TEMPLATES)).encode()) == 0x230EDE65  # of their list
     theirs = encode_prompts(tiny_clip(), PROMPTSRC_TEMPLATES, CLASSNAMES, unit=False)
-    assert torch.equal(build().hand_features, theirs)
-    assert torch.equal(build("DATASET.NAME", "OxfordPets").hand_features, theirs)
+    assert torch.equal(build("promptsrc").hand_features, theirs)
+    assert torch.equal(build("promptsrc", "DATASET.NAME", "OxfordPets").hand_features, theirs)
     own = ["a scan of {}" if t == "a photo of a {}." else t for t in PROMPTSRC_TEMPLATES]
-    features = build("DATASET.TEMPLATE", "a scan of {}").hand_features
+    features = build("promptsrc", "DATASET.TEMPLATE", "a scan of {}").hand_features
     assert torch.equal(features, encode_prompts(tiny_clip(), own, CLASSNAMES, unit=False))
     assert not torch.allclose(features, theirs, atol=1e-5)
 
@@ -114,7 +104,7 @@ def test_templates_of_the_authors_code(build, tiny_clip):
 
 
 def test_each_prompt_steers_its_own_encoder(build):
-    model = build()
+    model = build("promptsrc")
     learner, image = model.prompt_learner, torch.randn(2, 3, 32, 32)
     text, visual = [learner.ctx, *learner.deep_ctx], list(learner.ctx_visual)
     assert (len(text), len(visual)) == (2, 3)
@@ -131,7 +121,7 @@ def test_each_prompt_steers_its_own_encoder(build):
 
 def test_losses_are_distances_from_the_frozen_clip(build, tiny_clip):
     """Against their definition; gradients are in the golden numbers."""
-    model, image = build(), torch.randn(3, 3, 32, 32)
+    model, image = build("promptsrc"), torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         _, losses = model(image, torch.tensor([0, 1, 2]))
         f0 = tiny_clip().encode_image(image)
@@ -149,13 +139,14 @@ def test_losses_are_distances_from_the_frozen_clip(build, tiny_clip):
 
 
 def test_widths_are_read_from_the_model(build):
-    learner = build(clip_model=build_clip(clip_state_dict(g={**GEOMETRY, "vision_width": 128}))).prompt_learner
+    wide = build_clip(clip_state_dict(g={**GEOMETRY, "vision_width": 128}))
+    learner = build("promptsrc", clip_model=wide).prompt_learner
     assert [p.shape for p in learner.ctx_visual] == [(4, 128)] * 3
     assert learner.ctx.shape == learner.deep_ctx[0].shape == (4, 64)
 
 
 def test_first_words_are_learned_and_the_others_stay(build, tiny_clip):
-    learner = build(NODE + "N_CTX_TEXT", 2, NODE + "N_CTX_VISION", 5).prompt_learner
+    learner = build("promptsrc", NODE + "N_CTX_TEXT", 2, NODE + "N_CTX_VISION", 5).prompt_learner
     words = embed(tiny_clip(), tokenize(["a photo of a cat."]))[0]
     assert torch.equal(learner.ctx, words[1:3]) and learner.ctx_visual[0].shape == (5, 64)
     assert torch.equal(learner()[CLASSNAMES.index("cat")], words[: learner.sequences.length])
@@ -173,4 +164,4 @@ def test_first_words_are_learned_and_the_others_stay(build, tiny_clip):
 )
 def test_what_cannot_be_built(build, key, value, sentence):
     with pytest.raises(ValueError, match=sentence):
-        build(NODE + key, value)
+        build("promptsrc", NODE + key, value)

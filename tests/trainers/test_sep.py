@@ -5,16 +5,7 @@ import torch
 
 from tests.tiny import CLASSNAMES
 from trainers.prompting.model import normalise
-from trainers.sep import CustomCLIP, ImageEnhancer, TextEnhancer, TokenFusion, enhanced_layers
-
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    def make(*options, classnames=CLASSNAMES):
-        torch.manual_seed(0)
-        return CustomCLIP(make_cfg("SEP", *options), classnames, tiny_clip()).eval()
-
-    return make
+from trainers.sep import ImageEnhancer, TextEnhancer, TokenFusion, enhanced_layers
 
 
 def test_representative_tokens_are_those_of_largest_power_in_order():
@@ -69,40 +60,40 @@ def test_layers():
 
 
 def test_default_layers_follow_the_backbone(build):
-    learner = build().prompt_learner
+    learner = build("sep").prompt_learner
     assert list(learner.text_enhancer) == ["1"] and list(learner.image_enhancer) == ["1", "2"]
-    learner = build("TRAINER.SEP.LAYERS", [2]).prompt_learner
+    learner = build("sep", "TRAINER.SEP.LAYERS", [2]).prompt_learner
     assert list(learner.text_enhancer) == [] and list(learner.image_enhancer) == ["2"]
 
 
 def test_text_features_of_a_class_do_not_depend_on_the_others(build):
     with torch.no_grad():
-        together, alone = build().encode_text()[:2], build(classnames=CLASSNAMES[:2]).encode_text()
+        together, alone = build("sep").encode_text()[:2], build("sep", classnames=CLASSNAMES[:2]).encode_text()
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
         released = ("TRAINER.SEP.VARIANT", "released")
-        together = build(*released).encode_text()[:2]
-        alone = build(*released, classnames=CLASSNAMES[:2]).encode_text()
+        together = build("sep", *released).encode_text()[:2]
+        alone = build("sep", *released, classnames=CLASSNAMES[:2]).encode_text()
         assert (together - alone).abs().max() > 1e-4
 
 
 def test_context_is_long_enough_for_the_fusion(build):
     """With short class names the tokens that the fusion reads lie behind the last EOS."""
-    model = build("TRAINER.SEP.N_CTX", 16, classnames=["a", "b"])
+    model = build("sep", "TRAINER.SEP.N_CTX", 16, classnames=["a", "b"])
     assert model.prompt_learner.sequences.length == 33
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 2)
 
 
 def test_context_from_words(build):
-    assert build("TRAINER.SEP.CTX_INIT", "a photo of a").prompt_learner.ctx.shape == (4, 64)
+    assert build("sep", "TRAINER.SEP.CTX_INIT", "a photo of a").prompt_learner.ctx.shape == (4, 64)
 
 
 def test_unknown_variant(build):
     with pytest.raises(ValueError, match="VARIANT.*papers.*paper or released"):
-        build("TRAINER.SEP.VARIANT", "papers")
+        build("sep", "TRAINER.SEP.VARIANT", "papers")
 
 
 def test_losses_by_their_definitions(build):
-    model = build("TRAINER.SEP.W", 2.0, "TRAINER.SEP.W_V", 3.0)
+    model = build("sep", "TRAINER.SEP.W", 2.0, "TRAINER.SEP.W_V", 3.0)
     image, label = torch.randn(4, 3, 32, 32), torch.tensor([0, 1, 2, 5])
     _, losses = model(image, label)
     with torch.no_grad():

@@ -9,17 +9,6 @@ from tests.tiny import CLASSNAMES, GEOMETRY
 from trainers.prompting.clip_loader import build_clip
 from trainers.prompting.model import encode_prompts
 from trainers.prompting.prompt_text import tokenize
-from trainers.tcp import CustomCLIP
-
-
-@pytest.fixture
-def build(tiny_clip, make_cfg):
-    def make(*options, layer=1, classnames=CLASSNAMES, clip_model=None):
-        cfg = make_cfg("TCP", "TRAINER.TCP.LAYER", layer, *options)
-        torch.manual_seed(0)
-        return CustomCLIP(cfg, classnames, clip_model or tiny_clip()).eval()
-
-    return make
 
 
 def test_published_settings():
@@ -28,13 +17,13 @@ def test_published_settings():
 
 
 def test_features_of_a_class_depend_on_its_own_name_only(build):
-    among_all = build().encode_text()
+    among_all = build("tcp").encode_text()
     for i, name in enumerate(CLASSNAMES):
-        torch.testing.assert_close(build(classnames=[name]).encode_text()[0], among_all[i], atol=1e-6, rtol=0)
+        torch.testing.assert_close(build("tcp", classnames=[name]).encode_text()[0], among_all[i], atol=1e-6, rtol=0)
 
 
 def test_two_names_get_different_tokens(build):
-    model = build()
+    model = build("tcp")
     prompts = model.prompt_learner.class_prompts(model.hand_features)
     assert prompts.shape == (len(CLASSNAMES), 4, 64)
     distances = torch.cdist(prompts.flatten(1), prompts.flatten(1)) + torch.eye(len(CLASSNAMES))
@@ -44,7 +33,7 @@ def test_two_names_get_different_tokens(build):
 def test_tokens_enter_at_their_layer(build):
     """In the last layer of three and nowhere else: what the context has become before it is thrown away there."""
     deeper = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_layers": 3}))
-    model = build(layer=2, clip_model=deeper)
+    model = build("tcp", "TRAINER.TCP.LAYER", 2, clip_model=deeper)
     seen = []
     for block in deeper.transformer.resblocks:
         block.ln_1.register_forward_hook(lambda module, args, out: seen.append(args[0]))
@@ -54,7 +43,7 @@ def test_tokens_enter_at_their_layer(build):
 
 
 def test_context_is_read_before_that_layer(build):
-    model = build()
+    model = build("tcp")
     with torch.no_grad():
         before = model.encode_text()
         model.prompt_learner.ctx.add_(torch.randn_like(model.prompt_learner.ctx))
@@ -63,7 +52,7 @@ def test_context_is_read_before_that_layer(build):
 
 def test_sizes_are_read_from_the_model(build):
     wide = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_width": 128, "embed_dim": 48}))
-    learner = build("TRAINER.TCP.N_CTX", 3, clip_model=wide).prompt_learner
+    learner = build("tcp", "TRAINER.TCP.N_CTX", 3, clip_model=wide).prompt_learner
     assert learner.ctx.shape == (3, 128)
     assert learner.meta_net.linear1.weight.shape == (12, 48)  # dim / 4
     assert learner.meta_net.linear2.weight.shape == (3 * 128, 12)
@@ -73,7 +62,7 @@ def test_sizes_are_read_from_the_model(build):
 def test_layer_that_is_not_there(build, layer):
     """Layer 0 would throw the context away unread; the tiny CLIP's last is 1."""
     with pytest.raises(ValueError, match=f"TCP.LAYER is {layer}.*choose 1 to 1"):
-        build(layer=layer)
+        build("tcp", "TRAINER.TCP.LAYER", layer)
 
 
 @pytest.mark.parametrize(
@@ -93,11 +82,11 @@ def test_layer_that_is_not_there(build, layer):
 )
 def test_words_of_a_data_set(build, tiny_clip, data_set, learned, hand):
     """Both as in the authors' code, which words the learned prompt and the hand-crafted one apart."""
-    model = build("DATASET.NAME", data_set, classnames=["ox", "cat"])
+    model = build("tcp", "DATASET.NAME", data_set, classnames=["ox", "cat"])
     expected = tokenize([learned.format("ox"), learned.format("cat")])
     assert torch.equal(model.prompt_learner.sequences.tokenized_prompts, expected)
     torch.testing.assert_close(model.hand_features, encode_prompts(tiny_clip(), [hand], ["ox", "cat"]))
 
 
 def test_views_for_a_figure(build):
-    assert list(build().text_views()) == ["hand-crafted", "TCP"]
+    assert list(build("tcp").text_views()) == ["hand-crafted", "TCP"]

@@ -7,6 +7,7 @@ the newest.
 import os
 import random
 import re
+from typing import Iterable, Optional, Tuple
 
 import numpy as np
 import torch
@@ -75,6 +76,11 @@ def load_weights(module, weights, path):
                 f"backbone, method and config it was trained with."
             )
     module.load_state_dict(weights)
+
+
+def first_not_finite(named: Iterable[Tuple[str, torch.Tensor]]) -> Optional[str]:
+    """The name of the first of (name, tensor) pairs that holds an infinite number or NaN; None if all are finite."""
+    return next((name for name, tensor in named if not torch.isfinite(tensor).all()), None)
 
 
 def random_state():

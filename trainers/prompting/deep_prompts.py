@@ -5,9 +5,12 @@ thrown away for new tokens P_i. Later layers pass on what layer J-1 has made of 
 arXiv 2203.12119, section 3.2, "deep"; for both encoders of CLIP MaPLe, arXiv 2210.03117, section 3.2).
 """
 
+from typing import Sequence
+
 import torch
 from torch import nn
 
+from .encoders import BeforeLayer
 from .prompt_text import CTX_STD, init_ctx
 
 
@@ -39,7 +42,7 @@ def check_depth(key, depth, n_layers):
         )
 
 
-def replace_text(prompts, first=1):
+def replace_text(prompts: Sequence[torch.Tensor], first: int = 1) -> BeforeLayer:
     """Hook for the text encoder's x = [SOS, P, class name, ...]: prompts[i - first] takes P's place before layer i.
 
     prompts: list of (n_ctx, width), the same for every sequence, or (n, n_ctx, width), for layers `first` and on.
@@ -54,7 +57,7 @@ def replace_text(prompts, first=1):
     return before_layer
 
 
-def replace_image(prompts):
+def replace_image(prompts: Sequence[torch.Tensor]) -> BeforeLayer:
     """Hook for the image encoder's x = [CLS, patches, P], otherwise as `replace_text`."""
 
     def before_layer(i, x):

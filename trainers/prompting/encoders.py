@@ -1,11 +1,16 @@
 """Walks through the blocks of a stock CLIP's two encoders, with a hook before each layer.
 
-A hook is `before_layer(i, x) -> x`, called with the layer's number (from 0) and its input x (batch, length, width).
+A hook is `before_layer(i, x) -> x`, called with the layer's number (from 0) and its input x (batch, length, width);
+what it returns goes into the layer.
 """
+
+from typing import Callable, Optional
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+BeforeLayer = Callable[[int, torch.Tensor], torch.Tensor]
 
 
 def attention(attn, query, key, value, causal=False):
@@ -23,7 +28,7 @@ def attention(attn, query, key, value, causal=False):
     return attn.out_proj(x.transpose(1, 2).flatten(2))
 
 
-def _walk(blocks, x, before_layer, causal):
+def _walk(blocks, x: torch.Tensor, before_layer: Optional[BeforeLayer], causal: bool) -> torch.Tensor:
     for i, block in enumerate(blocks):
         if before_layer is not None:
             x = before_layer(i, x)
@@ -51,7 +56,7 @@ class TextEncoder(nn.Module):
     def width(self):
         return self.positional_embedding.shape[1]
 
-    def forward(self, x, eos, before_layer=None):
+    def forward(self, x: torch.Tensor, eos: torch.Tensor, before_layer: Optional[BeforeLayer] = None) -> torch.Tensor:
         """x (n, length, width), eos (n,) the position to read -> features (n, dim), not normalised."""
         dtype = self.text_projection.dtype
         x = (x + self.positional_embedding[: x.shape[1]]).to(dtype)
@@ -79,7 +84,12 @@ class ImageEncoder(nn.Module):
     def width(self):
         return self.visual.conv1.weight.shape[0]
 
-    def forward(self, image, tokens=None, before_layer=None):
+    def forward(
+        self,
+        image: torch.Tensor,
+        tokens: Optional[torch.Tensor] = None,
+        before_layer: Optional[BeforeLayer] = None,
+    ) -> torch.Tensor:
         """image (batch, 3, H, W) -> features (batch, dim), not normalised.
 
         tokens (m, width) are appended to every image's sequence [CLS, patches] behind the position embeddings

@@ -1,13 +1,17 @@
 """What every method's `CustomCLIP` shares: two frozen encoders, and logits from normalised features."""
 
 from collections import OrderedDict
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from yacs.config import CfgNode
 
 from .encoders import ImageEncoder, TextEncoder
-from .prompt_text import embed, fill_template, tokenize
+from .prompt_text import embed, end_of_text, fill_template, tokenize
+
+Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
 
 
 class PromptedCLIP(nn.Module):
@@ -21,9 +25,15 @@ class PromptedCLIP(nn.Module):
     features (B, dim) and returns (B, n_cls, dim), and its `logits` take that.
     """
 
-    text_depends_on_image = False
+    text_depends_on_image: bool = False
 
-    def __init__(self, cfg, classnames, clip_model):
+    prompt_learner: nn.Module  # the method's own
+    classnames: List[str]
+    hand_features: Optional[torch.Tensor]  # (n_cls, dim), see `add_hand_features`
+    training_only: nn.ModuleDict
+    monitors: Dict[str, torch.Tensor]  # detached scalars of one training batch: logged, not trained
+
+    def __init__(self, cfg: CfgNode, classnames: Sequence[str], clip_model: nn.Module):
         super().__init__()
         size, resolution = tuple(cfg.INPUT.SIZE), clip_model.visual.input_resolution
         if size != (resolution, resolution):
@@ -39,16 +49,16 @@ class PromptedCLIP(nn.Module):
         self.logit_scale = clip_model.logit_scale
         self.register_buffer("hand_features", None, persistent=False)
         self.training_only = nn.ModuleDict()
-        self.monitors = {}  # name -> detached scalar of the last training batch: logged, not trained
+        self.monitors = {}  # the trainer empties it before each batch
 
-    def add_hand_features(self, clip_model, templates, unit=True):
+    def add_hand_features(self, clip_model: nn.Module, templates: Sequence[str], unit: bool = True) -> None:
         """Encode the classes' hand-crafted prompts, once, as buffer `hand_features` (n_cls, dim), see `encode_prompts`.
 
         It belongs to these classes: checkpoints leave it out.
         """
         self.hand_features = encode_prompts(clip_model, templates, self.classnames, unit)
 
-    def require_vit(self, method, cfg):
+    def require_vit(self, method: str, cfg: CfgNode) -> None:
         """Raise ValueError if the image encoder is a ResNet: `method` puts tokens into it."""
         if not self.image_encoder.is_vit:
             raise ValueError(
@@ -56,40 +66,47 @@ class PromptedCLIP(nn.Module):
                 f"place: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
             )
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "PromptedCLIP":
         super().train(mode)
         self.image_encoder.eval()  # batch norms of a frozen ResNet keep their statistics
         return self
 
-    def encode_image(self, image):
+    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 3, H, W) -> normalised features (B, dim), float32."""
         return normalise(self.image_encoder(image))
 
-    def encode_text(self):
+    def encode_text(self) -> torch.Tensor:
         """Normalised text features (n_cls, dim), float32; they depend on the prompts alone."""
         learner = self.prompt_learner
         return normalise(self.text_encoder(learner(), learner.sequences.eos))
 
-    def text_views(self):
+    def text_views(self) -> Dict[str, torch.Tensor]:
         """Text features that a figure may show: name -> (n_cls, dim)."""
         if self.hand_features is None:
             return {"text": self.encode_text()}
         return {"hand-crafted": self.hand_features, self.name: self.encode_text()}
 
-    def logits(self, image_features, text_features):
+    def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """exp(logit_scale) cos(image, text): (B, dim), (n_cls, dim) -> (B, n_cls), float32."""
         with torch.autocast(image_features.device.type, enabled=False):
             return self.logit_scale.exp() * image_features @ text_features.t()
 
-    def losses(self, image_features, text_features, logits, label):
+    def losses(
+        self, image_features: torch.Tensor, text_features: torch.Tensor, logits: torch.Tensor, label: torch.Tensor
+    ) -> Losses:
         """Named, already weighted loss terms whose sum is trained, unless `backward` says otherwise."""
         return OrderedDict(ce=F.cross_entropy(logits, label))
 
-    def backward(self, losses):
+    def backward(self, losses: Losses) -> None:
         """Fill the gradients of what is trained, empty before, from the terms (or all terms times the same number)."""
         sum(losses.values()).backward()
 
-    def forward(self, image, label=None, text_features=None):
+    def forward(
+        self,
+        image: torch.Tensor,
+        label: Optional[torch.Tensor] = None,
+        text_features: Optional[torch.Tensor] = None,
+    ) -> Union[torch.Tensor, Tuple[torch.Tensor, Losses]]:
         """image (B, 3, H, W) -> logits (B, n_cls); with label (B,) -> (logits, losses).
 
         text_features (n_cls, dim): what `encode_text` returned, for an evaluation that calls it once.
@@ -104,13 +121,15 @@ class PromptedCLIP(nn.Module):
         return logits, self.losses(f, g, logits, label)
 
 
-def normalise(x):
+def normalise(x: torch.Tensor) -> torch.Tensor:
     """Unit length along the last dimension, in float32."""
     return F.normalize(x.float(), dim=-1)
 
 
 @torch.no_grad()
-def encode_prompts(clip_model, templates, classnames, unit=True):
+def encode_prompts(
+    clip_model: nn.Module, templates: Sequence[str], classnames: Sequence[str], unit: bool = True
+) -> torch.Tensor:
     """Text features of hand-crafted prompts: normalised mean over templates of normalised features, (n_cls, dim).
 
     With one template this is zero-shot CLIP; with several, CLIP's prompt ensemble (arXiv 2103.00020, section 3.1.4).
@@ -120,8 +139,8 @@ def encode_prompts(clip_model, templates, classnames, unit=True):
     features = 0
     for template in templates:
         tokens = tokenize(fill_template(template, classnames))
-        eos = tokens.argmax(dim=-1)
-        x = embed(clip_model, tokens[:, : int(eos.max()) + 1])
+        eos, length = end_of_text(tokens)
+        x = embed(clip_model, tokens[:, :length])
         each = encoder(x, eos.to(x.device)).float()
         features = features + (normalise(each) if unit else each)
     return normalise(features)

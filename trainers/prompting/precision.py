@@ -1,6 +1,7 @@
 """One switch for numerical precision, the same code path on CPU and GPU."""
 
 import contextlib
+from typing import Any, ContextManager, Dict, Optional, Union
 
 import torch
 
@@ -16,10 +17,15 @@ class Precision:
     - fp16, bf16: frozen encoders in that dtype; fp16 with loss scaling.
     - amp: float32 weights under autocast (float16 on a GPU with loss scaling, bfloat16 on a CPU).
 
-    On a CPU fp16 falls back to fp32 and says so.
+    On a CPU fp16 falls back to fp32 and says so. Raises ValueError for any other PREC.
     """
 
-    def __init__(self, prec, device):
+    prec: str  # what PREC has become on this device
+    encoder_dtype: torch.dtype
+    autocast_dtype: Optional[torch.dtype]
+    scaler: Optional[torch.cuda.amp.GradScaler]
+
+    def __init__(self, prec: str, device: Union[str, torch.device]):
         if prec not in CHOICES:
             raise ValueError(f'PREC "{prec}" is unknown: choose one of {", ".join(CHOICES)}.')
         self.device_type = torch.device(device).type
@@ -34,16 +40,16 @@ class Precision:
         # torch.amp.GradScaler is the newer name (PyTorch 2.3)
         self.scaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)() if scaled else None
 
-    def autocast(self):
+    def autocast(self) -> ContextManager:
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
         return torch.autocast(self.device_type, dtype=self.autocast_dtype)
 
-    def scale(self, loss):
+    def scale(self, loss: torch.Tensor) -> torch.Tensor:
         """What to call the backward pass on: the loss, times a factor under which float16 gradients do not vanish."""
         return loss if self.scaler is None else self.scaler.scale(loss)
 
-    def step(self, optimiser):
+    def step(self, optimiser: torch.optim.Optimizer) -> None:
         """One optimiser step on gradients of scaled losses; it is left out if one of them overflowed."""
         if self.scaler is None:
             optimiser.step()
@@ -51,9 +57,9 @@ class Precision:
             self.scaler.step(optimiser)
             self.scaler.update()
 
-    def state_dict(self):
+    def state_dict(self) -> Dict[str, Any]:
         return {} if self.scaler is None else self.scaler.state_dict()
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)

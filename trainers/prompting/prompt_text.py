@@ -1,5 +1,7 @@
 """Prompt text: from class names and context vectors to the embedded sequences the text encoder reads."""
 
+from typing import Tuple
+
 import clip
 import torch
 from clip.simple_tokenizer import SimpleTokenizer
@@ -9,9 +11,14 @@ _tokenizer = SimpleTokenizer()
 CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)
 
 
+def words_of(name):
+    """The words that a class name or a CTX_INIT stands for: underscores are spaces."""
+    return name.replace("_", " ")
+
+
 def fill_template(template, classnames):
-    """One prompt per class; underscores in class names become spaces."""
-    return [template.format(name.replace("_", " ")) for name in classnames]
+    """One prompt per class."""
+    return [template.format(words_of(name)) for name in classnames]
 
 
 def tokenize(prompts):
@@ -21,6 +28,16 @@ def tokenize(prompts):
     except RuntimeError as error:
         longest = max(prompts, key=lambda p: len(_tokenizer.encode(p)))
         raise ValueError(f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.') from error
+
+
+def end_of_text(tokens: torch.Tensor) -> Tuple[torch.Tensor, int]:
+    """Where prompts end: token ids (n, 77) -> eos (n,), the position that is read, and the length of the longest.
+
+    EOS is the largest id. The text encoder is causal and read at EOS, so that sequences may be cut after the longest
+    one: 77 positions become 10 to 20 with the same result.
+    """
+    eos = tokens.argmax(dim=-1)
+    return eos, int(eos.max()) + 1
 
 
 def embed(clip_model, tokens):
@@ -41,7 +58,7 @@ def init_ctx(clip_model, n_ctx, words="", n_cls=None):
         ctx, float32 (n_ctx, dim) or (n_cls, n_ctx, dim), and the prompt's first words ("X X X X" if random).
     """
     if words:
-        words = words.replace("_", " ").strip()
+        words = words_of(words).strip()
         n_ctx = len(_tokenizer.encode(words))
         ctx = embed(clip_model, tokenize([words]))[0, 1 : 1 + n_ctx].float()
     else:
@@ -57,8 +74,7 @@ def init_ctx(clip_model, n_ctx, words="", n_cls=None):
 class PromptSequences(nn.Module):
     """Places context vectors around the class names' embedded tokens: [SOS, ctx, class name, ".", EOS, pad...].
 
-    The text encoder is causal and read at EOS, so sequences are cut after the longest one (or at `min_length`):
-    77 positions become 10 to 20 with the same result.
+    They are cut after the longest one (see `end_of_text`) or at `min_length`.
 
     Args:
         prefix: the words that hold the context's place ("X X X X" or those of CTX_INIT).
@@ -75,8 +91,8 @@ class PromptSequences(nn.Module):
         if position not in ("end", "middle", "front"):
             raise ValueError(f'CLASS_TOKEN_POSITION "{position}" is unknown: choose end, middle or front.')
         self.tokenized_prompts = tokenize(fill_template(f"{prefix} {ending}", classnames))
-        eos = self.tokenized_prompts.argmax(dim=-1)
-        self.length = max(int(eos.max()) + 1, min(min_length, self.tokenized_prompts.shape[1]))
+        eos, length = end_of_text(self.tokenized_prompts)
+        self.length = max(length, min(min_length, self.tokenized_prompts.shape[1]))
         embedding = embed(clip_model, self.tokenized_prompts[:, : self.length])
         # They belong to these class names, so checkpoints leave them out (persistent=False).
         self.register_buffer("eos", eos, persistent=False)  # (n_cls,)
@@ -89,7 +105,7 @@ class PromptSequences(nn.Module):
         before = n_ctx // 2 if position == "middle" else 0  # context tokens in front of the class name
         rows = []
         for name in classnames:
-            end = 1 + n_ctx + len(_tokenizer.encode(name.replace("_", " ")))
+            end = 1 + n_ctx + len(_tokenizer.encode(words_of(name)))
             index = list(range(self.length))
             rows.append(index[: 1 + before] + index[1 + n_ctx : end] + index[1 + before : 1 + n_ctx] + index[end:])
         return torch.tensor(rows)

@@ -1,0 +1,98 @@
+"""What makes two runs the same experiment."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from yacs.config import CfgNode as CN
+
+from dassl.config import get_cfg_default
+from tests.conftest import REPOSITORY
+from trainers.experiment import NOT_THE_EXPERIMENT, data_checksums, differences, fingerprint, settings_of
+
+
+def test_settings_are_all_keys_but_those_of_where_and_how(make_cfg):
+    cfg = make_cfg("CoOp", "OPTIM.STEPSIZE", (3, 4))
+    settings = settings_of(cfg)
+    assert settings["OPTIM.LR"] == 2e-3 and settings["OPTIM.STEPSIZE"] == [3, 4] and settings["SEED"] == 1
+    assert settings["TRAINER.E2MIM.TEMPLATES"] is None
+    assert list(settings) == sorted(settings) and not settings.keys() & NOT_THE_EXPERIMENT
+    assert json.loads(json.dumps(settings)) == settings
+    assert all("." in key or key == "SEED" for key in settings)
+
+
+def test_every_key_of_how_it_runs_exists(make_cfg):
+    """One that is misspelt would make the experiment after all."""
+
+    def flat(section, prefix=""):
+        for key, value in section.items():
+            yield from flat(value, f"{prefix}{key}.") if isinstance(value, CN) else [prefix + key]
+
+    assert set(flat(get_cfg_default())) > NOT_THE_EXPERIMENT
+
+
+def test_fingerprint(make_cfg):
+    settings = settings_of(make_cfg("CoOp"))
+    assert fingerprint(settings) == fingerprint(dict(reversed(settings.items())))
+    assert fingerprint(settings) == fingerprint(settings_of(make_cfg("CoOp", "OUTPUT_DIR", "x", "TEST.NO_TEST", True)))
+    others = [("SEED", 2), ("OPTIM.LR", 1e-3), ("DATASET.NUM_SHOTS", 4), ("TRAINER.COOP.CSC", True)]
+    found = {fingerprint(settings_of(make_cfg("CoOp", *other))) for other in others} | {fingerprint(settings)}
+    assert len(found) == 5 and all(len(f) == 16 and int(f, 16) >= 0 for f in found)
+    # of {"a":[1,null],"b":0.1}, by sha256sum: it must not change from version to version
+    assert fingerprint({"b": 0.1, "a": [1, None]}) == "61cc664a5802cf12"
+
+
+def test_differences():
+    theirs = {"A.X": 1, "A.Y": [1, 2], "B": 0.1, "ONLY.THEIRS": 1}
+    ours = {"A.X": 2, "A.Y": [1, 3], "B": 0.2, "ONLY.OURS": 1}
+    assert differences(theirs, ours) == ["A.X", "A.Y", "B"]
+    assert differences(theirs, ours, ignore=["A"]) == ["B"]
+    assert differences(theirs, ours, ignore=["A.Y", "A.", "B"]) == ["A.X"]
+    assert differences(theirs, theirs) == []
+
+
+def dataset(folder, train, val=None):
+    def items(entries):
+        return [SimpleNamespace(impath=path, label=label, classname=name) for path, label, name in entries]
+
+    return SimpleNamespace(dataset_dir=folder, train_x=items(train), val=val and items(val), test=items(train))
+
+
+TRAIN = [("/d/set/a.png", 0, "cat"), ("/d/set/b/\udcff.png", 1, "dog")]  # a name that is not UTF-8
+
+
+def test_checksums_of_a_moved_data_set_are_the_same():
+    moved = [(path.replace("/d/", "/elsewhere/"), *rest) for path, *rest in TRAIN]
+    here = data_checksums(dataset("/d/set", TRAIN, TRAIN[:1]))
+    assert here == data_checksums(dataset("/elsewhere/set", moved, moved[:1]))
+    assert here["train"] == here["test"] != here["val"] and all(len(digits) == 16 for digits in here.values())
+    assert data_checksums(dataset("/d/set", TRAIN))["val"] == ""
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TRAIN[::-1],
+        TRAIN[:1],
+        [("/d/set/a.png", 1, "cat"), TRAIN[1]],
+        [("/d/set/a.png", 0, "cats"), TRAIN[1]],
+        [("/d/set/c.png", 0, "cat"), TRAIN[1]],
+        [("/d/seta.png", 0, "cat"), TRAIN[1]],
+    ],
+)
+def test_checksums_of_other_images(other):
+    assert data_checksums(dataset("/d/set", TRAIN))["train"] != data_checksums(dataset("/d/set", other))["train"]
+
+
+def test_a_data_set_without_a_folder():
+    assert data_checksums(dataset("", TRAIN))["train"] != data_checksums(dataset("/d/set", TRAIN))["train"]
+
+
+def test_it_needs_the_standard_library_only():
+    """As its file alone: in a fork `trainers/__init__.py` may import anything."""
+    path = REPOSITORY / "trainers" / "experiment.py"
+    code = f"import runpy, sys; runpy.run_path({str(path)!r}); print('torch' in sys.modules, 'yacs' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
