@@ -39,7 +39,7 @@ def test_converted_file_loads_into_sep(tmp_path, monkeypatch, make_trainer):
     monkeypatch.setattr(sys, "argv", ["import_checkpoint.py", source, target])
     import_checkpoint.main()
     trainer.load_model(str(tmp_path / "new"))
-    assert trainer.trained_epochs == 50
+    assert trainer.checkpoints.trained_epochs == 50
     for name, value in trainer.model.prompt_learner.state_dict().items():
         assert torch.equal(value, (ours[name].half() + 1).float()), name
     assert convert_sep(checkpoint.read(source)["state_dict"]).keys() == ours.keys()
