@@ -146,12 +146,13 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
         arguments.append("--eval-only")
     arguments += own
     record = {} if settings.force else layout.record_of(folder)
+    epoch = 0 if settings.force else layout.last_epoch(folder)
     if layout.is_trained(record):
         skipped = _skip(folder, record, arguments)
         if skipped:
             return skipped
-    epoch = 0 if settings.force else layout.last_epoch(folder)
-    if not job.method.learns:
+        message = f"finished before, with other files or pairs given; comparing all settings: {folder}"
+    elif not job.method.learns:
         nothing = f" ({trainer} has nothing to train)" if not job.step.needs else ""
         message = f"testing{nothing}: {folder}"
     elif epoch:

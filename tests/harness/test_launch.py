@@ -92,6 +92,43 @@ def test_finished_run_is_skipped(checkout):
     assert "finished" in result.stdout and "85.13%" in result.stdout and str(checkout.run_dir()) in result.stdout
 
 
+@pytest.mark.parametrize("pairs", [("OPTIM.LR", "0.5"), ("NONSENSE", "3"), ("DATALOADER.NUM_WORKERS", "2")])
+def test_finished_with_other_settings_is_for_train_py_to_decide(checkout, pairs):
+    checkout.checkpoint(50)
+    checkout.finish()
+    result = checkout("sep/base2new_train.sh", "shapes", 1, *pairs)
+    assert checkout.called and result.stdout.startswith("finished before, with other files or pairs given; ")
+    checkout.finish(pairs=pairs)
+    assert "finished already" in checkout("sep/base2new_train.sh", "shapes", 1, *pairs).stdout
+
+
+def test_a_changed_config_file_is_another_run(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    with open(checkout.root / "configs/trainers/SEP/shapes.yaml", "a") as file:
+        file.write("SEED: 3\n")
+    checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called
+
+
+def test_trained_without_a_test_is_finished_and_can_be_tested(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    path = checkout.run_dir() / "metrics.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**{k: v for k, v in record.items() if k != "accuracy"}, "split": None}))
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called is None and "finished already, not tested on the test split" in result.stdout
+    assert checkout("sep/base2new_test.sh", "shapes", 1).returncode == 0 and checkout.called
+
+
+def test_a_result_of_a_test_is_not_a_finished_training(checkout):
+    checkout.checkpoint(50)
+    checkout.finish(model_dir="/elsewhere")
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called and "resuming after epoch 50" in result.stdout
+
+
 def test_unreadable_result_is_not_a_finished_run(checkout):
     checkout.checkpoint(50)
     (checkout.run_dir() / "metrics.json").write_text('{"trainer": "SEP", "accu')
