@@ -1,5 +1,7 @@
 """The base-to-new scripts, and what all scripts share: arguments, environment, finished and interrupted runs."""
 
+import json
+
 import pytest
 
 from harness.catalogue import METHODS
