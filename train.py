@@ -30,6 +30,7 @@ from harness.command_line import given, parse_args
 from harness.config import flatten, merge_args, read_config
 from harness.errors import USER_ERRORS, fail
 from harness.lock import Locked, locked
+from trainers import ranges
 from trainers.experiment import differences, settings_of
 
 import_all(trainers)
@@ -56,6 +57,7 @@ def check_choices(args, cfg):
         if not name:
             raise ValueError(f"No {what} is given: pass {option}.")
         check_availability(name, registry.registered_names(), kind=what)
+    ranges.check(cfg)
     for folder, option in ((args.model_dir, "--model-dir"), (cfg.RESUME, "--resume")):
         if folder and not os.path.isdir(folder):
             raise FileNotFoundError(f"The folder {folder} given with {option} does not exist.")

@@ -7,7 +7,7 @@ import os
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Callable, Mapping, Optional
 
 import torch
@@ -23,37 +23,45 @@ from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 from dassl.utils import load_pretrained_weights
 
-from . import experiment
+from . import experiment, ranges
 from .prompting import checkpoint, clip_loader
 from .prompting.model import PromptedCLIP
+from .prompting.precision import CHOICES as PRECISIONS
 from .prompting.precision import Precision
+from .ranges import RANGES, Key, above, one_of
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
 
 
-def method_defaults() -> CN:
-    """The config keys that every method has, to which it adds its own."""
-    defaults = CN()
-    defaults.PREC = "fp16"  # type of the frozen encoders: fp32 | fp16 | bf16 | amp; on a CPU fp16 falls back to fp32
+def method_defaults() -> SimpleNamespace:
+    """The config keys that every method has, to which it adds its own: attributes, values or `ranges.Key`s."""
+    defaults = SimpleNamespace()
+    # Type of the frozen encoders; on a CPU fp16 falls back to fp32
+    defaults.PREC = Key("fp16", one_of(*PRECISIONS))
     return defaults
 
 
-def add_defaults(name: str, defaults: CN, parent: CN = _C.TRAINER) -> None:
-    """Add node `name` to Dassl's default config; keys that are there already (a fork's) keep their values."""
+def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, section: str = "TRAINER.") -> None:
+    """Add node `name` to Dassl's default config; keys that are there already (a fork's) keep their values.
+
+    The keys' ranges join those of `ranges.RANGES`.
+    """
     existing = parent.setdefault(name, CN())
-    for key, value in defaults.items():
-        existing.setdefault(key, value)
+    for key, value in vars(defaults).items():
+        if not isinstance(value, Key):
+            value = Key(value)
+        existing.setdefault(key, value.default)
+        if value.range is not None:
+            RANGES[f"{section}{name}.{key}"] = value.range
 
 
-EXTRA = CN({"DATASET": CN(), "TEST": CN(), "OPTIM": CN()})
-EXTRA.DATASET.SUBSAMPLE_CLASSES = "all"  # all | base | new: which half of the classes (CoOp)
-EXTRA.DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
-EXTRA.TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
-EXTRA.OPTIM.EPS = 1e-8  # epsilon of the Adam family (SEP's authors set 1e-3)
-for _name, _defaults in EXTRA.items():
-    add_defaults(_name, _defaults, _C)
-
-CHOICES = {"TEST.SPLIT": ("test", "val"), "TEST.FINAL_MODEL": ("last_step", "best_val")}
+DATASET, TEST, OPTIM = SimpleNamespace(), SimpleNamespace(), SimpleNamespace()
+DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
+DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
+TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
+OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
+for _name, _defaults in (("DATASET", DATASET), ("TEST", TEST), ("OPTIM", OPTIM)):
+    add_defaults(_name, _defaults, _C, "")
 
 
 class PromptTrainer(TrainerX):
@@ -71,10 +79,7 @@ class PromptTrainer(TrainerX):
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
-        for key, choices in CHOICES.items():
-            section, name = key.split(".")
-            if cfg[section][name] not in choices:
-                raise ValueError(f'{key} is "{cfg[section][name]}": choose {" or ".join(choices)}.')
+        ranges.check(cfg)
 
     def build_model(self):
         cfg = self.cfg

@@ -10,12 +10,13 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import ContextLearner
+from .ranges import TOKENS, Key, one_of
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX = 16  # context tokens, when CTX_INIT is empty (paper: 4 or 16)
+DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens, when CTX_INIT is empty (paper: 4 or 16)
 DEFAULTS.CSC = False  # a context of its own for each class
 DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set the number of tokens
-DEFAULTS.CLASS_TOKEN_POSITION = "end"  # end | middle | front
+DEFAULTS.CLASS_TOKEN_POSITION = Key("end", one_of("end", "middle", "front"))  # end | middle | front
 add_defaults("COOP", DEFAULTS)
 
 

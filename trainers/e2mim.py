@@ -21,21 +21,22 @@ from .prompting.model import PromptedCLIP
 from .prompting.mutual_information import Critic, MIEstimator
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import IMAGENET_TEMPLATES, template_for
+from .ranges import TOKENS, WEIGHT, Key, above, at_least, between, from_below, one_of
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX = 4  # context tokens, when CTX_INIT is empty [ours]
+DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty [ours]
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
 DEFAULTS.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
-DEFAULTS.ENSEMBLE_WEIGHT = 0.5  # a, share of the learned view in the text features, 0 to 1 [ours]
-DEFAULTS.MIXUP_WEIGHT = 1.0  # weight of the loss on mixed images; 0 turns Mixup off [ours]
-DEFAULTS.MIXUP_ALPHA = 1.0  # lambda ~ Beta(alpha, alpha) [ours]
-DEFAULTS.MIXUP_SPACE = "feature"  # feature | image: what is mixed [ours]
-DEFAULTS.MI_WEIGHT = 1.0  # weight of the estimate of mutual information; 0 turns it off [ours]
-DEFAULTS.MI_ESTIMATOR = "jsd"  # jsd | dv | infonce: the lower bound [ours]
-DEFAULTS.CRITIC_HIDDEN = 256  # width of the critic's hidden layers [ours]
-DEFAULTS.CRITIC_OUT = 128  # width of the critic's embeddings [ours]
-DEFAULTS.CRITIC_SCALE = 10.0  # scores of the critic lie within plus and minus this [ours]
-DEFAULTS.DV_DECAY = 0.9  # of dv's moving average, per step [ours]
+DEFAULTS.ENSEMBLE_WEIGHT = Key(0.5, between(0, 1))  # a, share of the learned view in the text features, 0 to 1 [ours]
+DEFAULTS.MIXUP_WEIGHT = Key(1.0, WEIGHT)  # weight of the loss on mixed images; 0 turns Mixup off [ours]
+DEFAULTS.MIXUP_ALPHA = Key(1.0, above(0))  # lambda ~ Beta(alpha, alpha) [ours]
+DEFAULTS.MIXUP_SPACE = Key("feature", one_of("feature", "image"))  # feature | image: what is mixed [ours]
+DEFAULTS.MI_WEIGHT = Key(1.0, WEIGHT)  # weight of the estimate of mutual information; 0 turns it off [ours]
+DEFAULTS.MI_ESTIMATOR = Key("jsd", one_of("jsd", "dv", "infonce"))  # jsd | dv | infonce: the lower bound [ours]
+DEFAULTS.CRITIC_HIDDEN = Key(256, at_least(1))  # width of the critic's hidden layers [ours]
+DEFAULTS.CRITIC_OUT = Key(128, at_least(1))  # width of the critic's embeddings [ours]
+DEFAULTS.CRITIC_SCALE = Key(10.0, above(0))  # scores of the critic lie within plus and minus this [ours]
+DEFAULTS.DV_DECAY = Key(0.9, from_below(0, 1))  # of dv's moving average, per step [ours]
 add_defaults("E2MIM", DEFAULTS)
 
 

@@ -15,11 +15,12 @@ from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.knowledge import KnowledgeGuidedCLIP
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import KGCOOP_TEMPLATES
+from .ranges import TOKENS, WEIGHT, Key
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX = 4  # context tokens, when CTX_INIT is empty (authors' scripts)
+DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty (authors' scripts)
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (authors' code)
-DEFAULTS.W = 8.0  # weight of the knowledge-guided loss (authors' scripts)
+DEFAULTS.W = Key(8.0, WEIGHT)  # weight of the knowledge-guided loss (authors' scripts)
 add_defaults("KGCOOP", DEFAULTS)
 
 

@@ -18,11 +18,14 @@ from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
+from .ranges import TOKENS, Key, at_least
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX = 2  # prompt tokens in each encoder (authors' code)
+DEFAULTS.N_CTX = Key(2, TOKENS)  # prompt tokens in each encoder (authors' code)
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose first N_CTX tokens start P_0; empty: random (authors' code)
-DEFAULTS.PROMPT_DEPTH = 9  # J, layers with prompts of their own, from 1 (authors' code; 3 across data sets)
+DEFAULTS.PROMPT_DEPTH = Key(9, at_least(1))  # J, layers with prompts of their own (authors' code; 3 across data sets)
+    9, at_least(1)
+)  # J, layers with prompts of their own, from 1 (authors' code; 3 across data sets)
 add_defaults("MAPLE", DEFAULTS)
 
 

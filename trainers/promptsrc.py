@@ -26,17 +26,22 @@ from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, 
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import promptsrc_templates
+from .ranges import TOKENS, WEIGHT, Key, above, at_least
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX_VISION = 4  # prompt tokens in the image encoder (authors' code)
-DEFAULTS.N_CTX_TEXT = 4  # prompt tokens in the text encoder (authors' code)
+DEFAULTS.N_CTX_VISION = Key(4, TOKENS)  # prompt tokens in the image encoder (authors' code)
+DEFAULTS.N_CTX_TEXT = Key(4, TOKENS)  # prompt tokens in the text encoder (authors' code)
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose first N_CTX_TEXT tokens start P_0; empty: random (authors' code)
-DEFAULTS.PROMPT_DEPTH_VISION = 9  # image layers with prompts of their own, from 1 (authors' code; 3 across data sets)
-DEFAULTS.PROMPT_DEPTH_TEXT = 9  # text layers with prompts of their own, from 1 (authors' code; 3 across data sets)
-DEFAULTS.TEXT_LOSS_WEIGHT = 25  # weight of the loss on text features (paper and authors' code)
-DEFAULTS.IMAGE_LOSS_WEIGHT = 10  # weight of the loss on image features (paper and authors' code)
+DEFAULTS.PROMPT_DEPTH_VISION = Key(
+    9, at_least(1)
+)  # image layers with prompts of their own, from 1 (authors' code; 3 across data sets)
+DEFAULTS.PROMPT_DEPTH_TEXT = Key(
+    9, at_least(1)
+)  # text layers with prompts of their own, from 1 (authors' code; 3 across data sets)
+DEFAULTS.TEXT_LOSS_WEIGHT = Key(25, WEIGHT)  # weight of the loss on text features (paper and authors' code)
+DEFAULTS.IMAGE_LOSS_WEIGHT = Key(10, WEIGHT)  # weight of the loss on image features (paper and authors' code)
 DEFAULTS.GPA_MEAN = 15  # epoch of largest weight in the aggregate, counted from 1 (authors' code, for 20 epochs)
-DEFAULTS.GPA_STD = 1  # standard deviation of the weights, in epochs (authors' code, for 20 epochs)
+DEFAULTS.GPA_STD = Key(1, above(0))  # standard deviation of the weights, in epochs (authors' code, for 20 epochs)
 add_defaults("PROMPTSRC", DEFAULTS)
 
 

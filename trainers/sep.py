@@ -26,15 +26,18 @@ from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
+from .ranges import TOKENS, WEIGHT, Key, at_least, one_of, several
 
 DEFAULTS = method_defaults()
-DEFAULTS.VARIANT = "paper"  # paper | released (see above)
-DEFAULTS.N_CTX = 6  # textual prompt tokens, when CTX_INIT is empty (authors' code)
-DEFAULTS.N_CTX_V = 4  # visual prompt tokens (authors' code)
+DEFAULTS.VARIANT = Key("paper", one_of("paper", "released"))  # paper | released (see above)
+DEFAULTS.N_CTX = Key(6, TOKENS)  # textual prompt tokens, when CTX_INIT is empty (authors' code)
+DEFAULTS.N_CTX_V = Key(4, TOKENS)  # visual prompt tokens (authors' code)
 DEFAULTS.CTX_INIT = ""  # words whose embedding starts the textual prompts; they set their number
-DEFAULTS.LAYERS = []  # layers, from 0, whose input is enhanced; empty: all but each encoder's first (authors' code)
-DEFAULTS.W = 8.0  # weight of the textual consistency loss (authors' code)
-DEFAULTS.W_V = 6.0  # weight of the visual consistency loss (authors' code)
+DEFAULTS.LAYERS = Key(
+    [], several(None, at_least(0), distinct=True)
+)  # layers, from 0, whose input is enhanced; empty: all but each encoder's first (authors' code)
+DEFAULTS.W = Key(8.0, WEIGHT)  # weight of the textual consistency loss (authors' code)
+DEFAULTS.W_V = Key(6.0, WEIGHT)  # weight of the visual consistency loss (authors' code)
 add_defaults("SEP", DEFAULTS)
 
 HIDDEN = 256  # of the fusion's MLP (authors' code)

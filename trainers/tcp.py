@@ -23,12 +23,15 @@ from .prompting.meta_net import MetaNet
 from .prompting.model import normalise
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import TCP_TEMPLATES
+from .ranges import TOKENS, WEIGHT, Key, at_least
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX = 4  # context tokens, when CTX_INIT is empty, and class-aware tokens (authors' scripts)
+DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty, and class-aware tokens (authors' scripts)
 DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set its length; empty: random (authors' config)
-DEFAULTS.LAYER = 8  # layer of the text encoder, from 0, whose input gets the class-aware tokens (authors' code)
-DEFAULTS.W = 8.0  # weight of the knowledge-guided loss (authors' code)
+DEFAULTS.LAYER = Key(
+    8, at_least(1)
+)  # layer of the text encoder, from 0, whose input gets the class-aware tokens (authors' code)
+DEFAULTS.W = Key(8.0, WEIGHT)  # weight of the knowledge-guided loss (authors' code)
 add_defaults("TCP", DEFAULTS)
 
 REDUCTION = 4  # of the meta network: dim -> dim / 4 -> n_ctx * width (authors' code)

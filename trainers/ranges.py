@@ -1,0 +1,160 @@
+"""What every config key may be: one table for Dassl's keys, and a place where methods declare theirs.
+
+A method declares a key once, with default and range (`DEFAULTS.W = Key(8.0, at_least(0))`); the check before a run, its
+message and docs/config.md are made from that. Standard library only.
+"""
+
+import math
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
+
+
+class Range(NamedTuple):
+    """`text` completes "must be ..."."""
+
+    text: str
+    fits: Callable[[Any], bool]
+
+
+class Key(NamedTuple):
+    """A config key's default and, unless every value of its type will do, its range."""
+
+    default: Any
+    range: Optional[Range] = None
+
+
+# ---- ranges ------------------------------------------------------------------------------------------------
+
+
+def is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def at_least(least: float) -> Range:
+    return Range(f"{least} or more", lambda value: is_number(value) and value >= least)
+
+
+def above(bound: float) -> Range:
+    return Range(f"more than {bound}", lambda value: is_number(value) and value > bound)
+
+
+def between(least: float, most: float) -> Range:
+    return Range(f"from {least} to {most}", lambda value: is_number(value) and least <= value <= most)
+
+
+def from_below(least: float, bound: float) -> Range:
+    text = f"{least} or more and less than {bound}"
+    return Range(text, lambda value: is_number(value) and least <= value < bound)
+
+
+def one_of(*choices) -> Range:
+    return Range(" or ".join(map(str, choices)), lambda value: value in choices)
+
+
+def several(n: Optional[int], each: Range, distinct: bool = False) -> Range:
+    """A list of `n` (None: any number) values that each fit."""
+
+    def fits(values):
+        right = isinstance(values, (list, tuple)) and n in (None, len(values)) and all(map(each.fits, values))
+        return right and not (distinct and len(set(values)) < len(values))
+
+    return Range(f"{'different values' if distinct else n or 'values'}, each {each.text}", fits)
+
+
+NAMES = Range("names", lambda value: isinstance(value, str))
+SOME_NAMES = several(None, NAMES, distinct=True)
+TOKENS = at_least(1)
+WEIGHT = at_least(0)
+WHOLE = Range("whole numbers", lambda value: isinstance(value, int) and not isinstance(value, bool))
+
+# ---- Dassl's keys ------------------------------------------------------------------------------------------
+
+SAMPLERS = one_of("RandomSampler", "SequentialSampler", "RandomDomainSampler", "SeqDomainSampler", "RandomClassSampler")
+
+# Where every value of the key's type will do, or nothing here reads it, a key is left out.
+RANGES: Dict[str, Range] = {
+    "SEED": between(-(2**31), 2**32 - 1),  # NumPy's largest; below 0 means none
+    "INPUT.SIZE": several(2, at_least(1)),
+    "INPUT.INTERPOLATION": one_of("bilinear", "bicubic", "nearest"),
+    "INPUT.TRANSFORMS": SOME_NAMES,
+    "INPUT.NO_TRANSFORM": one_of(False),  # the encoders take tensors
+    "INPUT.PIXEL_MEAN": several(3, Range("a number", is_number)),
+    "INPUT.PIXEL_STD": several(3, above(0)),
+    "INPUT.CROP_PADDING": at_least(0),
+    "INPUT.RRCROP_SCALE": Range(
+        "two numbers, 0 < least <= most <= 1",
+        lambda scale: several(2, between(0, 1)).fits(scale) and 0 < scale[0] <= scale[1],
+    ),
+    "INPUT.CUTOUT_N": at_least(1),
+    "INPUT.CUTOUT_LEN": at_least(1),
+    "INPUT.GN_STD": at_least(0),
+    "INPUT.RANDAUGMENT_N": at_least(1),
+    "INPUT.RANDAUGMENT_M": between(0, 30),
+    "INPUT.COLORJITTER_B": at_least(0),
+    "INPUT.COLORJITTER_C": at_least(0),
+    "INPUT.COLORJITTER_S": at_least(0),
+    "INPUT.COLORJITTER_H": between(0, 0.5),
+    "INPUT.RGS_P": between(0, 1),
+    "INPUT.GB_P": between(0, 1),
+    "INPUT.GB_K": Range("odd and 1 or more", lambda value: WHOLE.fits(value) and value >= 1 and value % 2 == 1),
+    "DATASET.NUM_SHOTS": at_least(-1),  # below 1 means all images
+    "DATASET.SOURCE_DOMAINS": SOME_NAMES,
+    "DATASET.TARGET_DOMAINS": SOME_NAMES,
+    "DATALOADER.NUM_WORKERS": between(0, 1024),
+    "DATALOADER.K_TRANSFORMS": one_of(1),  # the encoders take one view
+    "DATALOADER.TRAIN_X.SAMPLER": SAMPLERS,
+    "DATALOADER.TRAIN_X.BATCH_SIZE": at_least(1),
+    "DATALOADER.TRAIN_X.N_DOMAIN": at_least(0),
+    "DATALOADER.TRAIN_X.N_INS": at_least(1),
+    "DATALOADER.TEST.SAMPLER": one_of("SequentialSampler", "RandomSampler"),  # each image once
+    "DATALOADER.TEST.BATCH_SIZE": at_least(1),
+    "OPTIM.NAME": one_of("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"),
+    "OPTIM.LR": above(0),
+    "OPTIM.WEIGHT_DECAY": at_least(0),
+    "OPTIM.MOMENTUM": from_below(0, 1),
+    "OPTIM.SGD_DAMPNING": between(0, 1),
+    "OPTIM.RMSPROP_ALPHA": from_below(0, 1),
+    "OPTIM.ADAM_BETA1": from_below(0, 1),
+    "OPTIM.ADAM_BETA2": from_below(0, 1),
+    "OPTIM.NEW_LAYERS": SOME_NAMES,
+    "OPTIM.BASE_LR_MULT": at_least(0),
+    "OPTIM.LR_SCHEDULER": one_of("single_step", "multi_step", "cosine"),
+    "OPTIM.STEPSIZE": Range(
+        "whole numbers, ascending",
+        lambda steps: several(None, WHOLE, True).fits(steps) and sorted(steps) == list(steps),
+    ),
+    "OPTIM.GAMMA": above(0),
+    "OPTIM.MAX_EPOCH": at_least(1),
+    "OPTIM.WARMUP_EPOCH": at_least(-1),  # below 1 means none
+    "OPTIM.WARMUP_TYPE": one_of("linear", "constant"),
+    "OPTIM.WARMUP_CONS_LR": at_least(0),
+    "OPTIM.WARMUP_MIN_LR": at_least(0),
+    "TRAIN.CHECKPOINT_FREQ": at_least(-1),  # below 1 means none but the last two
+    "TRAIN.PRINT_FREQ": at_least(1),
+    "TRAIN.COUNT_ITER": one_of("train_x", "train_u", "smaller_one"),
+    "TEST.EVALUATOR": one_of("Classification"),
+    "TEST.SPLIT": one_of("test", "val"),
+    "TEST.FINAL_MODEL": one_of("last_step", "best_val"),
+}
+
+
+def check(cfg: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming key, value and range, for the first key of a config that is out of its range."""
+    for key, allowed in RANGES.items():
+        node = cfg
+        for name in key.split("."):
+            node = node.get(name) if isinstance(node, Mapping) else None
+        if node is not None and not allowed.fits(node):
+            raise ValueError(f"{key} is {node!r}, but must be {allowed.text}.")
+    for key, value in _flat(cfg):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{key} is {value}, but must be a finite number.")
+    if cfg["OPTIM"]["SGD_NESTEROV"] and (cfg["OPTIM"]["MOMENTUM"] == 0 or cfg["OPTIM"]["SGD_DAMPNING"] != 0):
+        raise ValueError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and OPTIM.SGD_DAMPNING 0.")
+
+
+def _flat(section, prefix=""):
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
