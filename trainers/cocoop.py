@@ -29,8 +29,6 @@ DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty (secti
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (section 4)
 # prompt sequences (images x classes) in a pass of the text encoder: bounds memory, changes no result
 DEFAULTS.CHUNK = Key(1024, at_least(1))
-    1024, at_least(1)
-)  # prompt sequences (images x classes) a pass of the text encoder: bounds memory, not the result
 add_defaults("COCOOP", DEFAULTS)
 
 REDUCTION = 16  # the meta network's hidden layer is so much narrower than its input (section 3.2)

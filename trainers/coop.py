@@ -16,7 +16,7 @@ DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens, when CTX_INIT is empty (paper: 4 or 16)
 DEFAULTS.CSC = False  # a context of its own for each class
 DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set the number of tokens
-DEFAULTS.CLASS_TOKEN_POSITION = Key("end", one_of("end", "middle", "front"))  # end | middle | front
+DEFAULTS.CLASS_TOKEN_POSITION = Key("end", one_of("end", "middle", "front"))  # where the class name stands (paper)
 add_defaults("COOP", DEFAULTS)
 
 

@@ -24,8 +24,6 @@ DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(2, TOKENS)  # prompt tokens in each encoder (authors' code)
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose first N_CTX tokens start P_0; empty: random (authors' code)
 DEFAULTS.PROMPT_DEPTH = Key(9, at_least(1))  # J, layers with prompts of their own (authors' code; 3 across data sets)
-    9, at_least(1)
-)  # J, layers with prompts of their own, from 1 (authors' code; 3 across data sets)
 add_defaults("MAPLE", DEFAULTS)
 
 

@@ -28,8 +28,6 @@ DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens (authors' scripts)
 DEFAULTS.CTX_INIT = True  # start: zeros, then the words of the data set's template; False: random (authors' configs)
 DEFAULTS.LAMBDA = Key(1.0, between(0, 1))  # share of the conflicting component taken away; 0: CoOp (authors' scripts)
-    1.0, between(0, 1)
-)  # share of the conflicting component that is taken away, 0 to 1; 0 is CoOp (authors' scripts)
 DEFAULTS.T = Key(1.0, above(0))  # temperature that divides the logits in kl (authors' configs)
 add_defaults("PROGRAD", DEFAULTS)
 

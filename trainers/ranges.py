@@ -29,6 +29,10 @@ def is_number(value) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def is_whole(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def at_least(least: float) -> Range:
     return Range(f"{least} or more", lambda value: is_number(value) and value >= least)
 
@@ -57,14 +61,21 @@ def several(n: Optional[int], each: Range, distinct: bool = False) -> Range:
         right = isinstance(values, (list, tuple)) and n in (None, len(values)) and all(map(each.fits, values))
         return right and not (distinct and len(set(values)) < len(values))
 
-    return Range(f"{'different values' if distinct else n or 'values'}, each {each.text}", fits)
+    return Range(f"{n or 'a list of'}{' different' if distinct else ''} values, each {each.text}", fits)
 
 
-NAMES = Range("names", lambda value: isinstance(value, str))
+NAMES = Range("a name", lambda value: isinstance(value, str))
 SOME_NAMES = several(None, NAMES, distinct=True)
-TOKENS = at_least(1)
+
+
+def whole(least: int) -> Range:
+    return Range(f"a whole number, {least} or more", lambda value: is_whole(value) and value >= least)
+
+
+TOKENS = whole(1)
 WEIGHT = at_least(0)
-WHOLE = Range("whole numbers", lambda value: isinstance(value, int) and not isinstance(value, bool))
+LAYERS = several(None, whole(0), distinct=True)
+WHOLE = Range("a whole number", is_whole)
 
 # ---- Dassl's keys ------------------------------------------------------------------------------------------
 
@@ -73,7 +84,7 @@ SAMPLERS = one_of("RandomSampler", "SequentialSampler", "RandomDomainSampler", "
 # Where every value of the key's type will do, or nothing here reads it, a key is left out.
 RANGES: Dict[str, Range] = {
     "SEED": between(-(2**31), 2**32 - 1),  # NumPy's largest; below 0 means none
-    "INPUT.SIZE": several(2, at_least(1)),
+    "INPUT.SIZE": several(2, whole(1)),
     "INPUT.INTERPOLATION": one_of("bilinear", "bicubic", "nearest"),
     "INPUT.TRANSFORMS": SOME_NAMES,
     "INPUT.NO_TRANSFORM": one_of(False),  # the encoders take tensors

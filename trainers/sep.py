@@ -26,16 +26,15 @@ from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
-from .ranges import TOKENS, WEIGHT, Key, at_least, one_of, several
+from .ranges import LAYERS, TOKENS, WEIGHT, Key, one_of
 
 DEFAULTS = method_defaults()
-DEFAULTS.VARIANT = Key("paper", one_of("paper", "released"))  # paper | released (see above)
+DEFAULTS.VARIANT = Key("paper", one_of("paper", "released"))  # see above
 DEFAULTS.N_CTX = Key(6, TOKENS)  # textual prompt tokens, when CTX_INIT is empty (authors' code)
 DEFAULTS.N_CTX_V = Key(4, TOKENS)  # visual prompt tokens (authors' code)
 DEFAULTS.CTX_INIT = ""  # words whose embedding starts the textual prompts; they set their number
-DEFAULTS.LAYERS = Key(
-    [], several(None, at_least(0), distinct=True)
-)  # layers, from 0, whose input is enhanced; empty: all but each encoder's first (authors' code)
+# Layers, from 0, whose input is enhanced; empty: all but each encoder's first (authors' code)
+DEFAULTS.LAYERS = Key([], LAYERS)
 DEFAULTS.W = Key(8.0, WEIGHT)  # weight of the textual consistency loss (authors' code)
 DEFAULTS.W_V = Key(6.0, WEIGHT)  # weight of the visual consistency loss (authors' code)
 add_defaults("SEP", DEFAULTS)

@@ -28,9 +28,8 @@ from .ranges import TOKENS, WEIGHT, Key, at_least
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty, and class-aware tokens (authors' scripts)
 DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set its length; empty: random (authors' config)
-DEFAULTS.LAYER = Key(
-    8, at_least(1)
-)  # layer of the text encoder, from 0, whose input gets the class-aware tokens (authors' code)
+# Layer of the text encoder, from 0, whose input gets the class-aware tokens (authors' code)
+DEFAULTS.LAYER = Key(8, at_least(1))
 DEFAULTS.W = Key(8.0, WEIGHT)  # weight of the knowledge-guided loss (authors' code)
 add_defaults("TCP", DEFAULTS)
 
