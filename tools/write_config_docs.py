@@ -9,8 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import datasets
 import trainers
 from dassl.config import get_cfg_default
@@ -20,13 +19,15 @@ from harness.catalogue import METHODS
 from harness.config import flatten
 from trainers.ranges import RANGES
 
+ROOT = Path(__file__).resolve().parent.parent
 PAGE = "docs/config.md"
 HEAD = """\
 # Config keys
 
-Written by `tools/write_config_docs.py` from the places that declare the keys: Dassl's in `dassl/config/defaults.py`, a method's at the
-top of its file in `trainers/`, ranges of both by `trainers/ranges.py`. A value outside of its range is refused before anything is built.
-A key without a range takes any value of its default's type. The nodes of Dassl's own trainers, which are not here, are left out.
+Written by `tools/write_config_docs.py` from the places that declare the keys: Dassl's in `dassl/config/defaults.py`, a
+method's at the top of its file in `trainers/`, the ranges of Dassl's in `trainers/ranges.py`. A value outside of its
+range is refused before anything is built; a key without one takes any value of its default's type. The nodes of Dassl's
+own trainers, which are not here, are left out.
 """
 _LINE = re.compile(r"^\s*(\w+(?:\.[A-Z][A-Z0-9_]*)+) = [^#]*?(?:  # (.*))?$")
 
