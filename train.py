@@ -58,6 +58,14 @@ def check_choices(args, cfg):
             raise ValueError(f"No {what} is given: pass {option}.")
         check_availability(name, registry.registered_names(), kind=what)
     ranges.check(cfg)
+    if args.eval_only and cfg.RESUME:
+        raise ValueError("--resume goes on with a training: leave it out, or leave out --eval-only.")
+    for given_too, option in ((args.model_dir, "--model-dir"), (args.load_epoch is not None, "--load-epoch")):
+        if given_too and not args.eval_only:
+            raise ValueError(
+                f"{option} is for testing: add --eval-only. To train from given prompts set MODEL.INIT_WEIGHTS; to go "
+                "on with a run of the same settings in another folder use --resume."
+            )
     for folder, option in ((args.model_dir, "--model-dir"), (cfg.RESUME, "--resume")):
         if folder and not os.path.isdir(folder):
             raise FileNotFoundError(f"The folder {folder} given with {option} does not exist.")

@@ -15,7 +15,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="train.py", description="Train and test one trainer on one data set.")
     parser.add_argument("--root", type=path, default="", help="folder that holds the data sets")
     parser.add_argument("--output-dir", type=path, default="", help="folder for the results of this run")
-    parser.add_argument("--resume", type=path, default="", help="folder of the run to continue from")
+    parser.add_argument(
+        "--resume", type=path, default="", help="folder of a run to continue here: the same settings, classes and seed"
+    )
     parser.add_argument("--seed", type=int, help="seed of all random numbers (none if negative)")
     parser.add_argument("--source-domains", nargs="+", metavar="DOMAIN", help="domains to train on")
     parser.add_argument("--target-domains", nargs="+", metavar="DOMAIN", help="domains to test on")

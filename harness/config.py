@@ -17,14 +17,36 @@ TYPE_NAMES = {
 }
 
 
+class Loader(yaml.SafeLoader):
+    """YAML in which a key stands once and is text, and nothing contains itself."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(
+                None, None, "aliases (*name) are not allowed in a config", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:str" or key.value in seen:
+                problem = f"the key {key.value} is {'there twice' if key.value in seen else 'no text'}"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_config(file):
     """The nested dict in a YAML file. Raises FileNotFoundError, naming the nearest files, and ValueError."""
     if not os.path.isfile(file):
         raise FileNotFoundError(f"Config file {file} does not exist: {_nearest_files(file)}.")
     try:
         with open(file, encoding="utf-8") as f:
-            tree = yaml.safe_load(f)
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+            tree = yaml.load(f, Loader)
+    except OSError as e:
+        raise ValueError(f"Config file {file} cannot be read: {e.strerror}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise ValueError(f"Config file {file} is not valid YAML: {' '.join(str(e).split())}.") from None
     if not isinstance(tree, (dict, type(None))):
         raise ValueError(f"Config file {file} must hold sections of keys, but it holds {tree!r:.60}.")
@@ -128,5 +150,5 @@ def merge(cfg, key, value, where):
 def _literal(value):
     try:
         return ast.literal_eval(value) if isinstance(value, str) else value
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return value

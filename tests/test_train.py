@@ -14,7 +14,6 @@ import train
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
-from harness.errors import user_error
 from tests.conftest import REPOSITORY
 
 CONFIG = """\
@@ -78,16 +77,7 @@ def files(tmp_path):
 
 def arguments(files, *more):
     return [
-        *(
-            "--root",
-            str(files / "data"),
-            "--trainer",
-            "Tiny",
-            "--output-dir",
-            str(files / "output"),
-            "--seed",
-            "1",
-        ),
+        *("--root", str(files / "data"), "--trainer", "Tiny", "--output-dir", str(files / "output"), "--seed", "1"),
         *("--config-file", str(files / "tiny.yaml")),
         *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
         *more,
@@ -216,6 +206,29 @@ def test_missing_config_files(refused, files):
     assert f"nearest: {REPOSITORY}/configs/datasets" in error
 
 
+@pytest.mark.parametrize("flags", [["--model-dir", "."], ["--load-epoch", "2"]])
+def test_flags_of_a_test_are_refused_in_training(refused, flags):
+    assert f"{flags[0]} is for testing: add --eval-only." in refused(*flags)
+
+
+def test_resuming_is_training(refused):
+    assert "--resume goes on with a training" in refused("--eval-only", "--resume", ".")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        (["OPTIM.MAX_EPOCH", "0"], "OPTIM.MAX_EPOCH is 0, but must be 1 or more."),
+        (["TEST.SPLIT", "train"], "TEST.SPLIT is 'train', but must be test or val."),
+        (["TEST.FINAL_MODEL", "best"], "TEST.FINAL_MODEL is 'best', but must be last_step or best_val."),
+        (["SEED", str(2**32)], "SEED is 4294967296, but must be from "),
+    ],
+)
+def test_values_out_of_range_are_refused_before_anything_is_built(refused, files, pairs, sentence):
+    assert sentence in refused(*pairs)
+    assert not (files / "output").exists()
+
+
 def test_missing_model_folder(refused):
     assert "nowhere given with --model-dir does not exist" in refused("--eval-only", "--model-dir", "nowhere")
 
@@ -307,33 +320,6 @@ def test_a_bug_keeps_its_stack_trace(files, monkeypatch):
     monkeypatch.setattr(Tiny, "hook", bug_in_a_library)
     with pytest.raises(ValueError, match="Invalid learning rate"):
         train.main(arguments(files))
-
-
-class Failing(torch.utils.data.Dataset):
-    def __init__(self, fail):
-        self.fail = fail
-
-    def __len__(self):
-        return 1
-
-    def __getitem__(self, index):
-        self.fail()
-
-
-def ours():
-    raise ValueError("image x.png: cannot be decoded")
-
-
-def a_library():
-    torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=-1)
-
-
-@pytest.mark.parametrize("fail, sentence", [(ours, "image x.png: cannot be decoded"), (a_library, None)])
-def test_errors_from_a_loaders_worker(fail, sentence):
-    loader = torch.utils.data.DataLoader(Failing(fail), num_workers=1)
-    with pytest.raises(ValueError, match="worker") as error:
-        next(iter(loader))
-    assert user_error(error.value) == sentence
 
 
 def test_traceback_on_request(files, monkeypatch, capsys):
