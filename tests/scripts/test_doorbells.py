@@ -16,7 +16,6 @@ import pytest
 
 from harness.catalogue import METHODS
 from tests.conftest import REPOSITORY
-from tools import write_scripts
 
 TRAIN = """\
 import os, sys, time
@@ -147,32 +146,6 @@ def test_a_killed_run_is_a_failure_of_the_protocol(scripts):
 
 
 # ---- the real tree -----------------------------------------------------------------------------------------
-
-
-def test_nothing_that_the_catalogue_decides_on_is_stale():
-    assert write_scripts.stale() == [], "run tools/write_scripts.py"
-
-
-@pytest.fixture
-def copy(tmp_path):
-    shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
-    shutil.copy(REPOSITORY / "README.md", tmp_path)
-    return tmp_path
-
-
-def test_what_is_stale_is_found_and_mended(copy, capsys):
-    (copy / "scripts/sep/xd_test.sh").write_text("")
-    (copy / "scripts/coop/few_shot.sh").unlink()
-    (copy / "scripts/gone").mkdir()
-    (copy / "scripts/gone/few_shot.sh").write_text("")
-    readme = (copy / "README.md").read_text()
-    (copy / "README.md").write_text(readme.replace("| `tcp`", "| `tpc`"))
-    wrong = ["README.md", "scripts/coop/few_shot.sh", "scripts/gone/few_shot.sh", "scripts/sep/xd_test.sh"]
-    assert write_scripts.stale(copy) == wrong
-    assert write_scripts.main(["--check"], copy) == 1 and write_scripts.stale(copy) == wrong
-    assert write_scripts.main([], copy) == 0 and write_scripts.stale(copy) == []
-    assert write_scripts.main(["--check"], copy) == 0
-    assert (copy / "README.md").read_text() == readme
 
 
 def test_scripts_are_doorbells():
