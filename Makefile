@@ -1,6 +1,7 @@
 # make demo        train and test the methods on the bundled Shapes data and print the base / new / H table
 # make demo-full   every protocol on the Shapes family over three seeds, and their four tables; may be stopped, goes on
 # make test        everything that .ci/run runs
+# make torture     faults on purpose, 20 minutes: see docs/reliability.md
 # make venv        only set up .venv (again only when requirements.txt changed)
 #
 # Variables: BASE_PYTHON, the interpreter that .venv is made with (python3); DATA, OUTPUT, FORCE as for scripts/,
@@ -10,7 +11,7 @@ BASE_PYTHON ?= python3
 PY := .venv/bin/python
 STAMP := .venv/requirements-installed
 
-.PHONY: demo demo-full test venv
+.PHONY: demo demo-full test torture venv
 SHELL := bash
 
 demo: venv
@@ -30,6 +31,12 @@ test: venv
 	$(PY) -m ruff format --check .
 	.venv/bin/shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/*/*.sh
 	$(PY) -m pytest -q -n 2
+
+# what takes longer than a test may: kills at random moments, and a fuzz of the command line
+torture: export OMP_NUM_THREADS = 1
+torture: venv
+	$(PY) -m tests.torture --sequences 100
+	FUZZ=2000 $(PY) -m pytest -q tests/test_fuzz.py
 
 venv: $(STAMP)
 
