@@ -67,10 +67,9 @@ TYPE_NAMES = {
 
 
 def import_all(package):
-    """Import every module of `package` (not its subpackages), so that each registers what it defines."""
+    """Import every module and subpackage of `package`, so that each registers what it defines."""
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-        if not module.ispkg:
-            importlib.import_module(module.name)
+        importlib.import_module(module.name)
 
 
 import_all(trainers)

@@ -2,7 +2,7 @@
 
     python tools/pretrain_shapes.py --output assets/shapes-tiny.pt
 
-Images and captions come from `datasets/shapes_world.py` and `datasets/shapes_captions.py`; the loss is CLIP's
+Images and captions come from `datasets/shapes/world.py` and `datasets/shapes/captions.py`; the loss is CLIP's
 (Radford et al. 2021, symmetric InfoNCE). Stop it at any time: the same command goes on from its last epoch
 (`<output>.resume`) and ends with the same weights. On a machine that others use too, two environment variables
 keep its threads from waiting for each other: OMP_WAIT_POLICY=active GOMP_SPINCOUNT=infinite. The recipe's numbers
@@ -30,8 +30,8 @@ from clip.clip import _tokenizer as tokenizer
 from clip.model import CLIP
 from tqdm import tqdm
 
-from datasets.shapes_captions import caption, captioned_picture, words
-from datasets.shapes_world import CLASSNAMES, COLOURS, SHAPES, SIZE, SPLITS, picture
+from datasets.shapes.captions import caption, captioned_picture, words
+from datasets.shapes.world import CLASSNAMES, COLOURS, SHAPES, SIZE, SPLITS, picture
 from trainers.prompting.clip_loader import load_clip
 
 TEMPLATE = "a picture of a {}."

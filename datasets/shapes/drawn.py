@@ -1,4 +1,4 @@
-"""Shapes: 100 classes "<colour> <shape>", 64 x 64 pictures that are drawn at first use (see `shapes_world.py`)."""
+"""Data sets of pictures that a seeded generator draws at first use (see `world.py`)."""
 
 import json
 import os
@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.data.datasets import Datum
 
-from .files import write_whole
-from .shapes_world import CLASSNAMES, SPLITS, one_object, picture
-from .split import SplitDataset
+from ..files import write_whole
+from ..split import SplitDataset
+from .world import SPLITS, picture
 
 # Largest mean difference (of 255) to a picture that is drawn anew. Another machine or Pillow rounds otherwise here
 # and there, far below this; another generator's noise alone is several times as much.
@@ -84,13 +84,3 @@ class DrawnDataset(SplitDataset):
             return True
         drawn = picture(split, name, index, self.compose)
         return kept.shape != drawn.shape or np.abs(kept - drawn).mean() > TOLERANCE
-
-
-@DATASET_REGISTRY.register()
-class Shapes(DrawnDataset):
-    dataset_dir = "shapes"
-    split_file = "split_zhou_Shapes.json"
-    names = CLASSNAMES
-
-    def compose(self, rng, name):
-        return one_object(rng, name)
