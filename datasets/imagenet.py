@@ -4,8 +4,8 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .files import how_to_get
 from .listing import ListedImage, labelled, list_classes, list_parts
+from .sources import how_to_get
 from .split import SplitDataset, TestOnlyDataset, warn_of_best_val
 
 CLASSNAMES = "classnames.txt"

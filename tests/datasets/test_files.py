@@ -1,46 +1,6 @@
 import pytest
 
-from datasets.files import how_to_get, write_whole
-
-GUIDE = """# Data sets
-
-`a.txt` is not a step.
-
-## Birds
-
-1. Download `birds.zip` from <https://birds.example> and
-   unpack it, so that `images/` lies in `$DATA/birds/`.
-2. Download `a.txt`.
-
-## Cats
-
-1. Fetch `a.txt` elsewhere.
-"""
-
-
-@pytest.mark.parametrize(
-    ("dataset", "name", "expected"),
-    [
-        (
-            "Birds",
-            "images",
-            "download `birds.zip` from <https://birds.example> and unpack it, so that `images/` lies in `$DATA/birds/` "
-            "(DATASETS.md, line 7)",
-        ),
-        ("Birds", "a.txt", "download `a.txt` (DATASETS.md, line 9)"),
-        ("Cats", "a.txt", "fetch `a.txt` elsewhere (DATASETS.md, line 13)"),
-        ("Cats", "images", "DATASETS.md says how to get it"),
-        ("Dogs", "a.txt", "DATASETS.md says how to get it"),
-    ],
-)
-def test_the_step_that_gets_a_file(dataset, name, expected, tmp_path):
-    guide = tmp_path / "DATASETS.md"
-    guide.write_text(GUIDE)
-    assert how_to_get(dataset, name, guide) == expected
-
-
-def test_without_the_guide(tmp_path):
-    assert how_to_get("Birds", "a.txt", tmp_path / "none.md") == "DATASETS.md says how to get it"
+from datasets.files import write_whole
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
