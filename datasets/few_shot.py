@@ -10,8 +10,9 @@ import os
 import random
 
 from dassl.data.datasets import Datum
+from dassl.utils import write_whole
 
-from .files import keep, write_whole
+from .files import keep
 
 SUBSAMPLES = ("all", "base", "new")
 MAX_VAL_SHOTS = 4  # validation images per class at most, whatever NUM_SHOTS is (CoOp's loaders)

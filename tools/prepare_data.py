@@ -18,7 +18,7 @@ sys.path.insert(0, REPOSITORY)
 
 from tabulate import tabulate  # noqa: E402
 
-from datasets.files import write_whole  # noqa: E402
+from dassl.utils import write_whole  # noqa: E402
 from datasets.prepare.check import class_rows, summary  # noqa: E402
 from datasets.prepare.get import BY_HAND, get  # noqa: E402
 from datasets.prepare.guide import with_steps  # noqa: E402

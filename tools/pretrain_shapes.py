@@ -30,6 +30,7 @@ from clip.clip import _tokenizer as tokenizer
 from clip.model import CLIP
 from tqdm import tqdm
 
+from dassl.utils import progress
 from datasets.shapes.captions import caption, captioned_picture, words
 from datasets.shapes.world import CLASSNAMES, COLOURS, SHAPES, SIZE, SPLITS, picture
 from trainers.prompting.clip_loader import load_clip
@@ -57,7 +58,7 @@ class Data:
         self.pictures = torch.empty(size, SIZE, SIZE, 3, dtype=torch.uint8)
         with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
             jobs = pool.imap(captioned_picture, ((i, seed) for i in range(size)), chunksize=256)
-            for scene, is_large, pixels in tqdm(jobs, total=size, unit="picture"):
+            for scene, is_large, pixels in progress(jobs, "Drawing", "picture", total=size):
                 self.pictures[len(self.scenes)] = torch.from_numpy(pixels)
                 self.scenes.append(scene)
                 large.append(is_large)
@@ -353,7 +354,7 @@ def main(argv=None):
     per_epoch = max(1, args.data_size // args.batch_size)
     steps = args.epochs * per_epoch
     losses = []
-    for step in tqdm(range(done, steps), initial=done, total=steps, unit="step"):
+    for step in progress(range(done, steps), "Training", "step", initial=done, total=steps):
         losses.append(train_step(learner, vocabulary, data, step, steps, args.seed, args.batch_size))
         if (step + 1) % per_epoch == 0:
             learner.export(vocabulary, args.output)

@@ -13,6 +13,8 @@ import PIL
 import torch
 from PIL import Image
 
+from dassl.utils.files import write_whole
+
 
 def mkdir_if_missing(dirname):
     """Create the folder `dirname` and its parents; an empty name is the current folder."""
@@ -34,10 +36,8 @@ def read_json(fpath):
 
 
 def write_json(obj, fpath):
-    """Write `obj` as indented JSON, making the folder if need be."""
-    mkdir_if_missing(osp.dirname(fpath))
-    with open(fpath, "w", encoding="utf-8") as file:
-        json.dump(obj, file, indent=4, separators=(",", ": "))
+    """Write `obj` as indented JSON, making the folder if need be. Raises ValueError if it cannot be written."""
+    write_whole(fpath, lambda file: json.dump(obj, file, indent=4, separators=(",", ": ")))
 
 
 def set_random_seed(seed):

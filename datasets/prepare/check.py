@@ -4,9 +4,7 @@ import os
 import random
 from collections import Counter, defaultdict
 
-from tqdm import tqdm
-
-from dassl.utils import read_image
+from dassl.utils import progress, read_image
 
 from .state import PARTS
 
@@ -59,7 +57,7 @@ def decode(found, sample):
     rng = random.Random(0)
     chosen = [path for images in by_label.values() for path in rng.sample(list(images), min(sample, len(images)))]
     damaged = []
-    for path in tqdm(chosen, desc=f"Decoding {found.name}", unit="image", leave=False):
+    for path in progress(chosen, f"Decoding {found.name}", "image", leave=False):
         try:
             read_image(path)
         except (ValueError, FileNotFoundError) as e:

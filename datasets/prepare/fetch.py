@@ -1,5 +1,6 @@
 """Fetch a file so that nothing is lost or fetched twice, and check it."""
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -9,7 +10,9 @@ import time
 import urllib.error
 import urllib.request
 
-from tqdm import tqdm
+from tqdm.utils import CallbackIOWrapper
+
+from dassl.utils import progress
 
 ATTEMPTS = 3  # times in a row that a connection may bring nothing new
 TIMEOUT = 60  # seconds without a byte
@@ -85,7 +88,7 @@ def _continue(remote, part, have):
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else remote.size
         need_space(os.path.dirname(part), (total or have) - have)
-        bar = tqdm(desc=remote.name, total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024)
+        bar = progress(desc=remote.name, total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024)
         with bar, open(part, "ab" if have else "wb") as file:
             while block := response.read(BLOCK):
                 file.write(block)
@@ -101,10 +104,12 @@ def _digest(path, kind):
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
 def bar_of(file, path, what):
     """The open `file` at `path`, with a bar that follows what is read of it."""
     name, size = os.path.basename(path), os.path.getsize(path)
-    return tqdm.wrapattr(file, "read", desc=f"{what} {name}", total=size, unit="B", unit_scale=True, leave=False)
+    with progress(desc=f"{what} {name}", total=size, unit="B", unit_scale=True, leave=False) as bar:
+        yield CallbackIOWrapper(bar.update, file, "read")
 
 
 def need_space(folder, size):

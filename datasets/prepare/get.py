@@ -6,7 +6,8 @@ import shutil
 
 import filelock
 
-from ..files import write_whole
+from dassl.utils import write_whole
+
 from ..imagenet import CLASSNAMES
 from ..sources import line_of, step_for
 from . import remotes

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from pathlib import PurePosixPath
 
-from tqdm import tqdm
+from dassl.utils import progress
 
 from .fetch import BLOCK, bar_of, need_space, one_line
 
@@ -40,7 +40,7 @@ def _unzip(archive, folder):
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _refusal(archive, info.filename, "is a link or a device")
         need_space(folder, sum(info.file_size for info in infos))
-        for info in tqdm(infos, desc=f"Unpacking {os.path.basename(archive)}", unit="file", leave=False):
+        for info in progress(infos, f"Unpacking {os.path.basename(archive)}", "file", leave=False):
             members.extract(info, folder)
 
 

@@ -6,11 +6,10 @@ from functools import partial
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dassl.data.datasets import Datum
+from dassl.utils import progress, write_whole
 
-from ..files import write_whole
 from ..split import SplitDataset
 from .world import SPLITS, picture
 
@@ -62,16 +61,18 @@ class DrawnDataset(SplitDataset):
         """
         name = type(self).__name__
         try:
-            for split, index, (file, _, classname) in tqdm(jobs, desc=f"Drawing {name}, once", unit="picture"):
+            for split, index, (file, _, classname) in progress(jobs, f"Drawing {name}, once", "picture"):
                 path = os.path.join(self.image_dir, file)
                 if not os.path.exists(path):
                     image = Image.fromarray(picture(split, classname, index, self.compose))
                     write_whole(path, partial(image.save, format="PNG"), "wb")
             write_whole(split_path, lambda file: json.dump(content, file))
-        except OSError as e:
+        except ValueError as e:
+            if not isinstance(e.__cause__, OSError):
+                raise
             raise ValueError(
-                f"{name} cannot be drawn in {self.dataset_dir} ({e.strerror or e}): pass a data root "
-                "that can be written to with --root."
+                f"{name} cannot be drawn in {self.dataset_dir} ({e.__cause__.strerror or e.__cause__}): pass a data "
+                "root that can be written to with --root."
             ) from None
 
     def differs(self, split, index, entry):

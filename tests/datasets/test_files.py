@@ -1,18 +1,37 @@
 import pytest
 
-from datasets.files import write_whole
+from dassl.utils import write_whole
+from datasets.files import keep
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "file.txt"
-    write_whole(str(path), lambda file: file.write("é"))
-    assert path.read_text(encoding="utf-8") == "é"
+def kept(path, text="x"):
+    write_whole(path, lambda file: file.write(text))
 
-    def interrupted(file):
-        file.write("half")
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(str(path), interrupted)
-    assert path.read_text(encoding="utf-8") == "é"
-    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+def test_kept_beside_the_data_set(tmp_path, capsys):
+    keep(kept, "a/b.txt", str(tmp_path / "data"), str(tmp_path / "out"), "the list")
+    assert (tmp_path / "data/a/b.txt").read_text() == "x" and not (tmp_path / "out").exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_kept_in_the_output_folder_otherwise(tmp_path, capsys):
+    (tmp_path / "data").write_text("not a folder")
+    keep(kept, "a/b.txt", str(tmp_path / "data"), str(tmp_path / "out"), "the list")
+    assert (tmp_path / "out/a/b.txt").read_text() == "x"
+    assert capsys.readouterr().out == (
+        f"Cannot write {tmp_path}/data/a/b.txt (Not a directory); keeping the list in {tmp_path}/out/a/b.txt\n"
+    )
+
+
+def test_kept_nowhere_is_one_sentence(tmp_path):
+    (tmp_path / "data").write_text("not a folder")
+    with pytest.raises(ValueError, match=r"data/b\.txt cannot be written \((File exists|Not a directory)\): make room"):
+        keep(kept, "b.txt", str(tmp_path / "data"), str(tmp_path / "data"), "the list")
+
+
+def test_another_error_is_not_taken_for_the_disks(tmp_path):
+    def damaged(path):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        keep(damaged, "b.txt", str(tmp_path), str(tmp_path / "out"), "the list")

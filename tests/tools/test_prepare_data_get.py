@@ -6,6 +6,7 @@ import zipfile
 
 import filelock
 import pytest
+from tqdm import tqdm
 
 from datasets.prepare import fetch, unpack
 from datasets.prepare.get import WORK
@@ -129,7 +130,7 @@ def test_a_download_goes_on_where_it_was(site, tmp_path, monkeypatch, capsys):
     path, _ = on_mirror(site, "ucf101", tmp_path)
     body = site.files[path]
     monkeypatch.setattr(fetch, "BLOCK", 100)
-    read = fetch.tqdm.update
+    read = tqdm.update
     seen = []
 
     def stop(bar, n=1):
@@ -138,7 +139,7 @@ def test_a_download_goes_on_where_it_was(site, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return read(bar, n)
 
-    monkeypatch.setattr(fetch.tqdm, "update", stop)
+    monkeypatch.setattr(tqdm, "update", stop)
     code, out, err = run(capsys, "get", "ucf101", "--root", tmp_path / "data")
     assert code == 130 and "interrupted" in err
     part = tmp_path / "data/ucf101" / WORK / "ucf101.zip.part"

@@ -9,7 +9,7 @@ from PIL import Image
 import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's extend_cfg does
 from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
-from datasets.files import write_whole
+from dassl.utils import write_whole
 from datasets.shapes import drawn, world
 from datasets.shapes.family import Shapes
 from datasets.shapes.world import CLASSNAMES, ROUGH, SIZE, picture
