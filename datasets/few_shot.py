@@ -8,7 +8,9 @@ import json
 import math
 import os
 import random
+from typing import NamedTuple
 
+from dassl.data.classes import check_classes
 from dassl.data.datasets import Datum
 from dassl.utils import write_whole
 
@@ -34,11 +36,18 @@ def data_root(cfg):
     return root
 
 
+class _Entry(NamedTuple):
+    impath: str
+    label: int
+    classname: str
+
+
 def read_split(filepath, path_prefix, item=None):
     """Read a split file in CoOp's format, `{"train": [[path, label, class name], ...], "val": ...}`.
 
     The paths in it are relative to `path_prefix`. Returns the train, val and test lists of Datum, or of `item`, a
-    class like it. Raises FileNotFoundError if the file is missing and ValueError if it is not such a file.
+    class like it. Raises FileNotFoundError if the file is missing and ValueError if it is not such a file, or has a
+    label or class name that `check_classes` refuses.
     """
     item = item or Datum
     if not os.path.isfile(filepath):
@@ -47,18 +56,19 @@ def read_split(filepath, path_prefix, item=None):
     try:
         with open(filepath, encoding="utf-8") as f:
             split = json.load(f)
-        return tuple(
-            [
-                item(os.path.join(path_prefix, path), label=int(label), classname=name)
-                for path, label, name in split[part]
-            ]
+        parts = {
+            part: [_Entry(os.path.join(path_prefix, path), label, name) for path, label, name in split[part]]
             for part in ("train", "val", "test")
-        )
+        }
     except (ValueError, TypeError, KeyError) as e:
         raise ValueError(
             f"The split file {filepath} is damaged or not in CoOp's format ({type(e).__name__}: {e}): "
             "download it again (DATASETS.md says from where)."
         ) from None
+    present = {part: entries for part, entries in parts.items() if entries}  # a test set has no other part
+    if present:
+        check_classes(present, f"The split file {filepath}")
+    return tuple([item(e.impath, label=e.label, classname=e.classname) for e in part] for part in parts.values())
 
 
 def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewshot"):
@@ -99,13 +109,14 @@ def subsample_classes(*datasets, subsample="all"):
 
     Args: lists of Datum (or None), labels as in the first; `subsample`, "all" | "base" | "new".
     Returns as many lists, their labels renumbered from 0 in the old order. Raises ValueError for any other
-    `subsample`.
+    `subsample`, and for labels that `check_classes` refuses, since renumbering would hide them.
     """
     if subsample not in SUBSAMPLES:
         raise ValueError(f'DATASET.SUBSAMPLE_CLASSES is "{subsample}": choose one of {", ".join(SUBSAMPLES)}.')
     if subsample == "all":
         return list(datasets)
 
+    check_classes(dict(zip(("train", "val", "test"), datasets)), "The data set", shared_names=True)
     labels = sorted({item.label for item in datasets[0]})
     half = math.ceil(len(labels) / 2)
     selected = labels[:half] if subsample == "base" else labels[half:]
@@ -139,4 +150,4 @@ def _keep_at(path, drawn):
         pass
     except ValueError:  # not JSON, or not text
         print(f"The few-shot sample in {path} is damaged; it is drawn again and replaced")
-    write_whole(path, lambda file: json.dump(drawn, file, indent=0))
+    write_whole(path, lambda file: json.dump(drawn, file, indent=0, default=int))

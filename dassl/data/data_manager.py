@@ -67,10 +67,17 @@ class DataManager:
     Args:
         custom_tfm_train, custom_tfm_test: transforms to use instead of the config's.
         dataset_wrapper: class to use instead of `DatasetWrapper`.
+
+    Raises ValueError if there is only one class, or nothing to train or to test on.
     """
 
     def __init__(self, cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None):
         dataset = build_dataset(cfg)
+        if dataset.num_classes < 2:
+            raise ValueError(
+                f'{cfg.DATASET.NAME} has one class only ("{dataset.classnames[0]}"), and so nothing to tell apart: '
+                "add classes, or use all of them (DATASET.SUBSAMPLE_CLASSES all)"
+            )
         tfm_train = self._transform(cfg, custom_tfm_train, is_train=True)
         tfm_test = self._transform(cfg, custom_tfm_test, is_train=False)
         loaders = cfg.DATALOADER

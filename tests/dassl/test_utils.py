@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import sys
 
 import pytest
@@ -99,6 +101,17 @@ def test_a_second_logger_replaces_the_first(tmp_path, restore_stdout):
     assert (tmp_path / "a/log.txt").read_text() == ""
     assert (tmp_path / "b/log.txt").read_text() == "line\n"
     assert isinstance(sys.stdout.isatty(), bool)
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "é caf\\udce9"), ("ascii", "\\xe9 caf\\udce9")])
+def test_a_name_that_is_not_text_can_be_printed(encoding, shown, tmp_path, monkeypatch, restore_stdout):
+    console = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    setup_logger(str(tmp_path))
+    print("é " + os.fsdecode(b"caf\xe9"))
+    sys.stdout.flush()
+    assert console.buffer.getvalue().decode(encoding) == f"{shown}\n"
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "é caf\\udce9\n"
 
 
 def test_no_logger_without_folder():

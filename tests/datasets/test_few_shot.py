@@ -195,7 +195,8 @@ def test_drawing_leaves_the_global_generator_alone(tmp_path_factory, seed, shots
 
 
 @given(st.lists(st.integers(0, 50), min_size=2).filter(lambda labels: len(set(labels)) > 1))
-def test_halves(labels):
+def test_halves(draws):
+    labels = [sorted(set(draws)).index(y) for y in draws]
     items = [Item(f"{i}.jpg", y, domain=i % 3, classname=f"class {y}") for i, y in enumerate(labels)]
     n = len(set(labels))
     base, other = subsample_classes(items, items[:1], subsample="base")
@@ -217,7 +218,7 @@ def test_halves(labels):
 
 
 def test_refused_subsamples():
-    items = [Item("a.jpg")]
+    items = [Item("a.jpg", classname="cat")]
     with pytest.raises(ValueError, match='SUBSAMPLE_CLASSES is "bases": choose one of all, base, new'):
         subsample_classes(items, subsample="bases")
     with pytest.raises(ValueError, match="only 1 class"):
@@ -244,3 +245,44 @@ def test_a_damaged_split_file_is_named(text, tmp_path):
 def test_a_missing_split_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.json does not exist: DATASETS.md says"):
         read_split(str(tmp_path / "nowhere.json"), "images")
+
+
+GOOD = {
+    "train": [["a.jpg", 0, "cat"], ["b.jpg", 1, "dog"]],
+    "val": [["c.jpg", 0, "cat"]],
+    "test": [["d.jpg", 1, "dog"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "said"),
+    [
+        ("train", ["e.jpg", 1.5, "ox"], "entry 3 of train .*has the label 1.5: number the classes"),
+        ("train", ["e.jpg", True, "dog"], "entry 3 of train .*has the label True"),
+        ("train", ["e.jpg", "1", "dog"], "entry 3 of train .*has the label '1'"),
+        ("train", ["e.jpg", 3, "ox"], "entry 3 of train .*has the label 3, but 3 classes have labels 0 to 2"),
+        ("train", ["e.jpg", -1, "ox"], "has the label -1, but 3 classes"),
+        ("train", ["e.jpg", 2, 7], "has the class name 7: give"),
+        (
+            "train",
+            ["e.jpg", 2, "cat"],
+            'two labels for the class "cat", 0 in entry 1 of train and 2 in entry 3 of train',
+        ),
+        ("val", ["e.jpg", 1, "ox"], 'entry 2 of val .*names label 1 "ox", which entry 2 of train names "dog"'),
+        ("test", ["e.jpg", 2, "ox"], 'entry 2 of test .*is of class "ox" \\(label 2\\), of which train has no image'),
+    ],
+)
+def test_labels_of_a_split_file_that_mean_nothing(part, entry, said, tmp_path):
+    """All of them are refused with file and entry, before halves renumber the labels."""
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({**GOOD, part: [*GOOD[part], entry]}))
+    with pytest.raises(ValueError, match=f"^The split file {path}.*{said}"):
+        read_split(str(path), "images")
+    path.write_text(json.dumps(GOOD))
+    assert [len(items) for items in read_split(str(path), "images")] == [2, 1, 1]
+
+
+def test_halves_of_labels_with_a_gap_are_refused():
+    items = [Item("a.jpg", 1, classname="cat"), Item("b.jpg", 2, classname="dog")]
+    with pytest.raises(ValueError, match="has the label 2, but 2 classes have labels 0 to 1"):
+        subsample_classes(items, subsample="base")
