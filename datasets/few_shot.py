@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+from collections import Counter, defaultdict
 from typing import NamedTuple
 
 from dassl.data.classes import check_classes
@@ -17,6 +18,7 @@ from dassl.utils import write_whole
 from .files import keep
 
 SUBSAMPLES = ("all", "base", "new")
+RUN_RECORD = "few_shot.json"  # in the output folder of a run without a seed
 MAX_VAL_SHOTS = 4  # validation images per class at most, whatever NUM_SHOTS is (CoOp's loaders)
 
 
@@ -82,25 +84,26 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     that a kept sample still belongs to the split, so it is always drawn, and a file that says otherwise is
     reported and replaced: it cannot make a run wrong. CoOp's pickles are never read.
 
+    With SEED < 0 (no fixed seed) the draw comes from Python's global generator as it is, and cannot be drawn again. So
+    it is kept in OUTPUT_DIR/few_shot.json and taken from there, or from RESUME, when the run goes on.
+
     Args: `dataset`, the DatasetBase object being built; `train`, `val`, lists of Datum (`val` may be None).
-    Returns the drawn (train, val); both unchanged if NUM_SHOTS < 1. With SEED < 0 (no fixed seed) the draw
-    comes from Python's global generator as it is, and is not stored.
+    Returns the drawn (train, val); both unchanged if NUM_SHOTS < 1. Raises ValueError if OUTPUT_DIR has a sample that
+    `train` and `val` cannot have given, or cannot be written to.
     """
     shots, seed = cfg.DATASET.NUM_SHOTS, cfg.SEED
     if shots < 1:
         return train, val
+    if seed < 0:
+        return _draw_once(dataset, train, val, shots, dataset_dir, [cfg.OUTPUT_DIR, cfg.RESUME])
 
     state = random.getstate()
-    if seed >= 0:
-        random.seed(seed)
-    train = dataset.generate_fewshot_dataset(train, num_shots=shots)
-    if val:
-        val = dataset.generate_fewshot_dataset(val, num_shots=min(shots, MAX_VAL_SHOTS))
-    if seed >= 0:
-        random.setstate(state)
-        drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
-        name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
-        keep(lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample")
+    random.seed(seed)
+    train, val = _draw(dataset, train, val, shots)
+    random.setstate(state)
+    drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
+    name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
+    keep(lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample")
     return train, val
 
 
@@ -134,6 +137,55 @@ def subsample_classes(*datasets, subsample="all"):
         ]
         for items in datasets
     ]
+
+
+def _draw(dataset, train, val, shots):
+    train = dataset.generate_fewshot_dataset(train, num_shots=shots)
+    if val:
+        val = dataset.generate_fewshot_dataset(val, num_shots=min(shots, MAX_VAL_SHOTS))
+    return train, val
+
+
+def _draw_once(dataset, train, val, shots, dataset_dir, folders):
+    """The sample that is kept in one of the run's folders, or a new one; it is kept in the first of them."""
+    paths = [os.path.join(folder, RUN_RECORD) for folder in folders if folder]
+    taken = [_taken(path, train, val, shots, dataset_dir) for path in paths if os.path.isfile(path)]
+    train, val = next(filter(None, taken), None) or _draw(dataset, train, val, shots)
+    drawn = {"shots": shots, "train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
+    write_whole(paths[0], lambda file: json.dump(drawn, file, indent=0, default=int))
+    return train, val
+
+
+def _taken(path, train, val, shots, dataset_dir):
+    """The sample in a run's file; None if it is of another number of shots."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            kept = json.load(f)
+        if kept["shots"] != shots:
+            return None
+        sample = (
+            _named(kept["train"], train, shots, dataset_dir),
+            val and _named(kept["val"], val, min(shots, MAX_VAL_SHOTS), dataset_dir),
+        )
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"The few-shot sample in {path} is damaged, or not one of {dataset_dir}: pass another --output-dir, or "
+            "delete that folder to start over."
+        ) from None
+    print(f"Taking the few-shot sample of this run from {path}")
+    return sample
+
+
+def _named(entries, items, shots, dataset_dir):
+    """The items that `entries` name, in their order. Raises KeyError or ValueError if they are no sample of `items`."""
+    by_entry = defaultdict(list)
+    for entry, item in zip(_as_entries(items, dataset_dir), items):
+        by_entry[tuple(entry)].append(item)
+    named = [by_entry[tuple(entry)].pop() for entry in entries if by_entry[tuple(entry)]]
+    drawn, there = Counter(item.label for item in named), Counter(item.label for item in items)
+    if len(named) < len(entries) or drawn != {label: min(shots, n) for label, n in there.items()}:
+        raise ValueError("another number of images per class")
+    return named
 
 
 def _as_entries(items, dataset_dir):

@@ -52,8 +52,8 @@ def read_image(path):
     """Return the image at `path` as an RGB PIL image of 8 bits per channel.
 
     Of deeper grey ones, which Pillow would cut off at 255, black is 0 and white the highest number that the file's
-    depth can hold, such as 65,535, or 1.0 if they are floats; `info["scaled_from"]` of the result then says what they were.
-    Transparency is left out.
+    depth can hold, such as 65,535, or 1.0 if they are floats; `info["scaled_from"]` of the result then says what
+    they were. Transparency is left out.
 
     Raises FileNotFoundError if there is none, ValueError if it cannot be decoded; both name the path.
     """
