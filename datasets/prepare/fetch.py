@@ -1,11 +1,13 @@
-"""Fetch a file so that nothing is lost or fetched twice, and check it."""
+"""Fetch a file so that nothing is lost or fetched twice, whatever the server answers, and check it."""
 
 import contextlib
 import hashlib
 import http.client
 import os
+import re
 import shutil
 import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -44,18 +46,19 @@ def fetch(remote, folder):
 
 
 def _download(remote, part):
-    have, idle = _size(part), 0
+    most, idle = _size(part), 0
     while True:
         try:
-            if _continue(remote, part, have):
+            if _continue(remote, part):
                 return
             reason = "the connection ended early"
         except urllib.error.HTTPError as e:
             raise OSError(f"{remote.url} answers {e.code} {e.reason}") from None
-        except (urllib.error.URLError, socket.timeout, ConnectionError, http.client.HTTPException) as e:
+        except (urllib.error.URLError, socket.timeout, ConnectionError, ssl.SSLError, http.client.HTTPException) as e:
             reason = one_line(getattr(e, "reason", e))
-        before, have = have, _size(part)
-        idle = idle + 1 if have == before else 0
+        have = _size(part)
+        idle = 0 if have > most else idle + 1
+        most = max(have, most)
         if idle == ATTEMPTS:
             raise OSError(f"{remote.url} cannot be fetched now ({reason}); what has come of it is kept")
         time.sleep(idle)
@@ -65,8 +68,9 @@ def _size(path):
     return os.path.getsize(path) if os.path.exists(path) else 0
 
 
-def _continue(remote, part, have):
-    """Fetch what is missing after `have` bytes; returns whether the file is then whole."""
+def _continue(remote, part):
+    """Fetch what is missing; returns whether the file is then whole."""
+    have = _size(part)
     if have and have == remote.size:
         return True
     request = urllib.request.Request(remote.url, headers={"User-Agent": "prepare_data"})
@@ -75,7 +79,7 @@ def _continue(remote, part, have):
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as e:
-        if e.code != 416:  # nothing after what is there
+        if e.code != 416 or not have:  # 416: nothing after what is there
             raise
         if e.headers.get("Content-Range", "").rpartition("/")[2] == str(have):
             return True
@@ -84,16 +88,48 @@ def _continue(remote, part, have):
     with response:
         if response.headers.get_content_type() == "text/html":
             raise ValueError(f"{remote.url} gives a web page instead of the file: open it in a browser")
-        have = have if response.status == 206 else 0  # 200: the server starts over
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else remote.size
-        need_space(os.path.dirname(part), (total or have) - have)
-        bar = progress(desc=remote.name, total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024)
-        with bar, open(part, "ab" if have else "wb") as file:
-            while block := response.read(BLOCK):
-                file.write(block)
-                bar.update(len(block))
-    return total is None or os.path.getsize(part) == total
+        start = _start(response, have)
+        if start not in (0, have):
+            raise OSError(f"{remote.url} answers with bytes from {start} on instead of {have}")
+        length = response.headers.get("Content-Length", "")
+        announced = start + int(length) if length.isdecimal() else None  # servers leave it out, or write nonsense
+        total = announced if remote.size is None else remote.size
+        need_space(os.path.dirname(part), max(0, (total or start) - start))
+        _write(response, remote, part, start, total)
+    return total is None or _size(part) == (announced or total)
+
+
+def _start(response, have):
+    """The first byte that a server sends. It starts over with 200; 206 names the byte, or means the one asked for."""
+    if response.status != 206:
+        return 0
+    named = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(named[1]) if named else have
+
+
+def _write(response, remote, part, start, total):
+    """Append to `part` what comes, never more than the file has."""
+    bar = progress(desc=remote.name, total=total, initial=start, unit="B", unit_scale=True, unit_divisor=1024)
+    with bar, _disk_errors_named(part), open(part, "ab" if start else "wb") as file:
+        while block := response.read(BLOCK):
+            if remote.size is not None and file.tell() + len(block) > remote.size:
+                os.remove(part)
+                raise ValueError(
+                    f"{remote.url} gave another file than it should (more than {remote.size:,} bytes); it was removed"
+                )
+            file.write(block)
+            bar.update(len(block))
+
+
+@contextlib.contextmanager
+def _disk_errors_named(path):
+    """A full disk's error does not say of which file."""
+    try:
+        yield
+    except OSError as e:
+        if isinstance(e, (ConnectionError, socket.timeout, ssl.SSLError)) or e.errno is None or e.filename:
+            raise
+        raise OSError(e.errno, e.strerror, path) from None
 
 
 def _digest(path, kind):

@@ -1,12 +1,12 @@
 """Unpack archives safely, and move what a data set needs of them to its place."""
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from pathlib import PurePosixPath
 
 from dassl.utils import progress
@@ -20,7 +20,7 @@ def unpack(archive, folder):
     """Unpack a zip or tar archive into a new folder; an earlier attempt's is removed first.
 
     Raises ValueError for an archive that reaches outside of the folder (a path, a link or a device), or is damaged
-    (it is then removed); nothing of it is then left unpacked.
+    (it is then removed), encrypted or compressed in an unknown way; nothing of it is then left unpacked.
     """
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
@@ -39,6 +39,8 @@ def _unzip(archive, folder):
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _refusal(archive, info.filename, "is a link or a device")
+            if info.flag_bits & 1:
+                raise RuntimeError(f'its member "{info.filename}" is encrypted')
         need_space(folder, sum(info.file_size for info in infos))
         for info in progress(infos, f"Unpacking {os.path.basename(archive)}", "file", leave=False):
             members.extract(info, folder)
@@ -75,8 +77,14 @@ def _damage_is_said(archive):
     """Turn what a damaged archive raises into one ValueError, and remove the archive so that it is fetched again."""
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError) as e:
-        if getattr(e, "errno", None) is not None:  # the disk's, not the archive's
+    except RuntimeError as e:  # encrypted, or compressed in a way that this Python does not know; as it was made
+        raise ValueError(
+            f"{archive} cannot be unpacked here ({one_line(e)}): unpack it by hand or try the other --source"
+        ) from None
+    except Exception as e:  # the libraries raise anything for a damaged one, UnicodeDecodeError and struct.error too
+        if isinstance(e, ValueError) and not isinstance(e, UnicodeError):  # our own
+            raise
+        if isinstance(e, OSError) and e.errno not in (None, errno.EINVAL):  # the disk's; EINVAL is a damaged offset
             raise
         os.remove(archive)
         raise ValueError(f"{archive} is damaged ({one_line(e)}) and was removed: try again") from None

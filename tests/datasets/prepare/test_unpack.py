@@ -2,12 +2,15 @@
 
 import os
 import tarfile
+import tempfile
 import zipfile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from datasets.prepare.unpack import lay_out, unpack
-from tests.datasets.prepare.web import special, tarred, zipped
+from tests.datasets.prepare.web import special, tarred, zipped, zipped_entries
 from tests.datasets.stubs import make
 
 EVIL_TARS = {
@@ -81,6 +84,54 @@ def test_a_flipped_byte(kind, tmp_path):
     (tmp_path / "archive").write_bytes(body)
     with pytest.raises(ValueError, match="is damaged"):
         unpack(str(tmp_path / "archive"), str(tmp_path / "unpacked"))
+
+
+def with_flag(body, offset_in_local, offset_in_central, value):
+    """A zip archive of one member whose headers say something else."""
+    body, central = bytearray(body), body.index(b"PK\x01\x02")
+    body[offset_in_local] = value
+    body[central + offset_in_central] = value
+    return bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "said"),
+    [
+        (6, 8, 1, 'its member "images/a.txt" is encrypted'),
+        (8, 10, 97, "That compression method is not supported"),
+    ],
+)
+def test_zip_archives_that_cannot_be_read_are_kept(local, central, value, said, tmp_path):
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(with_flag(zipped_entries([("images/a.txt", b"text")]), local, central, value))
+    with pytest.raises(ValueError) as error:
+        unpack(str(archive), str(tmp_path / "unpacked"))
+    assert str(error.value) == (
+        f"{archive} cannot be unpacked here ({said}): unpack it by hand or try the other --source"
+    )
+    assert os.listdir(tmp_path) == ["archive.zip"]
+
+
+FORMATS = {"zip": None, "tar": "w", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(list(FORMATS)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=5), st.data())
+def test_whatever_is_damaged_ends_in_one_sentence(kind, changes, data):
+    entries = [(f"images/\u00e9{i}.txt", bytes(range(100)) * 3) for i in range(3)]
+    body = bytearray(zipped_entries(entries) if kind == "zip" else tarred(entries, FORMATS[kind]))
+    for place, value in changes:
+        body[int(place * (len(body) - 1))] = value
+    body = body[: data.draw(st.sampled_from([len(body), len(body) // 2, 0]))]
+    with tempfile.TemporaryDirectory() as folder:
+        archive = os.path.join(folder, "archive")
+        with open(archive, "wb") as file:
+            file.write(body)
+        try:
+            unpack(archive, os.path.join(folder, "unpacked"))
+        except ValueError as e:
+            assert type(e) is ValueError and str(e).startswith(f"{archive} ") and "\n" not in str(e)
+            assert "unpacked" not in os.listdir(folder)
 
 
 def test_links_within_an_archive(tmp_path):

@@ -39,16 +39,17 @@ class Site(BaseHTTPRequestHandler):
         if path in site.pages:
             return self.answer(200, b"<html>", {"Content-Type": "text/html; charset=utf-8"})
         start = int(wanted[len("bytes=") : -1]) if wanted and site.ranges else 0
-        if start >= len(body) > 0:
+        if start >= len(body) > 0 or path in site.refused:
             return self.answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
         headers = {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"} if start else {}
         cut = site.cuts.pop(0) if site.cuts else None  # bytes after which the connection ends
-        self.answer(206 if start else 200, body[start:], headers, cut)
+        self.answer(206 if start else 200, body[start:], {**headers, **site.headers.get(path, {})}, cut)
 
     def answer(self, code, body, headers=(), cut=None):
         self.send_response(code)
         for name, value in {"Content-Length": str(len(body)), **dict(headers)}.items():
-            self.send_header(name, value)
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body[:cut])
 
@@ -125,6 +126,7 @@ def site(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     server.files, server.digests, server.requests, server.pages = {}, {}, [], set()
     server.ranges, server.cuts = True, []
+    server.headers, server.refused = {}, set()  # by path: headers to add, change or leave out (None); always 416
     server.url = f"http://127.0.0.1:{server.server_port}"
     server.fetched = lambda: [path.rpartition("/")[2] for path, _ in server.requests if "/api/" not in path]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
