@@ -89,6 +89,8 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not text
     try:
         names = getattr(args, "names", [])
         names = NAMES if names == ["all"] else [known(name) for name in names]

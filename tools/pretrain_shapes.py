@@ -30,7 +30,7 @@ from clip.clip import _tokenizer as tokenizer
 from clip.model import CLIP
 from tqdm import tqdm
 
-from dassl.utils import progress
+from dassl.utils import progress, write_whole
 from datasets.shapes.captions import caption, captioned_picture, words
 from datasets.shapes.world import CLASSNAMES, COLOURS, SHAPES, SIZE, SPLITS, picture
 from trainers.prompting.clip_loader import load_clip
@@ -326,9 +326,7 @@ def _accuracy(path):
 
 def _save(content, path):
     """Write beside the target and rename: an interrupted write never looks like a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
+    write_whole(str(path), lambda file: torch.save(content, file), "wb")
 
 
 def main(argv=None):

@@ -32,7 +32,7 @@ def check_classes(parts, source, shared_names=False):
                 )
             if label in labels_of[part] and named[label][0] == name:
                 continue
-            if not isinstance(name, str) or not name.strip():
+            if not _is_text(name):
                 raise ValueError(
                     f"{_place(source, part, number, image)}, has the class name {name!r}: give every class a name in "
                     "words, as text."
@@ -47,6 +47,13 @@ def check_classes(parts, source, shared_names=False):
     _check_numbers(labels_of, named, source)
     if not shared_names:
         _check_names(named, source)
+
+
+def _is_text(name):
+    try:
+        return isinstance(name, str) and bool(name.strip()) and bool(name.encode("utf-8"))
+    except UnicodeEncodeError:  # a folder's name whose bytes are not UTF-8
+        return False
 
 
 def _place(source, part, number, image):

@@ -31,7 +31,13 @@ class Logger:
             encoding = self.console.encoding
             self.console.write(msg.encode(encoding, "backslashreplace").decode(encoding))
         if self.file is not None:
-            self.file.write(msg)
+            try:
+                self.file.write(msg)
+            except OSError as error:
+                name, self.file = self.file.name, None  # later messages reach the console
+                raise ValueError(
+                    f"{name} cannot be written ({error.strerror or error}): make room or choose another folder"
+                ) from error
         return len(msg)
 
     def flush(self):

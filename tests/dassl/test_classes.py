@@ -66,7 +66,7 @@ def test_labels_that_are_no_whole_numbers(label, part):
     )
 
 
-@pytest.mark.parametrize("name", ["", "  ", 7, 1.5, ["dog"]])
+@pytest.mark.parametrize("name", ["", "  ", 7, 1.5, ["dog"], "caf\udce9"])
 def test_names_that_are_none(name):
     assert refusal(train=[image(0), image(1, name, "b.jpg")]) == (
         f'Pets, entry 2 of train ("b.jpg"), has the class name {name!r}: give every class a name in words, as text.'

@@ -1,6 +1,8 @@
 import io
 import json
 import os
+import resource
+import signal
 import sys
 
 import pytest
@@ -112,6 +114,21 @@ def test_a_name_that_is_not_text_can_be_printed(encoding, shown, tmp_path, monke
     sys.stdout.flush()
     assert console.buffer.getvalue().decode(encoding) == f"{shown}\n"
     assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "é caf\\udce9\n"
+
+
+def test_a_log_on_a_full_disk(tmp_path, restore_stdout, capsys):
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    setup_logger(str(tmp_path))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=rf"^{tmp_path}/log\.txt cannot be written \(File too large\): make room"):
+            for _ in range(200):
+                print("line")
+        print("later")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert capsys.readouterr().out.endswith("line\nlater\n") and (tmp_path / "log.txt").stat().st_size == 100
 
 
 def test_no_logger_without_folder():
