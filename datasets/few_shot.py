@@ -149,7 +149,7 @@ def _draw(dataset, train, val, shots):
 def _draw_once(dataset, train, val, shots, dataset_dir, folders):
     """The sample that is kept in one of the run's folders, or a new one; it is kept in the first of them."""
     paths = [os.path.join(folder, RUN_RECORD) for folder in folders if folder]
-    taken = [_taken(path, train, val, shots, dataset_dir) for path in paths if os.path.isfile(path)]
+    taken = (_taken(path, train, val, shots, dataset_dir) for path in paths if os.path.isfile(path))
     train, val = next(filter(None, taken), None) or _draw(dataset, train, val, shots)
     drawn = {"shots": shots, "train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
     write_whole(paths[0], lambda file: json.dump(drawn, file, indent=0, default=int))

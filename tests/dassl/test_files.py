@@ -11,8 +11,6 @@ import torch
 from dassl.utils import files, save_checkpoint, write_json, write_whole
 from tests.conftest import REPOSITORY
 
-HERE = files._HOST
-
 
 @pytest.fixture(autouse=True)
 def a_fresh_process(monkeypatch):
@@ -109,11 +107,11 @@ GONE = 2**22 + 1  # no process has this number (Linux's highest is 2^22)
 @pytest.mark.parametrize(
     ("name", "hours", "stays"),
     [
-        (f".{HERE}-{GONE}-0123abcd-0.tmp", 0, False),
-        (f".{HERE}-{os.getpid()}-0123abcd-0.tmp", 0, False),  # an earlier process of the same number
-        (f".{HERE}-{os.getpid()}-{files._TOKEN}-999.tmp", 0, True),  # another thread
-        (f".{HERE}-1-0123abcd-0.tmp", 0, True),  # alive, whoever it is
-        (f".{HERE}-1-0123abcd-0.tmp", 25, False),
+        (".{here}-{gone}-0123abcd-0.tmp", 0, False),
+        (".{here}-{own}-0123abcd-0.tmp", 0, False),  # an earlier process of the same number
+        (".{here}-{own}-{token}-999.tmp", 0, True),  # another thread
+        (".{here}-1-0123abcd-0.tmp", 0, True),  # alive, whoever it is
+        (".{here}-1-0123abcd-0.tmp", 25, False),
         (".elsewhere-1-0123abcd-0.tmp", 23, True),
         (".elsewhere-1-0123abcd-0.tmp", 25, False),
         ("mine.tmp", 1000, True),
@@ -121,6 +119,7 @@ GONE = 2**22 + 1  # no process has this number (Linux's highest is 2^22)
     ],
 )
 def test_whose_temporary_files_are_removed(name, hours, stays, tmp_path):
+    name = name.format(here=files._HOST, gone=GONE, own=os.getpid(), token=files._TOKEN)
     left = tmp_path / name
     left.write_text("part")
     os.utime(left, (time.time() - 3600 * hours,) * 2)
