@@ -21,6 +21,10 @@ TIMEOUT = 60  # seconds without a byte
 BLOCK = 1 << 20  # bytes
 
 
+class Said(ValueError):
+    """Tells our own sentences from the ValueErrors that archive libraries raise for damaged archives."""
+
+
 def fetch(remote, folder):
     """Download into `folder` unless it is there, and check it; returns its path.
 
@@ -149,10 +153,10 @@ def bar_of(file, path, what):
 
 
 def need_space(folder, size):
-    """Raise ValueError unless the disk of `folder` has room for `size` bytes."""
+    """Raise Said unless the disk of `folder` has room for `size` bytes."""
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise ValueError(f"{folder} has {free / 1e9:.1f} GB free, and {size / 1e9:.1f} are needed: make room first")
+        raise Said(f"{folder} has {free / 1e9:.1f} GB free, and {size / 1e9:.1f} are needed: make room first")
 
 
 def one_line(error):

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from dassl.utils import progress
 
-from .fetch import BLOCK, bar_of, need_space, one_line
+from .fetch import BLOCK, Said, bar_of, need_space, one_line
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
@@ -69,21 +69,21 @@ def _stay_inside(archive, name):
 
 
 def _refusal(archive, name, what):
-    return ValueError(f'{archive} is refused: its member "{name}" {what}')
+    return Said(f'{archive} is refused: its member "{one_line(name)}" {what}')
 
 
 @contextlib.contextmanager
 def _damage_is_said(archive):
-    """Turn what a damaged archive raises into one ValueError, and remove the archive so that it is fetched again."""
+    """Turn what a damaged archive raises into one sentence, and remove the archive so that it is fetched again."""
     try:
         yield
     except RuntimeError as e:  # encrypted, or compressed in a way that this Python does not know; as it was made
         raise ValueError(
             f"{archive} cannot be unpacked here ({one_line(e)}): unpack it by hand or try the other --source"
         ) from None
-    except Exception as e:  # the libraries raise anything for a damaged one, UnicodeDecodeError and struct.error too
-        if isinstance(e, ValueError) and not isinstance(e, UnicodeError):  # our own
-            raise
+    except Said:
+        raise
+    except Exception as e:  # the libraries raise anything for a damaged one, LZMAError and UnicodeDecodeError too
         if isinstance(e, OSError) and e.errno not in (None, errno.EINVAL):  # the disk's; EINVAL is a damaged offset
             raise
         os.remove(archive)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.prepare.fetch import Said
 from datasets.prepare.unpack import lay_out, unpack
 from tests.datasets.prepare.web import special, tarred, zipped, zipped_entries
 from tests.datasets.stubs import make
@@ -112,6 +113,15 @@ def test_zip_archives_that_cannot_be_read_are_kept(local, central, value, said, 
     assert os.listdir(tmp_path) == ["archive.zip"]
 
 
+def test_a_member_before_the_archives_beginning(tmp_path):
+    body = bytearray(zipped_entries([("images/a.txt", b"text")]))
+    end = body.index(b"PK\x05\x06")
+    body[end + 16] += 1  # where the list of members begins: all of them shift with it
+    (tmp_path / "archive").write_bytes(body)
+    with pytest.raises(ValueError, match="archive is damaged .* and was removed"):
+        unpack(str(tmp_path / "archive"), str(tmp_path / "unpacked"))
+
+
 FORMATS = {"zip": None, "tar": "w", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
 
 
@@ -130,7 +140,7 @@ def test_whatever_is_damaged_ends_in_one_sentence(kind, changes, data):
         try:
             unpack(archive, os.path.join(folder, "unpacked"))
         except ValueError as e:
-            assert type(e) is ValueError and str(e).startswith(f"{archive} ") and "\n" not in str(e)
+            assert type(e) in (ValueError, Said) and str(e).startswith(f"{archive} ") and "\n" not in str(e)
             assert "unpacked" not in os.listdir(folder)
 
 
