@@ -1,5 +1,6 @@
 """Write files whole, and clear away what writers that were killed have left."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -8,9 +9,11 @@ import socket
 import time
 
 _OLD = 24 * 3600  # seconds after which a temporary file is nobody's, where its process cannot be asked for
-_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname()) or "host"
+_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())
+with contextlib.suppress(OSError):  # containers may share a host's name, but not its numbers of processes
+    _HOST += f"x{os.stat('/proc/self/ns/pid').st_ino}"
 _TOKEN = secrets.token_hex(4)  # of this process: in containers another one may have had the same number
-_TEMPORARY = re.compile(r"\.([A-Za-z0-9]+)-(\d+)-([0-9a-f]{8})-\d+\.tmp")  # host, process, token
+_TEMPORARY = re.compile(r"\.([A-Za-z0-9]*)-(\d+)-([0-9a-f]{8})-\d+\.tmp")  # host, process, token
 _numbers = itertools.count()
 _swept = set()  # folders
 
