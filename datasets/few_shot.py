@@ -8,12 +8,17 @@ import json
 import math
 import os
 import random
+from collections import Counter, defaultdict
+from typing import NamedTuple
 
+from dassl.data.classes import check_classes
 from dassl.data.datasets import Datum
+from dassl.utils import write_whole
 
-from .files import keep, write_whole
+from .files import keep
 
 SUBSAMPLES = ("all", "base", "new")
+RUN_RECORD = "few_shot.json"  # in the output folder of a run without a seed
 MAX_VAL_SHOTS = 4  # validation images per class at most, whatever NUM_SHOTS is (CoOp's loaders)
 
 
@@ -33,11 +38,18 @@ def data_root(cfg):
     return root
 
 
+class _Entry(NamedTuple):
+    impath: str
+    label: int
+    classname: str
+
+
 def read_split(filepath, path_prefix, item=None):
     """Read a split file in CoOp's format, `{"train": [[path, label, class name], ...], "val": ...}`.
 
     The paths in it are relative to `path_prefix`. Returns the train, val and test lists of Datum, or of `item`, a
-    class like it. Raises FileNotFoundError if the file is missing and ValueError if it is not such a file.
+    class like it. Raises FileNotFoundError if the file is missing and ValueError if it is not such a file, or has a
+    label or class name that `check_classes` refuses.
     """
     item = item or Datum
     if not os.path.isfile(filepath):
@@ -46,18 +58,19 @@ def read_split(filepath, path_prefix, item=None):
     try:
         with open(filepath, encoding="utf-8") as f:
             split = json.load(f)
-        return tuple(
-            [
-                item(os.path.join(path_prefix, path), label=int(label), classname=name)
-                for path, label, name in split[part]
-            ]
+        parts = {
+            part: [_Entry(os.path.join(path_prefix, path), label, name) for path, label, name in split[part]]
             for part in ("train", "val", "test")
-        )
+        }
     except (ValueError, TypeError, KeyError) as e:
         raise ValueError(
             f"The split file {filepath} is damaged or not in CoOp's format ({type(e).__name__}: {e}): "
             "download it again (DATASETS.md says from where)."
         ) from None
+    present = {part: entries for part, entries in parts.items() if entries}  # a test set has no other part
+    if present:
+        check_classes(present, f"The split file {filepath}")
+    return tuple([item(e.impath, label=e.label, classname=e.classname) for e in part] for part in parts.values())
 
 
 def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewshot"):
@@ -71,25 +84,26 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     that a kept sample still belongs to the split, so it is always drawn, and a file that says otherwise is
     reported and replaced: it cannot make a run wrong. CoOp's pickles are never read.
 
+    With SEED < 0 (no fixed seed) the draw comes from Python's global generator as it is, and cannot be drawn again. So
+    it is kept in OUTPUT_DIR/few_shot.json and taken from there, or from RESUME, when the run goes on.
+
     Args: `dataset`, the DatasetBase object being built; `train`, `val`, lists of Datum (`val` may be None).
-    Returns the drawn (train, val); both unchanged if NUM_SHOTS < 1. With SEED < 0 (no fixed seed) the draw
-    comes from Python's global generator as it is, and is not stored.
+    Returns the drawn (train, val); both unchanged if NUM_SHOTS < 1. Raises ValueError if OUTPUT_DIR has a sample that
+    `train` and `val` cannot have given, or cannot be written to.
     """
     shots, seed = cfg.DATASET.NUM_SHOTS, cfg.SEED
     if shots < 1:
         return train, val
+    if seed < 0:
+        return _draw_once(dataset, train, val, shots, dataset_dir, [cfg.OUTPUT_DIR, cfg.RESUME])
 
     state = random.getstate()
-    if seed >= 0:
-        random.seed(seed)
-    train = dataset.generate_fewshot_dataset(train, num_shots=shots)
-    if val:
-        val = dataset.generate_fewshot_dataset(val, num_shots=min(shots, MAX_VAL_SHOTS))
-    if seed >= 0:
-        random.setstate(state)
-        drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
-        name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
-        keep(lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample")
+    random.seed(seed)
+    train, val = _draw(dataset, train, val, shots)
+    random.setstate(state)
+    drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
+    name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
+    keep(lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample")
     return train, val
 
 
@@ -98,13 +112,14 @@ def subsample_classes(*datasets, subsample="all"):
 
     Args: lists of Datum (or None), labels as in the first; `subsample`, "all" | "base" | "new".
     Returns as many lists, their labels renumbered from 0 in the old order. Raises ValueError for any other
-    `subsample`.
+    `subsample`, and for labels that `check_classes` refuses, since renumbering would hide them.
     """
     if subsample not in SUBSAMPLES:
         raise ValueError(f'DATASET.SUBSAMPLE_CLASSES is "{subsample}": choose one of {", ".join(SUBSAMPLES)}.')
     if subsample == "all":
         return list(datasets)
 
+    check_classes(dict(zip(("train", "val", "test"), datasets)), "The data set", shared_names=True)
     labels = sorted({item.label for item in datasets[0]})
     half = math.ceil(len(labels) / 2)
     selected = labels[:half] if subsample == "base" else labels[half:]
@@ -124,6 +139,55 @@ def subsample_classes(*datasets, subsample="all"):
     ]
 
 
+def _draw(dataset, train, val, shots):
+    train = dataset.generate_fewshot_dataset(train, num_shots=shots)
+    if val:
+        val = dataset.generate_fewshot_dataset(val, num_shots=min(shots, MAX_VAL_SHOTS))
+    return train, val
+
+
+def _draw_once(dataset, train, val, shots, dataset_dir, folders):
+    """The sample that is kept in one of the run's folders, or a new one; it is kept in the first of them."""
+    paths = [os.path.join(folder, RUN_RECORD) for folder in folders if folder]
+    taken = (_taken(path, train, val, shots, dataset_dir) for path in paths if os.path.isfile(path))
+    train, val = next(filter(None, taken), None) or _draw(dataset, train, val, shots)
+    drawn = {"shots": shots, "train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
+    write_whole(paths[0], lambda file: json.dump(drawn, file, indent=0, default=int))
+    return train, val
+
+
+def _taken(path, train, val, shots, dataset_dir):
+    """The sample in a run's file; None if it is of another number of shots."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            kept = json.load(f)
+        if kept["shots"] != shots:
+            return None
+        sample = (
+            _named(kept["train"], train, shots, dataset_dir),
+            val and _named(kept["val"], val, min(shots, MAX_VAL_SHOTS), dataset_dir),
+        )
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(
+            f"The few-shot sample in {path} is damaged, or not one of {dataset_dir}: pass another --output-dir, or "
+            "delete that folder to start over."
+        ) from None
+    print(f"Taking the few-shot sample of this run from {path}")
+    return sample
+
+
+def _named(entries, items, shots, dataset_dir):
+    """The items that `entries` name, in their order. Raises KeyError or ValueError if they are no sample of `items`."""
+    by_entry = defaultdict(list)
+    for entry, item in zip(_as_entries(items, dataset_dir), items):
+        by_entry[tuple(entry)].append(item)
+    named = [by_entry[tuple(entry)].pop() for entry in entries if by_entry[tuple(entry)]]
+    drawn, there = Counter(item.label for item in named), Counter(item.label for item in items)
+    if len(named) < len(entries) or drawn != {label: min(shots, n) for label, n in there.items()}:
+        raise ValueError("another number of images per class")
+    return named
+
+
 def _as_entries(items, dataset_dir):
     return [[os.path.relpath(i.impath, dataset_dir).replace(os.sep, "/"), i.label, i.classname] for i in items]
 
@@ -138,4 +202,4 @@ def _keep_at(path, drawn):
         pass
     except ValueError:  # not JSON, or not text
         print(f"The few-shot sample in {path} is damaged; it is drawn again and replaced")
-    write_whole(path, lambda file: json.dump(drawn, file, indent=0))
+    write_whole(path, lambda file: json.dump(drawn, file, indent=0, default=int))

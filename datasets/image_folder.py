@@ -1,6 +1,7 @@
 """Your own images: any tree `train|val|test/<class name>/<image>`, alone or once per domain."""
 
 import os
+import unicodedata
 
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
@@ -8,6 +9,9 @@ from dassl.config.defaults import _C
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
 from .few_shot import data_root, draw_few_shot, subsample_classes
+
+RECORDS = "split_fewshot"  # folder of the few-shot samples, in the tree
+SHOWN = 5  # of what is passed over
 
 if "IMAGE_FOLDER" not in _C.DATASET:
     _C.DATASET.IMAGE_FOLDER = "image_folder"  # the tree, below DATASET.ROOT
@@ -20,8 +24,8 @@ class ImageFolder(DatasetBase):
     Without `DATASET.SOURCE_DOMAINS` the tree is `<folder>/train|val|test/<class>/<image>`. With it, it is
     `<folder>/<domain>/train|val|test/<class>/<image>`: `train` and `val` are read from the source domains,
     `test` from `DATASET.TARGET_DOMAINS` (or the source domains again); `Datum.domain` indexes `self.domains`.
-    `val` is optional: where there is none, `self.val` is None. Hidden files, and files whose extension is not
-    that of an image, are passed over.
+    `val` is optional: where there is none, `self.val` is None. Hidden files are passed over. So is all else that is
+    not an image at such a place, which is said.
 
     Raises FileNotFoundError for a missing folder, and ValueError for a class without images, for classes that
     differ between two splits, for a config that needs a `val` where there is none, and for target domains
@@ -34,6 +38,7 @@ class ImageFolder(DatasetBase):
         if targets and not sources:
             raise ValueError("Target domains are given without source domains: give both, or neither.")
         self.domains = list(dict.fromkeys(sources + targets))
+        self._passed_over = []  # paths
 
         sources = sources or [""]  # "": the tree itself
         reference = self._folder(sources[0], "train")  # its classes must be those of all other folders
@@ -46,9 +51,10 @@ class ImageFolder(DatasetBase):
             )
         val = self._read("val", sources, reference) if has_val else None
         test = self._read("test", targets or sources, reference)
+        self._say_passed_over({*sources, *targets})
 
         # Each choice of source domains has samples of its own.
-        record_dir = os.path.join("split_fewshot", "+".join(sources))
+        record_dir = os.path.join(RECORDS, "+".join(sources))
         train, val = draw_few_shot(self, train, val, cfg, self.dataset_dir, record_dir)
         train, val, test = subsample_classes(train, val, test, subsample=cfg.DATASET.SUBSAMPLE_CLASSES)
         super().__init__(train_x=train, val=val, test=test)
@@ -63,11 +69,34 @@ class ImageFolder(DatasetBase):
         for domain in domains:
             folder = self._folder(domain, split)
             _check_same(names, reference, _class_names(folder), folder)
+            self._passed_over += _others(folder, os.DirEntry.is_dir)
             index = self.domains.index(domain) if domain else 0
             for label, name in enumerate(names):
                 images = _images(os.path.join(folder, name))
+                self._passed_over += _others(os.path.join(folder, name), _is_image)
                 items += [Datum(image, label=label, domain=index, classname=name) for image in images]
         return items
+
+    def _say_passed_over(self, domains):
+        for domain in domains:
+            folder = os.path.join(self.dataset_dir, domain)
+            self._passed_over += _others(folder, lambda entry: entry.name in ("train", "val", "test", RECORDS))
+        paths = sorted(os.path.relpath(path, self.dataset_dir) for path in self._passed_over)
+        if paths:
+            some = ", ".join(paths[:SHOWN]) + (", ..." if len(paths) > SHOWN else "")
+            print(
+                f"Warning: passed over in {self.dataset_dir}: {len(paths):,} files or folders ({some}); only "
+                f"train|val|test/<class name>/<image> is read, an image being one of {' '.join(IMG_EXTENSIONS)}"
+            )
+
+
+def _others(folder, belongs):
+    """What else there is in a folder; hidden names aside."""
+    return [e.path for e in os.scandir(folder) if not e.name.startswith(".") and not belongs(e)]
+
+
+def _is_image(entry):
+    return entry.name.lower().endswith(IMG_EXTENSIONS) and entry.is_file()
 
 
 def _class_names(folder):
@@ -83,11 +112,7 @@ def _class_names(folder):
 
 
 def _images(folder):
-    names = sorted(
-        e.name
-        for e in os.scandir(folder)
-        if e.is_file() and not e.name.startswith(".") and e.name.lower().endswith(IMG_EXTENSIONS)
-    )
+    names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith(".") and _is_image(e))
     if not names:
         raise ValueError(f"{folder} holds no image ({', '.join(IMG_EXTENSIONS)}): add some, or remove the class.")
     return [os.path.join(folder, name) for name in names]
@@ -103,4 +128,10 @@ def _check_same(names, folder, other_names, other_folder):
         if only
     ]
     if differences:
-        raise ValueError(f"The classes of {folder} and {other_folder} must not differ: {'; '.join(differences)}.")
+        same = {unicodedata.normalize("NFC", name) for name in names} == {
+            unicodedata.normalize("NFC", name) for name in other_names
+        }
+        hint = (
+            " (the names look the same, but write accents in two Unicode forms: copy one to the other)" if same else ""
+        )
+        raise ValueError(f"The classes of {folder} and {other_folder} must not differ: {'; '.join(differences)}{hint}.")

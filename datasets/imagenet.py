@@ -4,8 +4,8 @@ import os
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .files import how_to_get
 from .listing import ListedImage, labelled, list_classes, list_parts
+from .sources import how_to_get
 from .split import SplitDataset, TestOnlyDataset, warn_of_best_val
 
 CLASSNAMES = "classnames.txt"
@@ -55,6 +55,7 @@ class ImageNet(SplitDataset):
 
     dataset_dir = "imagenet"
     image_dir = "images"
+    shared_names = True  # CLIP's names have "missile" and "sunglasses" twice
     expected_classes = 1_000
     expected_images = (1_281_167, None, 50_000)
 
@@ -87,6 +88,8 @@ class ImageNet(SplitDataset):
 
 class ImageNetVariant(TestOnlyDataset):
     """A test set for models that were trained on ImageNet: a folder of images per class."""
+
+    shared_names = ImageNet.shared_names
 
     @classmethod
     def files(cls):

@@ -8,8 +8,9 @@ import time
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from dassl.data.datasets import Datum
+from dassl.utils import write_whole
 
-from .files import keep, write_whole
+from .files import keep
 
 CACHE = "image_list.json"
 # A change in the same tick as the reading would leave no trace in the folder's time, and some file systems

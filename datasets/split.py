@@ -5,7 +5,7 @@ import os
 from dassl.data.datasets import DatasetBase, Datum
 
 from .few_shot import data_root, draw_few_shot, read_split, subsample_classes
-from .files import require
+from .sources import require
 
 
 class SplitDataset(DatasetBase):

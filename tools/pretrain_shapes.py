@@ -2,7 +2,7 @@
 
     python tools/pretrain_shapes.py --output assets/shapes-tiny.pt
 
-Images and captions come from `datasets/shapes_world.py` and `datasets/shapes_captions.py`; the loss is CLIP's
+Images and captions come from `datasets/shapes/world.py` and `datasets/shapes/captions.py`; the loss is CLIP's
 (Radford et al. 2021, symmetric InfoNCE). Stop it at any time: the same command goes on from its last epoch
 (`<output>.resume`) and ends with the same weights. On a machine that others use too, two environment variables
 keep its threads from waiting for each other: OMP_WAIT_POLICY=active GOMP_SPINCOUNT=infinite. The recipe's numbers
@@ -30,8 +30,9 @@ from clip.clip import _tokenizer as tokenizer
 from clip.model import CLIP
 from tqdm import tqdm
 
-from datasets.shapes_captions import caption, captioned_picture, words
-from datasets.shapes_world import CLASSNAMES, COLOURS, SHAPES, SIZE, SPLITS, picture
+from dassl.utils import progress, write_whole
+from datasets.shapes.captions import caption, captioned_picture, words
+from datasets.shapes.world import CLASSNAMES, COLOURS, SHAPES, SIZE, SPLITS, picture
 from trainers.prompting.clip_loader import load_clip
 
 TEMPLATE = "a picture of a {}."
@@ -57,7 +58,7 @@ class Data:
         self.pictures = torch.empty(size, SIZE, SIZE, 3, dtype=torch.uint8)
         with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
             jobs = pool.imap(captioned_picture, ((i, seed) for i in range(size)), chunksize=256)
-            for scene, is_large, pixels in tqdm(jobs, total=size, unit="picture"):
+            for scene, is_large, pixels in progress(jobs, "Drawing", "picture", total=size):
                 self.pictures[len(self.scenes)] = torch.from_numpy(pixels)
                 self.scenes.append(scene)
                 large.append(is_large)
@@ -325,9 +326,7 @@ def _accuracy(path):
 
 def _save(content, path):
     """Write beside the target and rename: an interrupted write never looks like a file."""
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(content, temporary)
-    os.replace(temporary, path)
+    write_whole(str(path), lambda file: torch.save(content, file), "wb")
 
 
 def main(argv=None):
@@ -353,7 +352,7 @@ def main(argv=None):
     per_epoch = max(1, args.data_size // args.batch_size)
     steps = args.epochs * per_epoch
     losses = []
-    for step in tqdm(range(done, steps), initial=done, total=steps, unit="step"):
+    for step in progress(range(done, steps), "Training", "step", initial=done, total=steps):
         losses.append(train_step(learner, vocabulary, data, step, steps, args.seed, args.batch_size))
         if (step + 1) % per_epoch == 0:
             learner.export(vocabulary, args.output)

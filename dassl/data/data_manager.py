@@ -1,5 +1,9 @@
 """From a data set's lists of paths to batches of images."""
 
+import functools
+import multiprocessing
+from multiprocessing.context import get_spawning_popen
+
 import torch
 import torchvision.transforms as T
 from tabulate import tabulate
@@ -67,10 +71,18 @@ class DataManager:
     Args:
         custom_tfm_train, custom_tfm_test: transforms to use instead of the config's.
         dataset_wrapper: class to use instead of `DatasetWrapper`.
+
+    Raises ValueError if there is only one class, or nothing to train or to test on.
     """
 
     def __init__(self, cfg, custom_tfm_train=None, custom_tfm_test=None, dataset_wrapper=None):
+        _say_once.cache_clear()
         dataset = build_dataset(cfg)
+        if dataset.num_classes < 2:
+            raise ValueError(
+                f'{cfg.DATASET.NAME} has one class only ("{dataset.classnames[0]}"), and so nothing to tell apart: '
+                "add classes, or use all of them (DATASET.SUBSAMPLE_CLASSES all)"
+            )
         tfm_train = self._transform(cfg, custom_tfm_train, is_train=True)
         tfm_test = self._transform(cfg, custom_tfm_test, is_train=False)
         loaders = cfg.DATALOADER
@@ -148,8 +160,31 @@ class DataManager:
         print(tabulate(table))
 
 
+class _Once:
+    """Prints one sentence only, in whichever of the loaders' processes is the first to have one."""
+
+    def __init__(self, said=None):
+        self.said = said or multiprocessing.Value("b", 0)
+
+    def __reduce__(self):  # shared with a process that is being started; a copy of its own otherwise
+        return _Once, ((self.said,) if get_spawning_popen() else ())
+
+    def __call__(self, sentence):
+        with self.said.get_lock():
+            said, self.said.value = self.said.value, 1
+        if not said:
+            print(sentence, flush=True)
+
+
+@functools.cache
+def _say_once():
+    return _Once()
+
+
 class DatasetWrapper(Dataset):
     """A list of `Datum` as dictionaries.
+
+    A picture of more than 8 bits is scaled (see `read_image`), which is said once for all wrappers of a DataManager.
 
     Keys: "label", "domain", "impath", "index" (position in the list), "img", and "img0" (not augmented) if
     `cfg.DATALOADER.RETURN_IMG0`. With a list of transforms their images are "img", "img2", "img3", ... In
@@ -162,6 +197,7 @@ class DatasetWrapper(Dataset):
         self.transform = transform
         self.is_train = is_train
         self.k_tfm = cfg.DATALOADER.K_TRANSFORMS if is_train else 1
+        self.say_once = _say_once()
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
             raise ValueError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, but there is no transform: set it to 1")
@@ -177,6 +213,11 @@ class DatasetWrapper(Dataset):
         item = self.data_source[idx]
         output = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": idx}
         img0 = read_image(item.impath)
+        depth = img0.info.get("scaled_from")
+        if depth:
+            self.say_once(
+                f'Warning: pictures such as "{item.impath}" ({depth}) are scaled to 8 bits by their own depth'
+            )
         if self.transform is None:
             output["img"] = img0
         elif isinstance(self.transform, (list, tuple)):

@@ -4,6 +4,7 @@ import os.path as osp
 import random
 from collections import defaultdict
 
+from dassl.data.classes import check_classes, warn_of_leaks, warn_of_same_names
 from dassl.utils import Registry
 
 DATASET_REGISTRY = Registry("DATASET")
@@ -49,10 +50,15 @@ class Datum:
 
 
 class DatasetBase:
-    """Lists of `Datum`: train_x (labelled; it defines the classes), train_u (unlabelled), val and test."""
+    """Lists of `Datum`: train_x (labelled; it defines the classes), train_u (unlabelled), val and test.
+
+    Raises ValueError if there is no training image, or a label or class name that `check_classes` refuses. Warns
+    of classes that CLIP reads alike, and of images that are in train_x and in test.
+    """
 
     dataset_dir = ""  # the data set's folder in DATASET.ROOT
     domains = []  # names of all domains
+    shared_names = False  # whether two labels may have the same class name, as in CLIP's names for ImageNet
 
     def __init__(self, train_x=None, train_u=None, val=None, test=None):
         self._train_x = train_x
@@ -60,7 +66,11 @@ class DatasetBase:
         self._val = val
         self._test = test
         self._num_classes = self.get_num_classes(train_x)
+        name = type(self).__name__
+        check_classes({"train": train_x, "val": val, "test": test}, name, self.shared_names)
         self._lab2cname, self._classnames = self.get_lab2cname(train_x)
+        warn_of_same_names(self._classnames, name)
+        warn_of_leaks(train_x, test, name)
 
     @property
     def train_x(self):

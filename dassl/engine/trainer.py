@@ -7,7 +7,6 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from dassl.data import DataManager
 from dassl.evaluation import build_evaluator
@@ -17,6 +16,7 @@ from dassl.utils import (
     listdir_nohidden,
     load_checkpoint,
     mkdir_if_missing,
+    progress,
     resume_from_checkpoint,
     save_checkpoint,
     tolist_if_not,
@@ -302,7 +302,7 @@ class SimpleTrainer(TrainerBase):
         else:
             split, data_loader = "test", self.test_loader
         print(f"Evaluate on the *{split}* set")
-        for batch in tqdm(data_loader):
+        for batch in progress(data_loader, "Testing", "batch"):
             input, label = self.parse_batch_test(batch)
             self.evaluator.process(self.model_inference(input), label)
         results = self.evaluator.evaluate()

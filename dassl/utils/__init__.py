@@ -1,7 +1,9 @@
 """Helpers shared by the whole runtime."""
 
+from dassl.utils.files import write_whole
 from dassl.utils.logger import Logger, setup_logger
 from dassl.utils.meters import AverageMeter, MetricMeter
+from dassl.utils.progress import progress
 from dassl.utils.registry import Registry, import_all
 from dassl.utils.tools import (
     check_availability,
@@ -43,6 +45,7 @@ __all__ = [
     "mkdir_if_missing",
     "open_all_layers",
     "open_specified_layers",
+    "progress",
     "read_image",
     "read_json",
     "resume_from_checkpoint",
@@ -51,4 +54,5 @@ __all__ = [
     "setup_logger",
     "tolist_if_not",
     "write_json",
+    "write_whole",
 ]

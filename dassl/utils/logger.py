@@ -10,7 +10,8 @@ class Logger:
     """A stand-in for `sys.stdout` that writes to the console and appends to the file `fpath`.
 
     Whole lines reach the file as soon as they are printed, so a killed process loses none. If the file ends
-    within a line (a killed process), that line is closed first.
+    within a line (a killed process), that line is closed first. What an encoding lacks, such as the bytes of a file
+    name that is not UTF-8, is written as "\\udcff".
     """
 
     def __init__(self, fpath=None):
@@ -19,14 +20,24 @@ class Logger:
         if fpath is not None:
             mkdir_if_missing(osp.dirname(fpath))
             torn = _ends_within_line(fpath)
-            self.file = open(fpath, "a", buffering=1, encoding="utf-8")
+            self.file = open(fpath, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
             if torn:
                 self.file.write("\n")
 
     def write(self, msg):
-        self.console.write(msg)
+        try:
+            self.console.write(msg)
+        except UnicodeEncodeError:
+            encoding = self.console.encoding
+            self.console.write(msg.encode(encoding, "backslashreplace").decode(encoding))
         if self.file is not None:
-            self.file.write(msg)
+            try:
+                self.file.write(msg)
+            except OSError as error:
+                name, self.file = self.file.name, None  # later messages reach the console
+                raise ValueError(
+                    f"{name} cannot be written ({error.strerror or error}): make room or choose another folder"
+                ) from error
         return len(msg)
 
     def flush(self):

@@ -13,6 +13,8 @@ import PIL
 import torch
 from PIL import Image
 
+from dassl.utils.files import write_whole
+
 
 def mkdir_if_missing(dirname):
     """Create the folder `dirname` and its parents; an empty name is the current folder."""
@@ -34,10 +36,8 @@ def read_json(fpath):
 
 
 def write_json(obj, fpath):
-    """Write `obj` as indented JSON, making the folder if need be."""
-    mkdir_if_missing(osp.dirname(fpath))
-    with open(fpath, "w", encoding="utf-8") as file:
-        json.dump(obj, file, indent=4, separators=(",", ": "))
+    """Write `obj` as indented JSON, making the folder if need be. Raises ValueError if it cannot be written."""
+    write_whole(fpath, lambda file: json.dump(obj, file, indent=4, separators=(",", ": ")))
 
 
 def set_random_seed(seed):
@@ -49,13 +49,24 @@ def set_random_seed(seed):
 
 
 def read_image(path):
-    """Return the image at `path` as an RGB PIL image.
+    """Return the image at `path` as an RGB PIL image of 8 bits per channel.
+
+    Of deeper grey ones, which Pillow would cut off at 255, black is 0 and white the highest number that the file's
+    depth can hold, such as 65,535, or 1.0 if they are floats; `info["scaled_from"]` of the result then says what
+    they were. Transparency is left out.
 
     Raises FileNotFoundError if there is none, ValueError if it cannot be decoded; both name the path.
     """
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            image.load()
+            image.info.pop("transparency", None)  # unused, but Pillow would warn of it in each picture with a palette
+            image.info.pop("scaled_from", None)  # a comment in the file could be called so
+            depth, scaled = _in_8_bits(image)
+            scaled = scaled.convert("RGB")
+            if depth:
+                scaled.info["scaled_from"] = depth
+            return scaled
     except FileNotFoundError:
         raise FileNotFoundError(f'image "{path}" does not exist: check the data set\'s folder') from None
     # a damaged file raises any of these, depending on its format and on where the damage is
@@ -63,6 +74,23 @@ def read_image(path):
         raise ValueError(
             f'image "{path}" cannot be decoded ({error}): replace the file or remove it from the data set'
         ) from None
+
+
+def _in_8_bits(image):
+    """(what it was, the image of 8 bits) for one of more; ("", the image itself) otherwise. Raises ValueError."""
+    if image.mode == "F":
+        pixels = np.asarray(image, dtype=np.float64)
+        if not (pixels.min() >= 0 and pixels.max() <= 1):  # a NaN is neither
+            raise ValueError(f"its floats are from {pixels.min():g} to {pixels.max():g}, and must be from 0 to 1")
+        return "floats", Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        tags = getattr(image, "tag_v2", {})  # of TIFF; the "I" of other formats has 16 bits
+        bits, signed = tags.get(258, (16,))[0], tags.get(339, (1,))[0] == 2
+        if bits > 16 or signed:
+            raise ValueError(f"it has {'signed ' * signed}whole numbers of {bits} bits, and only 16 can be read")
+        pixels = np.asarray(image, dtype=np.float64)
+        return f"{bits} bits", Image.fromarray(np.rint(pixels * 255 / (2**bits - 1)).astype(np.uint8))
+    return "", image
 
 
 def collect_env_info():

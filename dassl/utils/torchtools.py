@@ -1,6 +1,5 @@
 """Checkpoints and parameters."""
 
-import os
 import os.path as osp
 import re
 import shutil
@@ -8,7 +7,7 @@ import shutil
 import torch
 from torch import nn
 
-from dassl.utils.tools import mkdir_if_missing
+from dassl.utils.files import write_whole
 
 BEST_MODEL = "model-best.pth.tar"
 
@@ -23,21 +22,22 @@ def save_checkpoint(state, save_dir, is_best=False, remove_module_from_keys=True
     Args:
         state: dictionary with at least "state_dict" and "epoch" (number of finished epochs); not changed.
         remove_module_from_keys: drop the leading "module." that nn.DataParallel puts before parameter names.
+
+    Raises ValueError, naming file and cause, if a file cannot be written.
     """
-    mkdir_if_missing(save_dir)
     if remove_module_from_keys:
         state = {**state, "state_dict": _without_module(state["state_dict"])}
     fpath = osp.join(save_dir, model_name or f"model.pth.tar-{state['epoch']}")
-    _write_atomically(fpath, lambda file: torch.save(state, file))
+    write_whole(fpath, lambda file: torch.save(state, file), "wb", sync=True)
     print(f"Checkpoint saved to {fpath}")
 
     pointer = (osp.basename(fpath) + "\n").encode()
-    _write_atomically(osp.join(save_dir, "checkpoint"), lambda file: file.write(pointer))
+    write_whole(osp.join(save_dir, "checkpoint"), lambda file: file.write(pointer), "wb", sync=True)
 
     if is_best:
         best_fpath = osp.join(save_dir, BEST_MODEL)
         with open(fpath, "rb") as source:
-            _write_atomically(best_fpath, lambda file: shutil.copyfileobj(source, file))
+            write_whole(best_fpath, lambda file: shutil.copyfileobj(source, file), "wb", sync=True)
         print(f'Best checkpoint saved to "{best_fpath}"')
 
 
@@ -153,12 +153,3 @@ def count_num_param(model=None, params=None):
 
 def _without_module(state_dict):
     return {k[len("module.") :] if k.startswith("module.") else k: v for k, v in state_dict.items()}
-
-
-def _write_atomically(fpath, write):
-    part = fpath + ".part"
-    with open(part, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, fpath)

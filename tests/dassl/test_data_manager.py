@@ -6,7 +6,7 @@ import torch
 
 from dassl.data import DataManager, DatasetWrapper
 from dassl.data.data_manager import build_data_loader
-from dassl.data.datasets import Datum
+from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 
 
 class NoisyTransform:
@@ -137,6 +137,29 @@ def test_manager_builds_the_loaders(cfg, capsys):
         ["#", "val", "4"],
         ["#", "test", "8"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "tested", "sentence"),
+    [
+        ([0, 0], [0], 'Toy has one class only ("class 0"), and so nothing to tell apart: add classes'),
+        ([0, 1], [], "Toy has no images to test on: check its folder"),
+        ([0, 1], None, "Toy has no images to test on: check its folder"),
+        ([], [0], "the data set has no training images: check its folder and DATASET.NUM_SHOTS"),
+    ],
+)
+def test_a_data_set_that_nothing_can_be_learned_from(labels, tested, sentence, cfg, toy_root, monkeypatch):
+    def init(self, cfg):
+        datum = [
+            [Datum(f"{toy_root}/{i}.png", y, 0, f"class {y}") for i, y in enumerate(ys or ())]
+            for ys in (labels, tested)
+        ]
+        DatasetBase.__init__(self, train_x=datum[0], test=datum[1] if tested is not None else None)
+
+    monkeypatch.setattr(DATASET_REGISTRY.get("Toy"), "__init__", init)
+    with pytest.raises(ValueError) as error:
+        DataManager(cfg)
+    assert str(error.value).startswith(sentence) and "\n" not in str(error.value)
 
 
 def test_manager_takes_custom_parts(cfg):

@@ -1,4 +1,8 @@
+import io
 import json
+import os
+import resource
+import signal
 import sys
 
 import pytest
@@ -99,6 +103,32 @@ def test_a_second_logger_replaces_the_first(tmp_path, restore_stdout):
     assert (tmp_path / "a/log.txt").read_text() == ""
     assert (tmp_path / "b/log.txt").read_text() == "line\n"
     assert isinstance(sys.stdout.isatty(), bool)
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", "é caf\\udce9"), ("ascii", "\\xe9 caf\\udce9")])
+def test_a_name_that_is_not_text_can_be_printed(encoding, shown, tmp_path, monkeypatch, restore_stdout):
+    console = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", console)
+    setup_logger(str(tmp_path))
+    print("é " + os.fsdecode(b"caf\xe9"))
+    sys.stdout.flush()
+    assert console.buffer.getvalue().decode(encoding) == f"{shown}\n"
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "é caf\\udce9\n"
+
+
+def test_a_log_on_a_full_disk(tmp_path, restore_stdout, capsys):
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    setup_logger(str(tmp_path))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=rf"^{tmp_path}/log\.txt cannot be written \(File too large\): make room"):
+            for _ in range(200):
+                print("line")
+        print("later")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert capsys.readouterr().out.endswith("line\nlater\n") and (tmp_path / "log.txt").stat().st_size == 100
 
 
 def test_no_logger_without_folder():

@@ -31,6 +31,18 @@ def test_images_labels_and_names(caltech_stub, half):
     assert (caltech_stub / "caltech-101" / "split_fewshot" / "shot_4-seed_2.json").is_file()
 
 
+def test_without_a_seed_a_run_keeps_its_sample(caltech_stub, tmp_path):
+    def sample(output, half="all"):
+        pairs = ("SEED", -1, "OUTPUT_DIR", str(tmp_path / output), "DATASET.SUBSAMPLE_CLASSES", half)
+        dataset = build_dataset(config(caltech_stub, *pairs))
+        return [i.impath for i in dataset.train_x], [i.impath for i in dataset.val]
+
+    first = sample("a")
+    assert sample("a") == first and set(sample("a", "base")[0]) < set(first[0])
+    assert sample("b") != first
+    assert not (caltech_stub / "caltech-101/split_fewshot").exists()
+
+
 def test_home_and_links(caltech_stub, monkeypatch, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "sets").symlink_to(caltech_stub)

@@ -35,9 +35,9 @@ def items_without_files(monkeypatch):
     monkeypatch.setattr(datasets.few_shot, "Datum", Item)
 
 
-def config(shots, seed, output="unused"):
+def config(shots, seed, output="unused", resume=""):
     dataset = SimpleNamespace(NUM_SHOTS=shots)
-    return SimpleNamespace(DATASET=dataset, SEED=seed, OUTPUT_DIR=str(output))
+    return SimpleNamespace(DATASET=dataset, SEED=seed, OUTPUT_DIR=str(output), RESUME=str(resume))
 
 
 def draw(root, shots=4, seed=1, split=None, output="unused"):
@@ -158,13 +158,94 @@ def test_a_read_only_data_set_keeps_the_sample_in_the_output_folder(tmp_path, mo
     assert not os.listdir(data)
 
 
-def test_without_a_seed_nothing_is_kept(tmp_path):
+# ---- without a seed ----------------------------------------------------------------------------------------
+
+
+def draw_in(output, shots=2, **options):
+    train, val = draw("data", shots, seed=-1, output=output, **options)
+    return entries(train, "data"), val and entries(val, "data")
+
+
+def test_without_a_seed_a_run_keeps_its_sample_and_others_draw_their_own(tmp_path):
     random.seed(5)
-    first = entries(draw(tmp_path, shots=1, seed=-1)[0], tmp_path)
-    second = entries(draw(tmp_path, shots=1, seed=-1)[0], tmp_path)
+    first = draw_in(tmp_path / "a")
+    assert draw_in(tmp_path / "b") != first
+    random.seed(6)
+    assert draw_in(tmp_path / "a") == first
+    assert os.listdir(tmp_path / "a") == ["few_shot.json"]
     random.seed(5)
-    assert entries(draw(tmp_path, shots=1, seed=-1)[0], tmp_path) == first != second
-    assert not os.listdir(tmp_path)
+    assert draw_in(tmp_path / "c") == first  # Python's generator as it is
+
+
+def test_a_run_that_goes_on_in_another_folder_keeps_its_sample(tmp_path):
+    first = draw_in(tmp_path / "a")
+    split = read_split(GOLDEN / "fewshot_split.json", "data")
+    for resume in (tmp_path / "a", ""):  # the second time, it is in the folder
+        train, _ = draw_few_shot(Drawer(), *split[:2], config(2, -1, tmp_path / "b", resume), "data")
+        assert entries(train, "data") == first[0]
+
+
+def test_an_image_that_is_listed_twice_may_be_drawn_twice(tmp_path):
+    items = [Item("data/a.jpg", classname="a"), Item("data/a.jpg", classname="a"), Item("data/b.jpg", 1, classname="b")]
+    first = draw_few_shot(Drawer(), items, None, config(2, -1, tmp_path), "data")
+    assert draw_few_shot(Drawer(), items, None, config(2, -1, tmp_path), "data") == first and len(first[0]) == 3
+
+
+def test_the_sample_of_a_run_is_of_its_data_set_wherever_that_lies(tmp_path):
+    first = draw_in(tmp_path)
+    split = read_split(GOLDEN / "fewshot_split.json", str(tmp_path / "moved"))
+    train, val = draw_few_shot(Drawer(), *split[:2], config(2, -1, tmp_path), str(tmp_path / "moved"))
+    assert (entries(train, tmp_path / "moved"), entries(val, tmp_path / "moved")) == first
+
+
+def test_other_shots_draw_anew(tmp_path):
+    draw_in(tmp_path)
+    assert len(draw_in(tmp_path, shots=3)[0]) > len(draw_in(tmp_path, shots=3)[1]) / 3
+    assert json.loads((tmp_path / "few_shot.json").read_text())["shots"] == 3
+
+
+def test_without_a_seed_and_without_val(tmp_path):
+    train, _, test = read_split(GOLDEN / "fewshot_split.json", "data")
+    first = draw_in(tmp_path, split=(train, None, test))
+    assert first[1] is None and draw_in(tmp_path, split=(train, None, test)) == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda record: record["train"].pop(),
+        lambda record: record["val"].append(record["val"][0]),
+        lambda record: record["train"][0].__setitem__(0, "accordion/none.jpg"),
+        lambda record: record["train"][0].__setitem__(1, 7),
+        lambda record: record["train"].__setitem__(0, record["train"][1]),
+        lambda record: record["train"].__setitem__(0, 3),
+        lambda record: record.pop("val"),
+        lambda record: record.pop("shots"),
+    ],
+)
+def test_a_sample_that_does_not_fit_the_split_is_refused(change, tmp_path):
+    draw_in(tmp_path)
+    path = tmp_path / "few_shot.json"
+    record = json.loads(path.read_text())
+    change(record)
+    for text in (json.dumps(record), path.read_text()[:300]):
+        path.write_text(text)
+        with pytest.raises(
+            ValueError, match=f"few-shot sample in {path} is damaged, or not one of data: pass"
+        ) as error:
+            draw_in(tmp_path)
+        assert "\n" not in str(error.value) and path.read_text() == text
+
+
+def test_file_names_that_are_not_text(tmp_path):
+    """The bytes of a name that is not UTF-8 survive both records."""
+    name = os.fsdecode(b"caf\xe9")
+    items = [Item(os.path.join("data", f"{name}{i}.jpg"), i % 2, classname="ab"[i % 2]) for i in range(8)]
+    for seed in (-1, 1):
+        first = draw_few_shot(Drawer(), items, None, config(2, seed, tmp_path), str(tmp_path / "data"))
+        assert draw_few_shot(Drawer(), items, None, config(2, seed, tmp_path), str(tmp_path / "data")) == first
+    record = json.loads((tmp_path / "data" / "split_fewshot/shot_2-seed_1.json").read_text())
+    assert all(name in path for path, _, _ in record["train"])
 
 
 def test_all_images_without_shots(tmp_path):
@@ -195,7 +276,8 @@ def test_drawing_leaves_the_global_generator_alone(tmp_path_factory, seed, shots
 
 
 @given(st.lists(st.integers(0, 50), min_size=2).filter(lambda labels: len(set(labels)) > 1))
-def test_halves(labels):
+def test_halves(draws):
+    labels = [sorted(set(draws)).index(y) for y in draws]
     items = [Item(f"{i}.jpg", y, domain=i % 3, classname=f"class {y}") for i, y in enumerate(labels)]
     n = len(set(labels))
     base, other = subsample_classes(items, items[:1], subsample="base")
@@ -217,7 +299,7 @@ def test_halves(labels):
 
 
 def test_refused_subsamples():
-    items = [Item("a.jpg")]
+    items = [Item("a.jpg", classname="cat")]
     with pytest.raises(ValueError, match='SUBSAMPLE_CLASSES is "bases": choose one of all, base, new'):
         subsample_classes(items, subsample="bases")
     with pytest.raises(ValueError, match="only 1 class"):
@@ -244,3 +326,44 @@ def test_a_damaged_split_file_is_named(text, tmp_path):
 def test_a_missing_split_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.json does not exist: DATASETS.md says"):
         read_split(str(tmp_path / "nowhere.json"), "images")
+
+
+GOOD = {
+    "train": [["a.jpg", 0, "cat"], ["b.jpg", 1, "dog"]],
+    "val": [["c.jpg", 0, "cat"]],
+    "test": [["d.jpg", 1, "dog"]],
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "said"),
+    [
+        ("train", ["e.jpg", 1.5, "ox"], "entry 3 of train .*has the label 1.5: number the classes"),
+        ("train", ["e.jpg", True, "dog"], "entry 3 of train .*has the label True"),
+        ("train", ["e.jpg", "1", "dog"], "entry 3 of train .*has the label '1'"),
+        ("train", ["e.jpg", 3, "ox"], "entry 3 of train .*has the label 3, but 3 classes have labels 0 to 2"),
+        ("train", ["e.jpg", -1, "ox"], "has the label -1, but 3 classes"),
+        ("train", ["e.jpg", 2, 7], "has the class name 7: give"),
+        (
+            "train",
+            ["e.jpg", 2, "cat"],
+            'two labels for the class "cat", 0 in entry 1 of train and 2 in entry 3 of train',
+        ),
+        ("val", ["e.jpg", 1, "ox"], 'entry 2 of val .*names label 1 "ox", which entry 2 of train names "dog"'),
+        ("test", ["e.jpg", 2, "ox"], 'entry 2 of test .*is of class "ox" \\(label 2\\), of which train has no image'),
+    ],
+)
+def test_labels_of_a_split_file_that_mean_nothing(part, entry, said, tmp_path):
+    """All of them are refused with file and entry, before halves renumber the labels."""
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({**GOOD, part: [*GOOD[part], entry]}))
+    with pytest.raises(ValueError, match=f"^The split file {path}.*{said}"):
+        read_split(str(path), "images")
+    path.write_text(json.dumps(GOOD))
+    assert [len(items) for items in read_split(str(path), "images")] == [2, 1, 1]
+
+
+def test_halves_of_labels_with_a_gap_are_refused():
+    items = [Item("a.jpg", 1, classname="cat"), Item("b.jpg", 2, classname="dog")]
+    with pytest.raises(ValueError, match="has the label 2, but 2 classes have labels 0 to 1"):
+        subsample_classes(items, subsample="base")

@@ -1,58 +1,37 @@
 import pytest
 
-from datasets.files import how_to_get, write_whole
-
-GUIDE = """# Data sets
-
-`a.txt` is not a step.
-
-## Birds
-
-1. Download `birds.zip` from <https://birds.example> and
-   unpack it, so that `images/` lies in `$DATA/birds/`.
-2. Download `a.txt`.
-
-## Cats
-
-1. Fetch `a.txt` elsewhere.
-"""
+from dassl.utils import write_whole
+from datasets.files import keep
 
 
-@pytest.mark.parametrize(
-    ("dataset", "name", "expected"),
-    [
-        (
-            "Birds",
-            "images",
-            "download `birds.zip` from <https://birds.example> and unpack it, so that `images/` lies in `$DATA/birds/` "
-            "(DATASETS.md, line 7)",
-        ),
-        ("Birds", "a.txt", "download `a.txt` (DATASETS.md, line 9)"),
-        ("Cats", "a.txt", "fetch `a.txt` elsewhere (DATASETS.md, line 13)"),
-        ("Cats", "images", "DATASETS.md says how to get it"),
-        ("Dogs", "a.txt", "DATASETS.md says how to get it"),
-    ],
-)
-def test_the_step_that_gets_a_file(dataset, name, expected, tmp_path):
-    guide = tmp_path / "DATASETS.md"
-    guide.write_text(GUIDE)
-    assert how_to_get(dataset, name, guide) == expected
+def kept(path, text="x"):
+    write_whole(path, lambda file: file.write(text))
 
 
-def test_without_the_guide(tmp_path):
-    assert how_to_get("Birds", "a.txt", tmp_path / "none.md") == "DATASETS.md says how to get it"
+def test_kept_beside_the_data_set(tmp_path, capsys):
+    keep(kept, "a/b.txt", str(tmp_path / "data"), str(tmp_path / "out"), "the list")
+    assert (tmp_path / "data/a/b.txt").read_text() == "x" and not (tmp_path / "out").exists()
+    assert capsys.readouterr().out == ""
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "file.txt"
-    write_whole(str(path), lambda file: file.write("é"))
-    assert path.read_text(encoding="utf-8") == "é"
+def test_kept_in_the_output_folder_otherwise(tmp_path, capsys):
+    (tmp_path / "data").write_text("not a folder")
+    keep(kept, "a/b.txt", str(tmp_path / "data"), str(tmp_path / "out"), "the list")
+    assert (tmp_path / "out/a/b.txt").read_text() == "x"
+    assert capsys.readouterr().out == (
+        f"Cannot write {tmp_path}/data/a/b.txt (Not a directory); keeping the list in {tmp_path}/out/a/b.txt\n"
+    )
 
-    def interrupted(file):
-        file.write("half")
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(str(path), interrupted)
-    assert path.read_text(encoding="utf-8") == "é"
-    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+def test_kept_nowhere_is_one_sentence(tmp_path):
+    (tmp_path / "data").write_text("not a folder")
+    with pytest.raises(ValueError, match=r"data/b\.txt cannot be written \((File exists|Not a directory)\): make room"):
+        keep(kept, "b.txt", str(tmp_path / "data"), str(tmp_path / "data"), "the list")
+
+
+def test_another_error_is_not_taken_for_the_disks(tmp_path):
+    def damaged(path):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        keep(damaged, "b.txt", str(tmp_path), str(tmp_path / "out"), "the list")

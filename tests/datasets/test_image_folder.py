@@ -57,7 +57,7 @@ def test_without_val(tmp_path):
             load(tmp_path, *pair)
 
 
-def test_what_is_passed_over(tmp_path):
+def test_what_is_passed_over(tmp_path, capsys):
     folder = tmp_path / "image_folder"
     tree(folder, n=1)
     (folder / "train" / ".cache").mkdir()
@@ -65,7 +65,35 @@ def test_what_is_passed_over(tmp_path):
     (folder / "train" / "Ant" / ".0.png").write_text("")
     (folder / "train" / "Ant" / "Thumbs.db").write_text("")
     (folder / "train" / "Ant" / "more").mkdir()
-    assert len(load(tmp_path).train_x) == 3
+    (folder / "test" / "zebra" / "a.gif").write_text("")
+    (folder / "test" / "zebra" / "a.JFIF").write_text("")
+    (folder / "valid").mkdir()
+    (folder / ".DS_Store").write_text("")
+    assert len(load(tmp_path, "DATASET.NUM_SHOTS", 1, "SEED", 1).train_x) == 3
+    for _ in range(2):  # the record of the sample, there the second time, is not one of them
+        warnings = [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
+        assert warnings == [
+            f"Warning: passed over in {folder}: 6 files or folders (test/zebra/a.JFIF, test/zebra/a.gif, "
+            "train/Ant/Thumbs.db, train/Ant/more, train/list.txt, ...); only train|val|test/<class name>/<image> is "
+            "read, an image being one of .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp"
+        ]
+        load(tmp_path)
+
+
+def test_nothing_is_said_of_a_tidy_tree(tmp_path, capsys):
+    tree(tmp_path / "image_folder")
+    (tmp_path / "image_folder/train/.DS_Store").write_text("")
+    load(tmp_path)
+    assert "Warning" not in capsys.readouterr().out
+
+
+def test_accents_in_two_forms(tmp_path):
+    folder = tmp_path / "image_folder"
+    tree(folder)
+    for split, name in (("train", "caf\u00e9"), ("val", "caf\u00e9"), ("test", "cafe\u0301")):
+        (folder / split / "zebra").rename(folder / split / name)
+    with pytest.raises(ValueError, match="the names look the same, but write accents in two Unicode forms"):
+        load(tmp_path)
 
 
 def test_domains(tmp_path):

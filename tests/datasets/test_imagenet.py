@@ -178,6 +178,18 @@ def test_shots_do_not_thin_out_a_variant(stem, tmp_path):
     assert entries(dataset.train_x, tmp_path) == entries(dataset.test, tmp_path) == parts["test"]
 
 
+@pytest.mark.parametrize("stem", ["imagenet", *VARIANTS])
+def test_two_classes_may_have_one_name(stem, tmp_path, capsys):
+    """CLIP's names for ImageNet have "missile" and "sunglasses" twice; labels come from the folders, not from names."""
+    make(stem, tmp_path)
+    for path in tmp_path.glob("*/classnames.txt"):
+        lines = sorted(path.read_text().splitlines())
+        path.write_text("\n".join(f"{line.split()[0]} sunglasses" if i < 8 else line for i, line in enumerate(lines)))
+    dataset = build_dataset(config(stem, tmp_path))
+    assert dataset.classnames.count("sunglasses") > 1 and len(dataset.classnames) == dataset.num_classes
+    assert 'CLIP reads alike, so that they have one prompt: "sunglasses" and "sunglasses"' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("change", ["gap", "more", "none"])
 def test_numbered_folders_that_do_not_fit(change, tmp_path):
     make("imagenetv2", tmp_path)

@@ -6,12 +6,14 @@ import sys
 
 import pytest
 
+from dassl.utils import write_whole
 from datasets.imagenet import ImageNet
+from datasets.prepare.get import WORK
+from datasets.prepare.state import loader_of
 from datasets.split import SplitDataset
 from tests.conftest import REPOSITORY
 from tests.datasets.stubs import SPLITS, STEMS, WNIDS, folders_of, make, picture
-from tools import prepare_data
-from tools.prepare_data import NAMES, Found, loader_of, main
+from tools.prepare_data import NAMES, Found, main
 
 pytestmark = pytest.mark.usefixtures("stub_sizes")
 
@@ -121,7 +123,7 @@ def test_images_that_no_split_names(stem, tmp_path, capsys):
     picture(images / "__extra__" / "2.png")
     (images / "list.txt").write_text("no image")
     picture(images / ".hidden" / "3.jpg")
-    picture(folder / prepare_data.WORK / "4.jpg")
+    picture(folder / WORK / "4.jpg")
     (images / "__again__").symlink_to(images)  # a loop
     picture(tmp_path / "elsewhere/5.jpg")
     (images / "__linked__").symlink_to(tmp_path / "elsewhere")
@@ -145,7 +147,7 @@ def test_the_sample_is_the_same_each_time(tmp_path, monkeypatch):
     samples = []
     for _ in range(2):
         seen = []
-        monkeypatch.setattr(prepare_data, "read_image", seen.append)
+        monkeypatch.setattr("datasets.prepare.check.read_image", seen.append)
         main(["check", "--root", str(tmp_path), "--sample", "2"])
         samples.append(seen)
     assert samples[0] == samples[1] and len(samples[0]) == 6
@@ -176,16 +178,14 @@ def test_checking_writes_nothing_where_nothing_can_be_written(tmp_path, monkeypa
     def read_only(*args, **kwargs):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("datasets.files.tempfile.mkstemp", read_only)
-    with pytest.raises(OSError, match="Read-only"):  # the list of images cannot be kept anywhere
-        Found("imagenet", str(data))
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    write_whole = prepare_data.write_whole
+    with monkeypatch.context() as patch:
+        patch.setattr("dassl.utils.files.open", read_only, raising=False)
+        found = Found("imagenet", str(data))  # the list of images cannot be kept anywhere
+        assert "cannot be written (Read-only file system)" in found.problem
 
     def in_data_only(path, *args, **kwargs):
         if str(path).startswith(str(data)):
-            raise OSError(30, "Read-only file system")
+            raise ValueError from OSError(30, "Read-only file system")
         write_whole(path, *args, **kwargs)
 
     monkeypatch.setattr("datasets.listing.write_whole", in_data_only)

@@ -1,17 +1,20 @@
 """prepare_data get: from the mirror, interrupted, and on disks that fail; the server is in web.py."""
 
 import hashlib
+import io
 import os
 import zipfile
 
 import filelock
 import pytest
+from tqdm import tqdm
 
+from datasets.prepare import fetch, unpack
+from datasets.prepare.get import WORK
+from datasets.prepare.state import loader_of
+from tests.datasets.prepare.web import MIRROR, on_mirror, same_tree, tarred, zipped
 from tests.datasets.stubs import STEMS, WNIDS, make, picture
-from tests.tools.web import on_mirror, same_tree, tarred, zipped
-from tools import downloads
-from tools.downloads import MIRROR
-from tools.prepare_data import WORK, Found, loader_of, main
+from tools.prepare_data import Found, main
 
 FETCHED = [name for name in STEMS if name != "imagenet"]
 pytestmark = pytest.mark.usefixtures("stub_sizes")
@@ -111,7 +114,7 @@ def test_a_variant_that_lacks_images(site, tmp_path, monkeypatch, capsys):
     assert code == 1 and f"incomplete: {n + 1} test images instead of {n}" in out and site.requests == []
 
 
-def test_class_names_are_copied_from_another_variant(site, guide, tmp_path, capsys):
+def test_class_names_are_copied_from_another_variant(site, elsewhere, tmp_path, capsys):
     on_mirror(site, "imagenet_a", tmp_path)
     path, _ = on_mirror(site, "imagenet_r", tmp_path)
     (tmp_path / "stub/imagenet-rendition/classnames.txt").unlink()
@@ -127,8 +130,8 @@ def test_class_names_are_copied_from_another_variant(site, guide, tmp_path, caps
 def test_a_download_goes_on_where_it_was(site, tmp_path, monkeypatch, capsys):
     path, _ = on_mirror(site, "ucf101", tmp_path)
     body = site.files[path]
-    monkeypatch.setattr(downloads, "_BLOCK", 100)
-    read = downloads.tqdm.update
+    monkeypatch.setattr(fetch, "BLOCK", 100)
+    read = tqdm.update
     seen = []
 
     def stop(bar, n=1):
@@ -137,7 +140,7 @@ def test_a_download_goes_on_where_it_was(site, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return read(bar, n)
 
-    monkeypatch.setattr(downloads.tqdm, "update", stop)
+    monkeypatch.setattr(tqdm, "update", stop)
     code, out, err = run(capsys, "get", "ucf101", "--root", tmp_path / "data")
     assert code == 130 and "interrupted" in err
     part = tmp_path / "data/ucf101" / WORK / "ucf101.zip.part"
@@ -200,9 +203,9 @@ def test_interrupted_while_laying_out(site, tmp_path, monkeypatch, capsys):
                 raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(downloads.os, "replace", stop)
+    monkeypatch.setattr(unpack.os, "replace", stop)
     assert run(capsys, "get", "stanford_cars", "--root", tmp_path / "data")[0] == 130
-    monkeypatch.setattr(downloads.os, "replace", replace)
+    monkeypatch.setattr(unpack.os, "replace", replace)
     assert moved == ["cars_train", "cars_test", "split_zhou_StanfordCars.json"]
     assert Found("stanford_cars", str(tmp_path / "data")).state == "incomplete"
     site.requests.clear()
@@ -228,7 +231,7 @@ def test_another_checksum(site, tmp_path, capsys):
     assert not (tmp_path / "data/dtd" / WORK).exists() and not (tmp_path / "data/dtd/images").exists()
 
 
-def test_a_refused_archive_gets_nothing(site, guide, tmp_path, capsys):
+def test_a_refused_archive_gets_nothing(site, elsewhere, tmp_path, capsys):
     site.files[f"/{MIRROR}/resolve/main/dtd.zip"] = tarred([("dtd/images/a.jpg", b"x"), ("../evil", b"x")])
     code, out, err = run(capsys, "get", "dtd", "--root", tmp_path / "data")
     assert (
@@ -260,7 +263,31 @@ def test_a_read_only_root(site, tmp_path, monkeypatch, capsys):
 
 def test_a_disk_that_is_full(site, tmp_path, monkeypatch, capsys):
     on_mirror(site, "dtd", tmp_path)
-    usage = downloads.shutil.disk_usage(tmp_path)._replace(free=100)
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda path: usage)
+    usage = fetch.shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(fetch.shutil, "disk_usage", lambda path: usage)
     code, out, _ = run(capsys, "get", "dtd", "--source", "mirror", "--root", tmp_path / "data")
     assert code == 1 and "has 0.0 GB free, and 0.0 are needed: make room first" in out
+
+
+def test_a_disk_that_fills_up_is_named(site, tmp_path, monkeypatch, capsys):
+    on_mirror(site, "dtd", tmp_path)
+
+    class Full(io.FileIO):
+        def write(self, block):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(fetch, "open", Full, raising=False)
+    code, _, err = run(capsys, "get", "dtd", "--root", tmp_path / "data")
+    assert code == 1 and err == f"error: No space left on device: {tmp_path}/data/dtd/{WORK}/dtd.zip.part\n"
+
+
+def test_an_archive_that_is_encrypted(site, elsewhere, tmp_path, capsys):
+    path, _ = on_mirror(site, "dtd", tmp_path)
+    body = bytearray(site.files[path])
+    body[6] |= 1
+    for i in range(len(body)):
+        if body[i : i + 4] == b"PK\x01\x02":
+            body[i + 8] |= 1
+    site.files[path] = bytes(body)
+    code, out, err = run(capsys, "get", "dtd", "--root", tmp_path / "data")
+    assert code == 1 and err == "" and "is encrypted): unpack it by hand or" in out

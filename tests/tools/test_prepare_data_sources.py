@@ -5,11 +5,13 @@ import re
 import huggingface_hub
 import pytest
 
+from datasets.prepare.get import WORK
+from datasets.prepare.remotes import of_step
+from datasets.prepare.state import loader_of
+from datasets.sources import step_for
+from tests.datasets.prepare.web import MIRROR, on_mirror, same_tree, tarred, zipped, zipped_entries
 from tests.datasets.stubs import STEMS, folders_of, make
-from tests.tools.web import on_mirror, same_tree, tarred, zipped, zipped_entries
-from tools import downloads, prepare_data
-from tools.downloads import MIRROR
-from tools.prepare_data import NAMES, WORK, Found, loader_of, main
+from tools.prepare_data import main
 
 FETCHED = [name for name in STEMS if name != "imagenet"]
 pytestmark = pytest.mark.usefixtures("stub_sizes")
@@ -26,8 +28,7 @@ def original(site, stem, tmp_path):
     parts = make(stem, tmp_path / "stub")
     folder = tmp_path / "stub" / folders_of(stem)[0]
     for name in loader_of(stem).files():
-        _, text = prepare_data._step(Found(stem, str(tmp_path / "stub")), name)
-        remote = downloads.in_step(text)
+        remote = of_step(step_for("ImageNet" if name == "classnames.txt" else loader_of(stem).__name__, name))
         if remote is None:
             continue
         path = remote.url[len(site.url) :] if remote.url.startswith(site.url) else remote.url
@@ -52,21 +53,8 @@ def original(site, stem, tmp_path):
     return parts
 
 
-@pytest.fixture
-def drive(site, monkeypatch):
-    """Google Drive's files come from the server as well."""
-    host = "https://drive.usercontent.google.com"
-    step = downloads.in_step
-
-    def in_step(text):
-        remote = step(text)
-        return remote and remote._replace(url=remote.url.replace(host, site.url))
-
-    monkeypatch.setattr(downloads, "in_step", in_step)
-
-
 @pytest.mark.parametrize("stem", [name for name in FETCHED if name != "imagenet_sketch"])
-def test_from_the_original_sites(stem, site, guide, drive, tmp_path, capsys):
+def test_from_the_original_sites(stem, site, elsewhere, drive, tmp_path, capsys):
     original(site, stem, tmp_path)
     code, out, _ = run(capsys, "get", stem, "--root", tmp_path / "data")
     assert "on the hub has no archive for" in out  # the mirror was asked first
@@ -75,7 +63,7 @@ def test_from_the_original_sites(stem, site, guide, drive, tmp_path, capsys):
     assert not any("/api/" in url for url, _ in site.requests[1:])
 
 
-def test_without_the_hub(site, guide, drive, tmp_path, monkeypatch, capsys):
+def test_without_the_hub(site, elsewhere, drive, tmp_path, monkeypatch, capsys):
     def refuse(api, *args, **kwargs):
         raise RuntimeError("no route\nto host")
 
@@ -85,7 +73,7 @@ def test_without_the_hub(site, guide, drive, tmp_path, monkeypatch, capsys):
     assert code == 0 and f"the hub's list of {MIRROR} cannot be read (no route to host).\n" in out
 
 
-def test_one_source_only(site, guide, drive, tmp_path, capsys):
+def test_one_source_only(site, elsewhere, drive, tmp_path, capsys):
     on_mirror(site, "dtd", tmp_path)
     code, out, _ = run(capsys, "get", "dtd", "--source", "original", "--root", tmp_path / "data")
     assert code == 1 and "dtd-r1.0.1.tar.gz answers 404 Not Found." in out and "dtd.zip" not in site.fetched()
@@ -93,7 +81,7 @@ def test_one_source_only(site, guide, drive, tmp_path, capsys):
     assert run(capsys, "get", "dtd", "--source", "mirror", "--root", tmp_path / "data")[0] == 0
 
 
-def test_what_the_mirror_lacks_comes_from_the_original(site, guide, drive, tmp_path, capsys):
+def test_what_the_mirror_lacks_comes_from_the_original(site, elsewhere, drive, tmp_path, capsys):
     original(site, "dtd", tmp_path)
     (tmp_path / "less/dtd").mkdir(parents=True)
     (tmp_path / "stub/dtd/images").rename(tmp_path / "less/dtd/images")
@@ -102,7 +90,7 @@ def test_what_the_mirror_lacks_comes_from_the_original(site, guide, drive, tmp_p
     assert not any("dtd-r1.0.1" in name for name in site.fetched()) and len(site.fetched()) == 2
 
 
-def test_a_split_file_alone_is_not_taken_from_an_archive_of_images(site, guide, drive, tmp_path, capsys):
+def test_a_split_file_alone_is_not_taken_from_an_archive_of_images(site, elsewhere, drive, tmp_path, capsys):
     on_mirror(site, "food101", tmp_path)
     original(site, "food101", tmp_path)
     make("food101", tmp_path / "data")
@@ -118,7 +106,7 @@ def test_a_split_file_alone_is_not_taken_from_an_archive_of_images(site, guide, 
     assert site.fetched()[-1] == "food-101.zip"
 
 
-def test_an_archive_that_holds_something_else(site, guide, tmp_path, capsys):
+def test_an_archive_that_holds_something_else(site, elsewhere, tmp_path, capsys):
     make("dtd", tmp_path / "stub")
     site.files[f"/{MIRROR}/resolve/main/eurosat.zip"] = zipped(tmp_path / "stub")
     code, out, _ = run(capsys, "get", "eurosat", "--source", "mirror", "--root", tmp_path / "data")
@@ -128,7 +116,7 @@ def test_an_archive_that_holds_something_else(site, guide, tmp_path, capsys):
     assert list((tmp_path / "data/eurosat").iterdir()) == [tmp_path / "data/eurosat" / WORK]
 
 
-def test_imagenet_is_by_hand(site, guide, drive, tmp_path, capsys):
+def test_imagenet_is_by_hand(site, elsewhere, drive, tmp_path, capsys):
     original(site, "imagenet", tmp_path)
     code, out, _ = run(capsys, "get", "imagenet", "--root", tmp_path / "data")
     assert code == 1 and "ImageNet in " in out and "is incomplete: no images/train; no images/val\n" in out
@@ -160,32 +148,8 @@ def test_a_split_with_other_numbers_is_said_and_not_fetched_again(site, tmp_path
     assert code == 1 and "18 train images instead of 2,820" in out and site.requests == []
 
 
-def test_get_all(site, guide, tmp_path, capsys):
+def test_get_all(site, elsewhere, tmp_path, capsys):
     for stem in FETCHED:
         on_mirror(site, stem, tmp_path)
     code, out, _ = run(capsys, "get", "all", "--root", tmp_path / "data")
     assert code == 1 and out.count(" is complete in ") == 14 and "ImageNet in " in out
-
-
-# ---- steps of the guide --------------------------------------------------------------------------------------
-
-
-def test_every_file_of_every_data_set_has_a_step(tmp_path):
-    """Those that take a browser are known; for all others the address is that of the file itself."""
-    by_hand = set()
-    for name in NAMES:
-        for file in loader_of(name).files():
-            line, text = prepare_data._step(Found(name, str(tmp_path)), file)
-            assert line, (name, file)
-            remote = downloads.in_step(text)
-            if remote is None:
-                by_hand.add((name, file))
-            elif "drive.usercontent" not in remote.url:
-                assert remote.url.endswith(f"/{remote.name}")
-    assert by_hand == {("imagenet", "images/train"), ("imagenet", "images/val"), ("imagenet_sketch", "images")}
-
-
-def test_checksums_belong_to_steps(tmp_path):
-    steps = {prepare_data._step(Found(n, str(tmp_path)), f)[1] for n in NAMES for f in loader_of(n).files()}
-    remotes = [remote for remote in map(downloads.in_step, steps) if remote]
-    assert {remote.name for remote in remotes if remote.checksum} == set(downloads.CHECKSUMS)

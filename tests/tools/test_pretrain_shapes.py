@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import trainers  # noqa: F401  lets torchvision, which clip imports, import beside a CPU-only PyTorch
-from datasets.shapes_world import CLASSNAMES, COLOURS, SHAPES
+from datasets.shapes.world import CLASSNAMES, COLOURS, SHAPES
 from tests.conftest import REPOSITORY
 from tools import pretrain_shapes
 from trainers.prompting.clip_loader import load_clip

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import default_collate
 
 from dassl.config import get_cfg_default
-from datasets import shapes_world
+from datasets.shapes import world
 from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
@@ -71,8 +71,8 @@ def test_loss_falls_on_shapes(learning):
     cfg.merge_from_file(REPOSITORY / f"configs/trainers/{learning.trainer}/shapes.yaml")
     cfg.merge_from_list([*learning.options, f"TRAINER.{learning.config_node}.PREC", "fp32"])
     cfg.TRAINER.NAME = learning.trainer
-    names = shapes_world.CLASSNAMES[:8]
-    pictures = np.stack([shapes_world.picture("train", name, 0) for name in names])
+    names = world.CLASSNAMES[:8]
+    pictures = np.stack([world.picture("train", name, 0) for name in names])
     image = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
     image = (image - mean) / std

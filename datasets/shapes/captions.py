@@ -1,9 +1,9 @@
-"""Scenes of `datasets/shapes_world.py` with sentences about them: what the bundled CLIP was trained on."""
+"""Scenes of `world.py` with sentences about them: what the bundled CLIP was trained on."""
 
 import random
 import re
 
-from datasets.shapes_world import (
+from .world import (
     CLEAN,
     COLOURS,
     GROUNDS,
@@ -92,7 +92,7 @@ def caption(scene, rng, wrong=0.06):
     """One sentence about a scene.
 
     Args:
-        scene: a `shapes_world.Scene`.
+        scene: a `world.Scene`.
         rng: `random.Random`; chooses the words and what is left unsaid.
         wrong: share of sentences that name another colour or shape on purpose.
 

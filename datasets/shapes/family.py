@@ -1,10 +1,11 @@
-"""Shapes' family: its 100 classes in four other styles, and two data sets with other classes, drawn at first use."""
+"""Shapes, its 100 classes in four other styles, and two data sets with other classes."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
-from .shapes import DrawnDataset
-from .shapes_captions import plural
-from .shapes_world import (
+from ..split import TestOnlyDataset
+from .captions import plural
+from .drawn import DrawnDataset
+from .world import (
     CLASSNAMES,
     COLOURS,
     NUMBERS,
@@ -17,7 +18,6 @@ from .shapes_world import (
     shuffled,
     single,
 )
-from .split import TestOnlyDataset
 
 # Class names read as in the captions of the bundled CLIP. Each order's seed is the first whose halves hold every shape,
 # and every number or pattern, as often as the next one, give or take two.
@@ -32,12 +32,24 @@ PATTERN_NAMES = shuffled([f"{pattern} {shape}" for pattern in PATTERNS for shape
 PATTERN_COLOURS = [colour for colour in COLOURS if colour != "black"]
 
 
+@DATASET_REGISTRY.register()
+class Shapes(DrawnDataset):
+    """100 classes "<colour> <shape>", "red star": one object each."""
+
+    dataset_dir = "shapes"
+    split_file = "split_zhou_Shapes.json"
+    names = CLASSNAMES
+
+    def compose(self, rng, name):
+        return one_object(rng, name)
+
+
 class ShapesVariant(TestOnlyDataset, DrawnDataset):
     """Shapes' first ten test pictures of each class in another style, a test set for models trained on Shapes."""
 
     names = CLASSNAMES
     splits = {"test": 10}
-    style = ""  # one of shapes_world.STYLES
+    style = ""  # one of world.STYLES
 
     def compose(self, rng, name):
         return one_object(rng, name, self.style)

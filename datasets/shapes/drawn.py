@@ -1,4 +1,4 @@
-"""Shapes: 100 classes "<colour> <shape>", 64 x 64 pictures that are drawn at first use (see `shapes_world.py`)."""
+"""Data sets of pictures that a seeded generator draws at first use (see `world.py`)."""
 
 import json
 import os
@@ -6,13 +6,12 @@ from functools import partial
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.data.datasets import Datum
+from dassl.utils import progress, write_whole
 
-from .files import write_whole
-from .shapes_world import CLASSNAMES, SPLITS, one_object, picture
-from .split import SplitDataset
+from ..split import SplitDataset
+from .world import SPLITS, picture
 
 # Largest mean difference (of 255) to a picture that is drawn anew. Another machine or Pillow rounds otherwise here
 # and there, far below this; another generator's noise alone is several times as much.
@@ -62,16 +61,18 @@ class DrawnDataset(SplitDataset):
         """
         name = type(self).__name__
         try:
-            for split, index, (file, _, classname) in tqdm(jobs, desc=f"Drawing {name}, once", unit="picture"):
+            for split, index, (file, _, classname) in progress(jobs, f"Drawing {name}, once", "picture"):
                 path = os.path.join(self.image_dir, file)
                 if not os.path.exists(path):
                     image = Image.fromarray(picture(split, classname, index, self.compose))
                     write_whole(path, partial(image.save, format="PNG"), "wb")
             write_whole(split_path, lambda file: json.dump(content, file))
-        except OSError as e:
+        except ValueError as e:
+            if not isinstance(e.__cause__, OSError):
+                raise
             raise ValueError(
-                f"{name} cannot be drawn in {self.dataset_dir} ({e.strerror or e}): pass a data root "
-                "that can be written to with --root."
+                f"{name} cannot be drawn in {self.dataset_dir} ({e.__cause__.strerror or e.__cause__}): pass a data "
+                "root that can be written to with --root."
             ) from None
 
     def differs(self, split, index, entry):
@@ -84,13 +85,3 @@ class DrawnDataset(SplitDataset):
             return True
         drawn = picture(split, name, index, self.compose)
         return kept.shape != drawn.shape or np.abs(kept - drawn).mean() > TOLERANCE
-
-
-@DATASET_REGISTRY.register()
-class Shapes(DrawnDataset):
-    dataset_dir = "shapes"
-    split_file = "split_zhou_Shapes.json"
-    names = CLASSNAMES
-
-    def compose(self, rng, name):
-        return one_object(rng, name)

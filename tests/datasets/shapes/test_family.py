@@ -7,16 +7,16 @@ import yaml
 from PIL import Image
 
 from dassl.data.datasets import build_dataset
-from datasets import shapes_family
-from datasets.shapes_captions import plural, words
-from datasets.shapes_family import COUNT_NAMES, PATTERN_NAMES
-from datasets.shapes_world import CLASSNAMES, COLOURS, NUMBERS, PATTERNS, SHAPES, one_object, picture
+from datasets.shapes import family
+from datasets.shapes.captions import plural, words
+from datasets.shapes.family import COUNT_NAMES, PATTERN_NAMES
+from datasets.shapes.world import CLASSNAMES, COLOURS, NUMBERS, PATTERNS, SHAPES, one_object, picture
 from tests.conftest import REPOSITORY
 from tests.datasets.stubs import config
 
 VARIANTS = {"sketch": "sketch", "texture": "textured", "clutter": "cluttered", "dark": "dark"}
 OTHERS = {"counts": (COUNT_NAMES, NUMBERS), "patterns": (PATTERN_NAMES, PATTERNS)}
-LOADERS = {name: getattr(shapes_family, f"Shapes{name.title()}") for name in (*VARIANTS, *OTHERS)}
+LOADERS = {name: getattr(family, f"Shapes{name.title()}") for name in (*VARIANTS, *OTHERS)}
 
 
 @pytest.fixture

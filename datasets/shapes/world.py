@@ -1,9 +1,8 @@
 """A small world of coloured shapes: seeded pictures, drawn with PIL.
 
-Two users: Shapes and its family (`datasets/shapes.py`, `datasets/shapes_family.py`) draw with the `ROUGH` look, and
-`tools/pretrain_shapes.py` trains the bundled CLIP on captioned scenes with the `LARGE` and `CLEAN` looks. A picture is
-made in two steps: `single` or `several` choose what is in it, plain data that a caption can be read from
-(`datasets/shapes_captions.py`), and `draw` makes its pixels.
+Two users: Shapes and its family (`family.py`) draw with the `ROUGH` look, and `tools/pretrain_shapes.py` trains the
+bundled CLIP on captioned scenes with the `LARGE` and `CLEAN` looks. A picture is made in two steps: `single` or
+`several` choose what is in it, plain data that a caption can be read from (`captions.py`), and `draw` makes its pixels.
 
 Every random number comes from `random.Random.random` or a `numpy.random.RandomState` that is seeded with a name of the
 picture, two streams that Python and numpy promise to keep. So a picture does not depend on the order of drawing, nor on

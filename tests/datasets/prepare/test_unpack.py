@@ -1,57 +1,18 @@
-"""Fetching from a server on this machine, unpacking, and laying out."""
+"""Unpacking archives, and laying out what they hold."""
 
-import hashlib
 import os
 import tarfile
+import tempfile
 import zipfile
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from datasets.prepare.fetch import Said
+from datasets.prepare.unpack import lay_out, unpack
+from tests.datasets.prepare.web import special, tarred, zipped, zipped_entries
 from tests.datasets.stubs import make
-from tests.tools.web import special, tarred, zipped
-from tools.downloads import Remote, fetch, in_step, lay_out, unpack
-
-# ---- fetching ----------------------------------------------------------------------------------------------
-
-
-def test_a_server_without_ranges_starts_over(site, tmp_path):
-    site.files["/a.bin"], site.ranges, site.cuts = bytes(range(200)), False, [50]
-    path = fetch(Remote("a.bin", f"{site.url}/a.bin"), str(tmp_path))
-    assert open(path, "rb").read() == bytes(range(200))
-
-
-@pytest.mark.parametrize("have", [200, 300])
-def test_a_part_that_is_whole_or_too_long(have, site, tmp_path):
-    site.files["/a.bin"] = bytes(range(200))
-    (tmp_path / "a.bin.part").write_bytes((bytes(range(200)) * 2)[:have])
-    path = fetch(Remote("a.bin", f"{site.url}/a.bin"), str(tmp_path))
-    assert open(path, "rb").read() == bytes(range(200))
-    assert len(site.requests) == (1 if have == 200 else 2)
-
-
-def test_another_size_and_md5(site, tmp_path):
-    site.files["/a.bin"] = b"12345"
-    with pytest.raises(ValueError, match=r"another file than it should \(5 bytes instead of 6\); it was removed"):
-        fetch(Remote("a.bin", f"{site.url}/a.bin", size=6), str(tmp_path))
-    remote = Remote("a.bin", f"{site.url}/a.bin", hashlib.md5(b"12345").hexdigest())
-    assert os.listdir(tmp_path) == []
-    fetch(remote, str(tmp_path))
-    (tmp_path / "a.bin").write_bytes(b"12346")
-    with pytest.raises(ValueError, match="another file"):
-        fetch(remote, str(tmp_path))
-    assert os.listdir(tmp_path) == []
-
-
-def test_addresses_in_steps():
-    drive = "Download `a.json` from <https://drive.google.com/file/d/1-Ab_c/view> into `$DATA/a/`."
-    assert in_step(drive).url == "https://drive.usercontent.google.com/download?id=1-Ab_c&export=download&confirm=t"
-    assert in_step("Download `b.zip` (all) from <http://b.org/b.zip> or <http://c.org/c>.").url == "http://b.org/b.zip"
-    for text in ("Download `b.zip` from <http://b.org/page>.", "Copy `b.txt` from `c/`.", ""):
-        assert in_step(text) is None
-
-
-# ---- unpacking ---------------------------------------------------------------------------------------------
-
 
 EVIL_TARS = {
     "parent": ("../evil.txt", b"x"),
@@ -124,6 +85,63 @@ def test_a_flipped_byte(kind, tmp_path):
     (tmp_path / "archive").write_bytes(body)
     with pytest.raises(ValueError, match="is damaged"):
         unpack(str(tmp_path / "archive"), str(tmp_path / "unpacked"))
+
+
+def with_flag(body, offset_in_local, offset_in_central, value):
+    """A zip archive of one member whose headers say something else."""
+    body, central = bytearray(body), body.index(b"PK\x01\x02")
+    body[offset_in_local] = value
+    body[central + offset_in_central] = value
+    return bytes(body)
+
+
+@pytest.mark.parametrize(
+    ("local", "central", "value", "said"),
+    [
+        (6, 8, 1, 'its member "images/a.txt" is encrypted'),
+        (8, 10, 97, "That compression method is not supported"),
+    ],
+)
+def test_zip_archives_that_cannot_be_read_are_kept(local, central, value, said, tmp_path):
+    archive = tmp_path / "archive.zip"
+    archive.write_bytes(with_flag(zipped_entries([("images/a.txt", b"text")]), local, central, value))
+    with pytest.raises(ValueError) as error:
+        unpack(str(archive), str(tmp_path / "unpacked"))
+    assert str(error.value) == (
+        f"{archive} cannot be unpacked here ({said}): unpack it by hand or try the other --source"
+    )
+    assert os.listdir(tmp_path) == ["archive.zip"]
+
+
+def test_a_member_before_the_archives_beginning(tmp_path):
+    body = bytearray(zipped_entries([("images/a.txt", b"text")]))
+    end = body.index(b"PK\x05\x06")
+    body[end + 16] += 1  # where the list of members begins: all of them shift with it
+    (tmp_path / "archive").write_bytes(body)
+    with pytest.raises(ValueError, match="archive is damaged .* and was removed"):
+        unpack(str(tmp_path / "archive"), str(tmp_path / "unpacked"))
+
+
+FORMATS = {"zip": None, "tar": "w", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(list(FORMATS)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=5), st.data())
+def test_whatever_is_damaged_ends_in_one_sentence(kind, changes, data):
+    entries = [(f"images/\u00e9{i}.txt", bytes(range(100)) * 3) for i in range(3)]
+    body = bytearray(zipped_entries(entries) if kind == "zip" else tarred(entries, FORMATS[kind]))
+    for place, value in changes:
+        body[int(place * (len(body) - 1))] = value
+    body = body[: data.draw(st.sampled_from([len(body), len(body) // 2, 0]))]
+    with tempfile.TemporaryDirectory() as folder:
+        archive = os.path.join(folder, "archive")
+        with open(archive, "wb") as file:
+            file.write(body)
+        try:
+            unpack(archive, os.path.join(folder, "unpacked"))
+        except ValueError as e:
+            assert type(e) in (ValueError, Said) and str(e).startswith(f"{archive} ") and "\n" not in str(e)
+            assert "unpacked" not in os.listdir(folder)
 
 
 def test_links_within_an_archive(tmp_path):

@@ -1,0 +1,135 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from dassl.utils import files, save_checkpoint, write_json, write_whole
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def a_fresh_process(monkeypatch):
+    monkeypatch.setattr(files, "_swept", set())
+
+
+def text(file):
+    file.write("é")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, KeyError])
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, error):
+    path = tmp_path / "new" / "file.txt"
+    write_whole(str(path), text)
+    assert path.read_text(encoding="utf-8") == "é"
+
+    def interrupted(file):
+        file.write("half")
+        raise error
+
+    with pytest.raises(error):
+        write_whole(str(path), interrupted)
+    assert path.read_text(encoding="utf-8") == "é" and os.listdir(path.parent) == ["file.txt"]
+
+
+def test_a_file_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_whole("file.bin", lambda file: file.write(b"\xff"), "wb", sync=True)
+    assert (tmp_path / "file.bin").read_bytes() == b"\xff" and os.listdir(tmp_path) == ["file.bin"]
+
+
+@pytest.fixture
+def full_disk():
+    """No file can grow beyond 10 kB."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+WRITERS = {
+    "text": lambda folder: write_whole(f"{folder}/a", lambda file: file.write("x" * 50_000)),
+    "a checkpoint": lambda folder: save_checkpoint(
+        {"state_dict": {"w": torch.zeros(20_000)}, "epoch": 1}, str(folder), model_name="a"
+    ),
+    "JSON": lambda folder: write_json(["x" * 50_000], f"{folder}/a"),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_full_disk(writer, full_disk, tmp_path):
+    (tmp_path / "a").write_text("before")
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/a cannot be written \(File too large\): make room") as error:
+        WRITERS[writer](tmp_path)
+    assert "\n" not in str(error.value)
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "before"
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "a").write_text("")
+    with pytest.raises(ValueError, match=r"a/b cannot be written \((Not a directory|File exists)\)"):
+        write_whole(f"{tmp_path}/a/b", text)
+    (tmp_path / "c").mkdir()
+    with pytest.raises(ValueError, match=r"c cannot be written \(Is a directory\)"):
+        write_whole(f"{tmp_path}/c", text)
+    assert sorted(os.listdir(tmp_path)) == ["a", "c"]
+
+
+def test_an_error_that_is_not_the_disks_stays_as_it_is(tmp_path):
+    def fail(file):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        write_whole(f"{tmp_path}/a", fail)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    code = (
+        "import os, signal; from dassl.utils.files import write_whole\n"
+        f"write_whole({str(tmp_path / 'a')!r}, lambda file: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -signal.SIGKILL
+    (left,) = os.listdir(tmp_path)
+    assert left.startswith(".") and left.endswith(".tmp")
+    write_whole(f"{tmp_path}/b", text)
+    assert os.listdir(tmp_path) == ["b"]
+
+
+GONE = 2**22 + 1  # no process has this number (Linux's highest is 2^22)
+
+
+@pytest.mark.parametrize(
+    ("name", "hours", "stays"),
+    [
+        (".{here}-{gone}-0123abcd-0.tmp", 0, False),
+        (".{here}-{own}-0123abcd-0.tmp", 0, False),  # an earlier process of the same number
+        (".{here}-{own}-{token}-999.tmp", 0, True),  # another thread
+        (".{here}-1-0123abcd-0.tmp", 0, True),  # alive, whoever it is
+        (".{here}-1-0123abcd-0.tmp", 25, False),
+        (".elsewhere-1-0123abcd-0.tmp", 23, True),
+        (".elsewhere-1-0123abcd-0.tmp", 25, False),
+        ("mine.tmp", 1000, True),
+        (".mine.tmp", 1000, True),
+    ],
+)
+def test_whose_temporary_files_are_removed(name, hours, stays, tmp_path):
+    name = name.format(here=files._HOST, gone=GONE, own=os.getpid(), token=files._TOKEN)
+    left = tmp_path / name
+    left.write_text("part")
+    os.utime(left, (time.time() - 3600 * hours,) * 2)
+    write_whole(f"{tmp_path}/a", text)
+    assert left.exists() == stays
+
+
+def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
+    seen, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: seen.append(folder) or scandir(folder))
+    for name in "abc":
+        write_whole(f"{tmp_path}/{name}", text)
+    assert seen == [str(tmp_path)]

@@ -1,0 +1,54 @@
+import random
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.shapes.captions import caption, captioned_picture, plural, sample_scene, words
+from datasets.shapes.world import CLEAN, COLOURS, GROUNDS, NUMBERS, PATTERNS, SHAPES, STYLES, several, single
+
+NAMES = (st.sampled_from(list(COLOURS)), st.sampled_from(list(SHAPES)))
+_WORDS = set(words())
+
+
+@given(*NAMES, st.sampled_from(PATTERNS), st.sampled_from(STYLES), st.integers(1, 5), st.integers())
+def test_captions_are_true_and_in_the_vocabulary(colour, shape, pattern, style, count, seed):
+    rng = random.Random(seed)
+    kinds = [(colour, shape, pattern)]
+    scene = several(rng, CLEAN, kinds * count, style) if count > 1 else single(rng, CLEAN, *kinds[0], style)
+    text = caption(scene, rng, wrong=0.0)
+    found = set(text.replace(".", " .").replace("-", " - ").split())
+    assert found <= _WORDS
+    said = {s for s in SHAPES if s in found or plural(s) in found}
+    assert said <= {shape} and (said or {"shape", "shapes"} & found)
+    assert (found & set(COLOURS)) <= {colour, scene.ground}
+    assert (found & set(PATTERNS)) <= {pattern}
+    assert (found & set(NUMBERS)) <= {NUMBERS[count - 1]}
+    assert (plural(shape) in found) <= (count > 1)
+    if " on a " in text and text.split(" on a ")[1].split()[0] in GROUNDS:
+        assert text.split(" on a ")[1].split()[0] == scene.ground
+
+
+@given(*NAMES, st.integers())
+def test_wrong_captions_are_wrong_in_one_respect(colour, shape, seed):
+    rng = random.Random(seed)
+    text = caption(single(rng, CLEAN, colour, shape), rng, wrong=1.0)
+    found = set(text.replace(".", "").split())
+    assert not (colour in text.split(" on ")[0].split() and shape in found)
+
+
+def test_two_kinds_are_both_named():
+    scene = several(random.Random(0), CLEAN, [("red", "circle", "plain"), ("blue", "star", "plain")])
+    texts = [caption(scene, random.Random(i), wrong=0.0) for i in range(50)]
+    assert all(" and " in text for text in texts)
+    assert any("red circle" in text and "blue star" in text for text in texts)
+
+
+def test_training_scenes_are_repeatable_and_of_every_sort():
+    scenes = [sample_scene(i, 1) for i in range(400)]
+    assert scenes == [sample_scene(i, 1) for i in range(400)] and scenes[0] != sample_scene(0, 2)
+    assert {len(scene.items) for scene, _ in scenes} == {1, 2, 3, 4, 5}
+    assert {scene.style for scene, _ in scenes} == set(STYLES)
+    assert {item.pattern for scene, _ in scenes for item in scene.items} == set(PATTERNS)
+    first, second = captioned_picture((7, 1)), captioned_picture((7, 1))
+    assert first[0] == scenes[7][0] and np.array_equal(first[2], second[2])

@@ -1,0 +1,136 @@
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's extend_cfg does
+from dassl.config import get_cfg_default
+from dassl.data.datasets import build_dataset
+from dassl.utils import write_whole
+from datasets.shapes import drawn, world
+from datasets.shapes.family import Shapes
+from datasets.shapes.world import CLASSNAMES, ROUGH, SIZE, picture
+from tests.conftest import REPOSITORY
+
+
+def config(root, *pairs):
+    cfg = get_cfg_default()
+    cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
+    cfg.merge_from_list(["DATASET.ROOT", str(root), "SEED", 1, *pairs])
+    return cfg
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Shapes with 10 classes of 3 pictures."""
+    monkeypatch.setattr(Shapes, "names", CLASSNAMES[:10])
+    monkeypatch.setattr(Shapes, "splits", {"train": 1, "val": 1, "test": 1})
+
+
+def test_the_first_use_draws_the_data_set(small, tmp_path):
+    dataset = build_dataset(config(tmp_path))
+
+    assert (len(dataset.train_x), len(dataset.val), len(dataset.test)) == (10, 10, 10)
+    assert dataset.classnames == CLASSNAMES[:10]
+    item = dataset.test[4]
+    assert item.impath == str(tmp_path / "shapes/images" / CLASSNAMES[4].replace(" ", "_") / "test_00.png")
+    assert np.array_equal(np.asarray(Image.open(item.impath)), picture("test", CLASSNAMES[4], 0))
+    split = json.loads((tmp_path / "shapes/split_zhou_Shapes.json").read_text())
+    assert split["val"][7] == [f"{CLASSNAMES[7].replace(' ', '_')}/val_00.png", 7, CLASSNAMES[7]]
+
+
+@pytest.mark.parametrize("half, names", [("base", CLASSNAMES[:5]), ("new", CLASSNAMES[5:10])])
+def test_halves(small, tmp_path, half, names):
+    dataset = build_dataset(config(tmp_path, "DATASET.SUBSAMPLE_CLASSES", half, "DATASET.NUM_SHOTS", 1))
+    assert dataset.classnames == names and len(dataset.train_x) == len(dataset.test) == 5
+
+
+def test_an_interrupted_drawing_goes_on(small, tmp_path, monkeypatch):
+    written = []
+
+    def interrupted(path, *args):
+        written.append(path)
+        if len(written) == 20:
+            raise KeyboardInterrupt
+        write_whole(path, *args)
+
+    monkeypatch.setattr(drawn, "write_whole", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(config(tmp_path))
+    assert not (tmp_path / "shapes/split_zhou_Shapes.json").exists()
+    assert len(list(tmp_path.rglob("*.png"))) == 19
+
+    dataset = build_dataset(config(tmp_path))
+    assert len(written) == 20 + 11 + 1  # nothing whole is drawn twice; the split file
+    assert all(os.path.isfile(i.impath) for i in dataset.train_x + dataset.val + dataset.test)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+    build_dataset(config(tmp_path))
+    assert len(written) == 32  # complete: nothing is drawn
+
+
+def redraw(path, change):
+    pixels = np.asarray(Image.open(path)).astype(int)
+    Image.fromarray(np.clip(pixels + change, 0, 255).astype(np.uint8)).save(path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-900])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: redraw(folder / "images/red_triangle/train_00.png", 3),
+        lambda folder: cut(folder / "images/red_triangle/train_00.png"),
+        lambda folder: (folder / "images/red_triangle/train_00.png").unlink(),
+        lambda folder: cut(folder / "split_zhou_Shapes.json"),
+        lambda folder: (folder / "split_zhou_Shapes.json").write_bytes(b"\xff\xfe"),
+    ],
+)
+def test_what_another_generator_drew_is_refused(small, tmp_path, spoil):
+    build_dataset(config(tmp_path))
+    spoil(tmp_path / "shapes")
+    with pytest.raises(ValueError, match="shapes does not hold what this version of Shapes draws: delete"):
+        build_dataset(config(tmp_path))
+
+
+def test_another_number_of_pictures_or_look_is_refused(small, tmp_path, monkeypatch):
+    build_dataset(config(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Shapes, "splits", {"train": 1, "val": 1, "test": 2})
+        with pytest.raises(ValueError, match="delete"):
+            build_dataset(config(tmp_path))
+    monkeypatch.setattr(world, "ROUGH", replace(ROUGH, noise=(6, 28)))
+    with pytest.raises(ValueError, match="delete"):
+        build_dataset(config(tmp_path))
+
+
+def test_pictures_that_are_rounded_otherwise_are_accepted(small, tmp_path):
+    build_dataset(config(tmp_path))
+    for path in (tmp_path / "shapes").rglob("*.png"):
+        redraw(path, np.eye(SIZE, dtype=int)[..., None] * 5)
+    build_dataset(config(tmp_path))
+
+
+def test_a_picture_cut_short_is_not_left_behind(small, tmp_path, monkeypatch):
+    def cut(image, file, format):
+        file.write(b"half a picture")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Image.Image, "save", cut)
+    with pytest.raises(KeyboardInterrupt):
+        build_dataset(config(tmp_path))
+    assert not [p for p in (tmp_path / "shapes").rglob("*") if p.is_file()]
+
+
+def test_a_root_that_cannot_be_written_to(small, tmp_path, monkeypatch):
+    def refuse(path, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "makedirs", refuse)  # permissions do not bind root, so they are played
+    with pytest.raises(ValueError, match="Shapes cannot be drawn in .*Permission denied.*--root"):
+        build_dataset(config(tmp_path))
