@@ -24,11 +24,19 @@ import trainers
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.engine import TRAINER_REGISTRY, build_trainer
-from dassl.utils import check_availability, collect_env_info, import_all, set_random_seed, setup_logger
+from dassl.utils import (
+    MissingFile,
+    UserError,
+    check_availability,
+    collect_env_info,
+    import_all,
+    set_random_seed,
+    setup_logger,
+)
 from harness import layout
 from harness.command_line import given, parse_args
 from harness.config import flatten, merge_args, read_config
-from harness.errors import USER_ERRORS, fail
+from harness.errors import fail
 from harness.lock import Locked, locked
 from trainers import ranges
 from trainers.experiment import differences, settings_of
@@ -55,20 +63,20 @@ def check_choices(args, cfg):
         (cfg.DATASET.NAME, DATASET_REGISTRY, "data set", "--dataset-config-file"),
     ):
         if not name:
-            raise ValueError(f"No {what} is given: pass {option}.")
+            raise UserError(f"No {what} is given: pass {option}.")
         check_availability(name, registry.registered_names(), kind=what)
     ranges.check(cfg)
     if args.eval_only and cfg.RESUME:
-        raise ValueError("--resume goes on with a training: leave it out, or leave out --eval-only.")
+        raise UserError("--resume goes on with a training: leave it out, or leave out --eval-only.")
     for given_too, option in ((args.model_dir, "--model-dir"), (args.load_epoch is not None, "--load-epoch")):
         if given_too and not args.eval_only:
-            raise ValueError(
+            raise UserError(
                 f"{option} is for testing: add --eval-only. To train from given prompts set MODEL.INIT_WEIGHTS; to go "
                 "on with a run of the same settings in another folder use --resume."
             )
     for folder, option in ((args.model_dir, "--model-dir"), (cfg.RESUME, "--resume")):
         if folder and not os.path.isdir(folder):
-            raise FileNotFoundError(f"The folder {folder} given with {option} does not exist.")
+            raise MissingFile(f"The folder {folder} given with {option} does not exist.")
 
 
 # ---- output folder -----------------------------------------------------------------------------------------
@@ -94,7 +102,7 @@ def claim_output_dir(args, cfg):
             what = "checkpoints" if trained_here else "the result"
             theirs = " and ".join(f"{key} {earlier[key]!r}" for key in keys)
             ours = " and ".join(repr(now[key]) for key in keys)
-            raise ValueError(
+            raise UserError(
                 f"{folder} holds {what} of a run with {theirs}, but this one has {ours}: use another --output-dir, or "
                 "delete that folder (scripts: FORCE=1) to start over."
             )
@@ -113,7 +121,7 @@ def _refuse_other_model(args, folder, record, trained_here):
     elif not args.eval_only and tested:
         other = f"the result of a test of {tested}"
     if other:
-        raise ValueError(f"{folder} holds {other}: use another --output-dir, or delete that folder.")
+        raise UserError(f"{folder} holds {other}: use another --output-dir, or delete that folder.")
 
 
 def _is_complete(cfg, record):
@@ -161,7 +169,7 @@ def run(args, cfg):
     trainer.facts = {"given": given(args)}  # recorded with the result: harness/launch.py compares it
     if args.eval_only:
         if not args.model_dir and getattr(trainer, "optim", None) is not None:
-            raise ValueError(f"--eval-only needs a trained {cfg.TRAINER.NAME}: name its run's folder with --model-dir.")
+            raise UserError(f"--eval-only needs a trained {cfg.TRAINER.NAME}: name its run's folder with --model-dir.")
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
         trainer.test()
     elif not args.no_train:
@@ -174,7 +182,7 @@ def main(argv=None):
     try:
         cfg = setup_cfg(args)
         check_choices(args, cfg)
-    except USER_ERRORS as error:
+    except Exception as error:
         return fail(error, 2)
     with contextlib.ExitStack() as held:
         try:
@@ -193,7 +201,7 @@ def main_locked(args, cfg):
     """Run a command line, alone in its OUTPUT_DIR; returns the exit code."""
     try:
         finished = claim_output_dir(args, cfg)
-    except USER_ERRORS as error:
+    except Exception as error:
         return fail(error, 2)
     if finished:
         print(layout.finished_already(cfg.OUTPUT_DIR, finished))
@@ -206,7 +214,7 @@ def main_locked(args, cfg):
         rest = "; the same command continues from the last finished epoch" if trains else ""
         print(f"\ninterrupted{rest}", file=sys.stderr)
         return 130
-    except USER_ERRORS as error:
+    except Exception as error:
         return fail(error, 1)
     finally:
         sys.stdout = console  # setup_logger put the log in its place

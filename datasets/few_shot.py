@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dassl.data.classes import check_classes
 from dassl.data.datasets import Datum
-from dassl.utils import write_whole
+from dassl.utils import MissingFile, UserError, write_whole
 
 from .files import keep
 
@@ -28,10 +28,10 @@ def data_root(cfg):
     Raises ValueError if it is empty and FileNotFoundError if there is no such folder.
     """
     if not cfg.DATASET.ROOT:
-        raise ValueError("No data root is given: pass the folder that holds your data sets with --root.")
+        raise UserError("No data root is given: pass the folder that holds your data sets with --root.")
     root = os.path.abspath(os.path.expanduser(cfg.DATASET.ROOT))
     if not os.path.isdir(root):
-        raise FileNotFoundError(
+        raise MissingFile(
             f"The data root {root} does not exist: pass the folder that holds your data sets with --root "
             "(or to a script with DATA=...)."
         )
@@ -53,7 +53,7 @@ def read_split(filepath, path_prefix, item=None):
     """
     item = item or Datum
     if not os.path.isfile(filepath):
-        raise FileNotFoundError(f"The split file {filepath} does not exist: DATASETS.md says where to get it.")
+        raise MissingFile(f"The split file {filepath} does not exist: DATASETS.md says where to get it.")
     print(f"Reading split from {filepath}")
     try:
         with open(filepath, encoding="utf-8") as f:
@@ -63,7 +63,7 @@ def read_split(filepath, path_prefix, item=None):
             for part in ("train", "val", "test")
         }
     except (ValueError, TypeError, KeyError) as e:
-        raise ValueError(
+        raise UserError(
             f"The split file {filepath} is damaged or not in CoOp's format ({type(e).__name__}: {e}): "
             "download it again (DATASETS.md says from where)."
         ) from None
@@ -115,7 +115,7 @@ def subsample_classes(*datasets, subsample="all"):
     `subsample`, and for labels that `check_classes` refuses, since renumbering would hide them.
     """
     if subsample not in SUBSAMPLES:
-        raise ValueError(f'DATASET.SUBSAMPLE_CLASSES is "{subsample}": choose one of {", ".join(SUBSAMPLES)}.')
+        raise UserError(f'DATASET.SUBSAMPLE_CLASSES is "{subsample}": choose one of {", ".join(SUBSAMPLES)}.')
     if subsample == "all":
         return list(datasets)
 
@@ -124,7 +124,7 @@ def subsample_classes(*datasets, subsample="all"):
     half = math.ceil(len(labels) / 2)
     selected = labels[:half] if subsample == "base" else labels[half:]
     if not selected:
-        raise ValueError(
+        raise UserError(
             f'DATASET.SUBSAMPLE_CLASSES is {subsample}, but there are only {len(labels)} classes: use "all".'
         )
     relabelled = {label: i for i, label in enumerate(selected)}
@@ -168,7 +168,7 @@ def _taken(path, train, val, shots, dataset_dir):
             val and _named(kept["val"], val, min(shots, MAX_VAL_SHOTS), dataset_dir),
         )
     except (ValueError, TypeError, KeyError):
-        raise ValueError(
+        raise UserError(
             f"The few-shot sample in {path} is damaged, or not one of {dataset_dir}: pass another --output-dir, or "
             "delete that folder to start over."
         ) from None
@@ -184,7 +184,7 @@ def _named(entries, items, shots, dataset_dir):
     named = [by_entry[tuple(entry)].pop() for entry in entries if by_entry[tuple(entry)]]
     drawn, there = Counter(item.label for item in named), Counter(item.label for item in items)
     if len(named) < len(entries) or drawn != {label: min(shots, n) for label, n in there.items()}:
-        raise ValueError("another number of images per class")
+        raise UserError("another number of images per class")
     return named
 
 

@@ -3,6 +3,7 @@
 import os
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
+from dassl.utils import UserError
 
 from .split import SplitDataset
 
@@ -33,7 +34,7 @@ class FGVCAircraft(SplitDataset):
         """One line is "<image name without .jpg> <variant>", and variants may hold spaces."""
         image, _, variant = line.partition(" ")
         if variant not in labels:
-            raise ValueError(
+            raise UserError(
                 f'{os.path.join(self.dataset_dir, name)} names the variant "{variant}", which is not in variants.txt: '
                 "unpack both again from one archive."
             )

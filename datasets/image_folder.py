@@ -7,6 +7,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from dassl.config.defaults import _C
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
+from dassl.utils import MissingFile, UserError
 
 from .few_shot import data_root, draw_few_shot, subsample_classes
 
@@ -36,7 +37,7 @@ class ImageFolder(DatasetBase):
         self.dataset_dir = os.path.join(data_root(cfg), cfg.DATASET.IMAGE_FOLDER)
         sources, targets = list(cfg.DATASET.SOURCE_DOMAINS), list(cfg.DATASET.TARGET_DOMAINS)
         if targets and not sources:
-            raise ValueError("Target domains are given without source domains: give both, or neither.")
+            raise UserError("Target domains are given without source domains: give both, or neither.")
         self.domains = list(dict.fromkeys(sources + targets))
         self._passed_over = []  # paths
 
@@ -45,7 +46,7 @@ class ImageFolder(DatasetBase):
         train = self._read("train", sources, reference)
         has_val = any(os.path.isdir(self._folder(domain, "val")) for domain in sources)
         if not has_val and (cfg.TEST.FINAL_MODEL == "best_val" or cfg.TEST.SPLIT == "val"):
-            raise ValueError(  # Dassl would take the test images instead
+            raise UserError(  # Dassl would take the test images instead
                 f"{self.dataset_dir} has no val folder, which TEST.FINAL_MODEL best_val and TEST.SPLIT val "
                 "need: add one, or use last_step and test."
             )
@@ -101,20 +102,20 @@ def _is_image(entry):
 
 def _class_names(folder):
     if not os.path.isdir(folder):
-        raise FileNotFoundError(
+        raise MissingFile(
             f"The folder {folder} does not exist: lay the images out as train|val|test/<class name>/<image>, "
             "below the folder of each domain if DATASET.SOURCE_DOMAINS names any."
         )
     names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
     if not names:
-        raise ValueError(f"{folder} holds no class folder: put the images in {folder}/<class name>/.")
+        raise UserError(f"{folder} holds no class folder: put the images in {folder}/<class name>/.")
     return names
 
 
 def _images(folder):
     names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith(".") and _is_image(e))
     if not names:
-        raise ValueError(f"{folder} holds no image ({', '.join(IMG_EXTENSIONS)}): add some, or remove the class.")
+        raise UserError(f"{folder} holds no image ({', '.join(IMG_EXTENSIONS)}): add some, or remove the class.")
     return [os.path.join(folder, name) for name in names]
 
 
@@ -134,4 +135,4 @@ def _check_same(names, folder, other_names, other_folder):
         hint = (
             " (the names look the same, but write accents in two Unicode forms: copy one to the other)" if same else ""
         )
-        raise ValueError(f"The classes of {folder} and {other_folder} must not differ: {'; '.join(differences)}{hint}.")
+        raise UserError(f"The classes of {folder} and {other_folder} must not differ: {'; '.join(differences)}{hint}.")

@@ -3,6 +3,7 @@
 import os
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import UserError
 
 from .listing import ListedImage, labelled, list_classes, list_parts
 from .sources import how_to_get
@@ -21,7 +22,7 @@ def read_classnames(path):
         for number, line in enumerate(f, start=1):
             wnid, _, name = line.strip().partition(" ")
             if wnid and not name:
-                raise ValueError(f"{path}, line {number}, has no class name: download the file again (DATASETS.md).")
+                raise UserError(f"{path}, line {number}, has no class name: download the file again (DATASETS.md).")
             if wnid:
                 names[wnid] = name
     return dict(sorted(names.items()))
@@ -38,7 +39,7 @@ def named_classes(dataset, image_dir, folder, listing, names):
         print(f"Passed over in {folder}, since {CLASSNAMES} does not name them: {some}")
     classes = [(name, names[name]) for name in sorted(listing) if name in names]
     if not classes:
-        raise ValueError(
+        raise UserError(
             f"{folder} holds no class folder that {CLASSNAMES} names (n01440764 and so on): "
             f"{how_to_get(dataset, image_dir)}."
         )
@@ -73,7 +74,7 @@ class ImageNet(SplitDataset):
             classes[part] = named_classes(type(self).__name__, f"images/{part}", folder, folders, names)
         different = sorted(set(classes["train"]) ^ set(classes["val"]))
         if different:
-            raise ValueError(
+            raise UserError(
                 f"{self.image_dir} has {len(different)} classes only in train or only in val ({different[0][0]}): "
                 "both must have the same, so unpack the part that lacks them."
             )

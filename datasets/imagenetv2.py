@@ -1,6 +1,7 @@
 """ImageNetV2 (Recht et al., 2019), matched frequency: its folders are numbered, not named."""
 
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import UserError
 
 from .imagenet import ImageNetVariant
 
@@ -16,7 +17,7 @@ class ImageNetV2(ImageNetVariant):
         """Folder i holds the class with the i-th WordNet id; as text, "10" would come before "2"."""
         folders = sorted((name for name in listing if name.isdecimal()), key=int)
         if [int(name) for name in folders] != list(range(len(folders))) or not 0 < len(folders) <= len(names):
-            raise ValueError(
+            raise UserError(
                 f"{self.image_dir} should hold folders numbered from 0 to {len(names) - 1} without a gap, one for each "
                 "line of classnames.txt: unpack the data set again (DATASETS.md)."
             )

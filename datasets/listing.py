@@ -8,7 +8,7 @@ import time
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from dassl.data.datasets import Datum
-from dassl.utils import write_whole
+from dassl.utils import UserError, write_whole
 
 from .files import keep
 
@@ -91,7 +91,7 @@ def labelled(folder, listing, classes):
             path = os.path.join(folder, name)
             images = listing[name][1]
             if not images:
-                raise ValueError(f"{path} holds no image: unpack the data set again (DATASETS.md).")
+                raise UserError(f"{path} holds no image: unpack the data set again (DATASETS.md).")
             items += [ListedImage(f"{path}{os.sep}{image}", label, 0, classname) for image in images]
     finally:
         if collecting:

@@ -6,6 +6,8 @@ from typing import NamedTuple, Optional
 
 import yaml
 
+from dassl.utils import MissingFile
+
 SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sources.yaml")
 GUIDE = os.path.join(os.path.dirname(os.path.dirname(SOURCES)), "DATASETS.md")
 
@@ -73,7 +75,7 @@ def require(dataset, dataset_dir, *names):
     for name in names:
         path = os.path.join(dataset_dir, name)
         if not os.path.exists(path):
-            raise FileNotFoundError(
+            raise MissingFile(
                 f"{dataset} needs {path}, which does not exist: {how_to_get(dataset, name)}, "
                 "let tools/prepare_data.py do it, or pass another data root with --root."
             )

@@ -3,6 +3,7 @@
 import os
 
 from dassl.data.datasets import DatasetBase, Datum
+from dassl.utils import UserError
 
 from .few_shot import data_root, draw_few_shot, read_split, subsample_classes
 from .sources import require
@@ -90,7 +91,7 @@ class TestOnlyDataset(SplitDataset):
     def __init__(self, cfg):
         name = type(self).__name__
         if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
-            raise ValueError(f"{name} is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES to all.")
+            raise UserError(f"{name} is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES to all.")
         self.locate(cfg)
         warn_of_best_val(name, cfg)
         _, _, images = self.read(cfg)

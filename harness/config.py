@@ -7,6 +7,8 @@ import os
 import yaml
 from yacs.config import CfgNode
 
+from .errors import MissingFile, UserError
+
 TYPE_NAMES = {
     bool: "True or False",
     int: "a whole number",
@@ -40,16 +42,16 @@ class Loader(yaml.SafeLoader):
 def read_config(file):
     """The nested dict in a YAML file. Raises FileNotFoundError, naming the nearest files, and ValueError."""
     if not os.path.isfile(file):
-        raise FileNotFoundError(f"Config file {file} does not exist: {_nearest_files(file)}.")
+        raise MissingFile(f"Config file {file} does not exist: {_nearest_files(file)}.")
     try:
         with open(file, encoding="utf-8") as f:
             tree = yaml.load(f, Loader)
     except OSError as e:
-        raise ValueError(f"Config file {file} cannot be read: {e.strerror}.") from None
+        raise UserError(f"Config file {file} cannot be read: {e.strerror}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as e:
-        raise ValueError(f"Config file {file} is not valid YAML: {' '.join(str(e).split())}.") from None
+        raise UserError(f"Config file {file} is not valid YAML: {' '.join(str(e).split())}.") from None
     if not isinstance(tree, (dict, type(None))):
-        raise ValueError(f"Config file {file} must hold sections of keys, but it holds {tree!r:.60}.")
+        raise UserError(f"Config file {file} must hold sections of keys, but it holds {tree!r:.60}.")
     return tree or {}
 
 
@@ -106,9 +108,9 @@ def merge_args(cfg, args):
 
     stray = next((opt for opt in args.opts if opt.startswith("--")), None)
     if stray:
-        raise ValueError(f"{stray} comes after a config key: give all flags before the first KEY VALUE pair.")
+        raise UserError(f"{stray} comes after a config key: give all flags before the first KEY VALUE pair.")
     if len(args.opts) % 2:
-        raise ValueError(
+        raise UserError(
             f"{args.opts[-1]} at the end of the command line stands alone: give keys and values in pairs, "
             "and quote values that contain spaces."
         )
@@ -128,12 +130,12 @@ def merge(cfg, key, value, where):
     if not isinstance(node, CfgNode) or leaf not in node:
         known = {k.upper(): k for k, _ in flatten(cfg)}
         near = [known[k] for k in difflib.get_close_matches(key.upper(), known, n=3, cutoff=0)]
-        raise ValueError(f"Unknown config key {key} {where}: the nearest valid keys are {', '.join(near)}.")
+        raise UserError(f"Unknown config key {key} {where}: the nearest valid keys are {', '.join(near)}.")
 
     old = node[leaf]
     if isinstance(old, CfgNode):
         if value is not None:  # None: a heading in a file with nothing below it
-            raise ValueError(f"{key} {where} is a section, not a key: the keys in it are {', '.join(old)}.")
+            raise UserError(f"{key} {where} is a section, not a key: the keys in it are {', '.join(old)}.")
         return
     new = _literal(value)
     if isinstance(old, str) and isinstance(value, str) and not isinstance(new, str):
@@ -143,7 +145,7 @@ def merge(cfg, key, value, where):
     elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
         new = type(old)(new)
     if old is not None and type(new) is not type(old):
-        raise ValueError(f"{key} {where} is {value!r}, but must be {TYPE_NAMES.get(type(old), type(old).__name__)}.")
+        raise UserError(f"{key} {where} is {value!r}, but must be {TYPE_NAMES.get(type(old), type(old).__name__)}.")
     node[leaf] = new
 
 

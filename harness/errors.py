@@ -1,29 +1,33 @@
-"""Errors that a user can mend: one sentence on stderr instead of a stack trace."""
+"""Errors that a user can mend: one sentence on stderr instead of a stack trace.
 
-import linecache
+Such an error says so itself, by the attribute `for_user`: those of dassl and the data sets (`dassl.utils.errors`), of
+the trainers (`trainers.prompting.errors`) and of this package. They cannot be one class, as each of these works without
+the others, trainers in a fork and this package without PyTorch.
+"""
+
 import os
-import re
 import sys
 import traceback
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-USER_ERRORS = (ValueError, FileNotFoundError, FloatingPointError)
+
+class UserError(ValueError):
+    """A mistake that a user can mend; its text is one sentence that says what, where, and what to do."""
+
+    for_user = True
+
+
+class MissingFile(UserError, FileNotFoundError):
+    """Something that should be on the disk is not."""
 
 
 def user_error(error):
-    """The sentence to show for `error`; None if our code did not raise it for the user (a bug, then)."""
-    if not isinstance(error, USER_ERRORS):
+    """The sentence to show for `error`; None if nobody raised it for the user (a bug, then)."""
+    if not getattr(error, "for_user", False):
         return None
-    text, frame = str(error), traceback.extract_tb(error.__traceback__)[-1]
-    file, line = frame.filename, frame.lineno
+    text = str(error)
     if text.startswith("Caught ") and "Original Traceback" in text:  # torch: raised in a data loader's worker
-        file, line = re.findall(r'^ *File "(.+)", line (\d+)', text, flags=re.MULTILINE)[-1]
         text = text.rstrip().splitlines()[-1].partition(": ")[2]
-    parts = os.path.relpath(file, REPOSITORY).split(os.sep)
-    ours = parts[0] != os.pardir and "site-packages" not in parts  # .venv may be inside
-    # int("x") in our code is a ValueError as well, but a bug
-    raised = linecache.getline(file, int(line)).lstrip().startswith("raise ")
-    return " ".join(text.split()) if ours and raised else None
+    return " ".join(text.split())
 
 
 def fail(error, code):

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+from .errors import UserError
+
 
 class Part(NamedTuple):
     protocol: str  # base2new | xd | few_shot; domain generalization is xd with other targets
@@ -87,11 +89,11 @@ def read_record(folder) -> dict:
             record = json.load(file)
         accuracy = record.get("accuracy", 0)
         if isinstance(accuracy, bool) or not 0 <= accuracy <= 100:
-            raise ValueError(f"accuracy is {accuracy}")
+            raise UserError(f"accuracy is {accuracy}")
     except FileNotFoundError:
         raise
     except (OSError, AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as a run's result ({error}); test that run again") from None
+        raise UserError(f"{path} cannot be read as a run's result ({error}); test that run again") from None
     return record
 
 
@@ -250,7 +252,7 @@ def _read_placed(path, files, run):
     if not has_result(record) and "split" in record:  # trained, but not tested on the test split
         return run
     if "accuracy" not in record:
-        raise ValueError(f"{source} has no key 'accuracy'; test that run again")
+        raise UserError(f"{source} has no key 'accuracy'; test that run again")
     given = record.get("given", {})
     for what, measured, expected in (
         ("classes", record.get("subsample_classes"), run.part if run.protocol == "base2new" else "all"),
@@ -261,11 +263,11 @@ def _read_placed(path, files, run):
         ("config", given.get("config"), run.cfg),
     ):
         if measured is not None and str(measured) != str(expected):
-            raise ValueError(f'{source} is of the {what} "{measured}", not "{expected}" as its folder says')
+            raise UserError(f'{source} is of the {what} "{measured}", not "{expected}" as its folder says')
     if run.part == "target" and record.get("model_dir"):
         trained_on = _SOURCE.search(record["model_dir"])
         if not trained_on:
-            raise ValueError(
+            raise UserError(
                 f'{source} tested the model in "{record["model_dir"]}", which is not below xd/train/<source>, so its '
                 "source is not known; test a model that xd_train.sh trained"
             )
@@ -302,4 +304,4 @@ def _read_unplaced(path):
             settings=settings_of(record),
         )
     except KeyError as error:
-        raise ValueError(f"{path}/metrics.json has no key {error}; test that run again") from None
+        raise UserError(f"{path}/metrics.json has no key {error}; test that run again") from None

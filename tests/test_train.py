@@ -14,6 +14,7 @@ import train
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY, TrainerX
 from dassl.optim import build_lr_scheduler, build_optimizer
+from dassl.utils import NotFinite
 from tests.conftest import REPOSITORY
 
 CONFIG = """\
@@ -296,7 +297,7 @@ def test_interrupted_and_continued(files, monkeypatch, capsys):
 
 def test_a_loss_that_is_not_finite(refused, monkeypatch):
     def explode(epoch):
-        raise FloatingPointError("Loss is infinite or NaN!\nLower the learning rate")
+        raise NotFinite("Loss is infinite or NaN!\nLower the learning rate")
 
     monkeypatch.setattr(Tiny, "hook", explode)
     assert refused(code=1) == "error: Loss is infinite or NaN! Lower the learning rate\n"

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from sklearn.manifold import TSNE
 
+from dassl.utils import MissingFile, UserError
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import datasets
 import trainers
@@ -28,7 +30,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
 from dassl.utils import import_all, set_random_seed
 from harness.config import merge_file
-from harness.errors import USER_ERRORS, fail
+from harness.errors import fail
 from harness.layout import has_result, read_record
 
 matplotlib.use("Agg")
@@ -113,7 +115,7 @@ def read_run(folder):
     """Config and metrics (empty before the run's first test) of a folder that train.py wrote."""
     path = Path(folder, "config.yaml")
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} is no folder of a run, as it has no config.yaml: train one first.")
+        raise MissingFile(f"{folder} is no folder of a run, as it has no config.yaml: train one first.")
     cfg = get_cfg_default()
     merge_file(cfg, path)
     cfg.freeze()
@@ -130,12 +132,12 @@ def load_panel(folder, title, cfg, split, n_classes):
     set_random_seed(max(cfg.SEED, 0))
     trainer = build_trainer(cfg)
     if trainer.optim is not None and not any(Path(folder).glob("*/model*.pth.tar*")):
-        raise FileNotFoundError(f"{folder} has no checkpoint: give the folder that {cfg.TRAINER.NAME} was trained in.")
+        raise MissingFile(f"{folder} has no checkpoint: give the folder that {cfg.TRAINER.NAME} was trained in.")
     trainer.load_model(str(folder))
     trainer.set_model_mode("eval")
     loader = trainer.val_loader if split == "val" else trainer.test_loader
     if loader is None:
-        raise ValueError(f"{cfg.DATASET.NAME} has no validation images: draw --split test.")
+        raise UserError(f"{cfg.DATASET.NAME} has no validation images: draw --split test.")
 
     classnames = trainer.dm.dataset.classnames[:n_classes]
     wanted, left = len(classnames), Counter({c: IMAGES_PER_CLASS for c in range(len(classnames))})
@@ -192,8 +194,8 @@ def main(argv=None):
         runs = [read_run(folder) for folder in args.runs]
         for folder, (cfg, _) in zip(args.runs[1:], runs[1:]):
             if _data(cfg) != _data(runs[0][0]):
-                raise ValueError(f"{folder} is of other data than {args.runs[0]}: give runs on the same classes.")
-    except USER_ERRORS as error:
+                raise UserError(f"{folder} is of other data than {args.runs[0]}: give runs on the same classes.")
+    except Exception as error:
         return fail(error, 2)
     try:
         panels = [
@@ -203,7 +205,7 @@ def main(argv=None):
         Path(args.output).mkdir(parents=True, exist_ok=True)
         for path in plot(panels, Path(args.output, "tsne")):
             print(path)
-    except USER_ERRORS as error:
+    except Exception as error:
         return fail(error, 1)
     return 0
 

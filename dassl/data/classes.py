@@ -4,6 +4,8 @@ import unicodedata
 from collections import defaultdict
 from numbers import Integral
 
+from dassl.utils.errors import UserError
+
 SHOWN = 3  # of a list of names
 
 
@@ -26,19 +28,19 @@ def check_classes(parts, source, shared_names=False):
         for number, image in enumerate(images or (), start=1):
             label, name = image.label, image.classname
             if label.__class__ is not int and (not isinstance(label, Integral) or isinstance(label, bool)):
-                raise ValueError(
+                raise UserError(
                     f"{_place(source, part, number, image)}, has the label {label!r}: number the classes 0, 1, 2, ... "
                     "with whole numbers."
                 )
             if label in labels_of[part] and named[label][0] == name:
                 continue
             if not _is_text(name):
-                raise ValueError(
+                raise UserError(
                     f"{_place(source, part, number, image)}, has the class name {name!r}: give every class a name in "
                     "words, as text."
                 )
             if label in named and named[label][0] != name:
-                raise ValueError(
+                raise UserError(
                     f'{_place(source, part, number, image)}, names label {label} "{name}", which {named[label][1]} '
                     f'names "{named[label][0]}": give each label one name.'
                 )
@@ -65,14 +67,14 @@ def _check_numbers(labels_of, named, source):
     for part, found in others:
         for label, (number, image) in found.items():
             if label not in labels:
-                raise ValueError(
+                raise UserError(
                     f'{_place(source, part, number, image)}, is of class "{named[label][0]}" (label {label}), of which '
                     f"{first} has no image: add some to {first}, or remove the class from {part}."
                 )
     wrong = sorted(labels.keys() - set(range(len(labels))))
     if wrong:
         number, image = labels[wrong[0]]
-        raise ValueError(
+        raise UserError(
             f"{_place(source, first, number, image)}, has the label {wrong[0]}, but {len(labels)} classes have labels "
             f"0 to {len(labels) - 1}: number them from 0 without a gap."
         )
@@ -82,7 +84,7 @@ def _check_names(named, source):
     labels = {}
     for label, (name, place) in named.items():
         if name in labels:
-            raise ValueError(
+            raise UserError(
                 f'{source} has two labels for the class "{name}", {labels[name][0]} in {labels[name][1]} and {label} '
                 f"in {place}: give every class one label, and every label a name of its own."
             )

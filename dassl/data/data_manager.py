@@ -13,6 +13,7 @@ from dassl.data.datasets import build_dataset
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import build_transform, get_interpolation, normalization
 from dassl.utils import read_image
+from dassl.utils.errors import UserError
 
 
 def build_data_loader(
@@ -41,7 +42,7 @@ def build_data_loader(
     Raises ValueError if there is no image or no batch, or for an unknown sampler.
     """
     if not data_source:
-        raise ValueError(
+        raise UserError(
             f"{cfg.DATASET.NAME} has no images to {'train on' if is_train else 'test on'}: check its folder"
         )
     sampler = build_sampler(
@@ -57,9 +58,7 @@ def build_data_loader(
         pin_memory=torch.cuda.is_available() and cfg.USE_CUDA,
     )
     if len(loader) == 0:
-        raise ValueError(
-            f"{sampler_type} fills no batch of {batch_size} from {cfg.DATASET.NAME}: lower it (BATCH_SIZE)"
-        )
+        raise UserError(f"{sampler_type} fills no batch of {batch_size} from {cfg.DATASET.NAME}: lower it (BATCH_SIZE)")
     return loader
 
 
@@ -79,7 +78,7 @@ class DataManager:
         _say_once.cache_clear()
         dataset = build_dataset(cfg)
         if dataset.num_classes < 2:
-            raise ValueError(
+            raise UserError(
                 f'{cfg.DATASET.NAME} has one class only ("{dataset.classnames[0]}"), and so nothing to tell apart: '
                 "add classes, or use all of them (DATASET.SUBSAMPLE_CLASSES all)"
             )
@@ -200,7 +199,7 @@ class DatasetWrapper(Dataset):
         self.say_once = _say_once()
         self.return_img0 = cfg.DATALOADER.RETURN_IMG0
         if self.k_tfm > 1 and transform is None:
-            raise ValueError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, but there is no transform: set it to 1")
+            raise UserError(f"DATALOADER.K_TRANSFORMS is {self.k_tfm}, but there is no transform: set it to 1")
         plain = [T.Resize(cfg.INPUT.SIZE, interpolation=get_interpolation(cfg.INPUT)), T.ToTensor()]
         if "normalize" in cfg.INPUT.TRANSFORMS:
             plain.append(normalization(cfg.INPUT)[1])

@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from dassl.data.classes import check_classes, warn_of_leaks, warn_of_same_names
 from dassl.utils import Registry
+from dassl.utils.errors import MissingFile, UserError
 
 DATASET_REGISTRY = Registry("DATASET")
 
@@ -26,7 +27,7 @@ class Datum:
 
     def __init__(self, impath="", label=0, domain=0, classname=""):
         if not osp.isfile(impath):
-            raise FileNotFoundError(f'image "{impath}" does not exist: check the data set\'s folder')
+            raise MissingFile(f'image "{impath}" does not exist: check the data set\'s folder')
         self._impath = impath
         self._label = label
         self._domain = domain
@@ -106,7 +107,7 @@ class DatasetBase:
     def get_num_classes(data_source):
         """Return the highest label plus one. Raises ValueError if there is no image."""
         if not data_source:
-            raise ValueError("the data set has no training images: check its folder and DATASET.NUM_SHOTS")
+            raise UserError("the data set has no training images: check its folder and DATASET.NUM_SHOTS")
         return max(item.label for item in data_source) + 1
 
     @staticmethod
@@ -119,14 +120,14 @@ class DatasetBase:
         """Raise ValueError if a domain is unknown to this data set, or none is given."""
         for key, domains in (("SOURCE_DOMAINS", source_domains), ("TARGET_DOMAINS", target_domains)):
             if not domains:
-                raise ValueError(f"DATASET.{key} is empty: choose from {', '.join(self.domains)}")
+                raise UserError(f"DATASET.{key} is empty: choose from {', '.join(self.domains)}")
             self.is_input_domain_valid(domains)
 
     def is_input_domain_valid(self, input_domains):
         """Raise ValueError if one of `input_domains` is unknown to this data set."""
         for domain in input_domains:
             if domain not in self.domains:
-                raise ValueError(f'unknown domain "{domain}"; known: {", ".join(self.domains)}')
+                raise UserError(f'unknown domain "{domain}"; known: {", ".join(self.domains)}')
 
     def generate_fewshot_dataset(self, *data_sources, num_shots=-1, repeat=False):
         """Draw `num_shots` images of each class from each list, with Python's global random generator.

@@ -11,6 +11,7 @@ import numpy as np
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 
 from dassl.utils import check_availability
+from dassl.utils.errors import UserError
 
 AVAI_SAMPLERS = [
     "RandomSampler",
@@ -31,14 +32,14 @@ class _DomainSampler(Sampler):
         self.domains = self.order_domains(list(self.indices))
         self.n_domain = n_domain if n_domain and n_domain > 0 else len(self.domains)
         if self.n_domain > len(self.domains) or batch_size % self.n_domain != 0:
-            raise ValueError(
+            raise UserError(
                 f"a batch of {batch_size} cannot hold equally many images of {self.n_domain} domains out of "
                 f"{len(self.domains)}: change BATCH_SIZE or N_DOMAIN in DATALOADER.TRAIN_X"
             )
         self.n_img_per_domain = batch_size // self.n_domain
         smallest = min(len(indices) for indices in self.indices.values())
         if smallest < self.n_img_per_domain:
-            raise ValueError(
+            raise UserError(
                 f"a domain has {smallest} images, but a batch takes {self.n_img_per_domain} of each: "
                 "lower DATALOADER.TRAIN_X.BATCH_SIZE"
             )
@@ -96,7 +97,7 @@ class RandomClassSampler(Sampler):
         for index, item in enumerate(data_source):
             self.indices[item.label].append(index)
         if not 1 <= self.ncls_per_batch <= len(self.indices):
-            raise ValueError(
+            raise UserError(
                 f"a batch of {batch_size} cannot hold {n_ins} images of each of {self.ncls_per_batch} "
                 f"classes out of {len(self.indices)}: change BATCH_SIZE or N_INS in DATALOADER.TRAIN_X"
             )

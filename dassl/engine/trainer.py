@@ -21,6 +21,7 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
+from dassl.utils.errors import MissingFile, NotFinite
 from dassl.utils.torchtools import BEST_MODEL, load_weights
 
 
@@ -184,7 +185,7 @@ class TrainerBase:
     def detect_anomaly(self, loss):
         """Raise FloatingPointError if `loss` (tensor) is infinite or not a number."""
         if not torch.isfinite(loss).all():
-            raise FloatingPointError(
+            raise NotFinite(
                 f"the loss is infinite or NaN in epoch {self.epoch + 1}, batch {self.batch_idx + 1}: "
                 "lower OPTIM.LR or train in fp32"
             )
@@ -371,4 +372,4 @@ def _find_checkpoint(folder, epoch):
     epochs = sorted(int(name[len(prefix) :]) for name in names if name[len(prefix) :].isdigit())
     there = f"it has checkpoints of epochs {', '.join(map(str, epochs))}" if epochs else "it has no checkpoints"
     wanted = "best model" if epoch is None else f"checkpoint of epoch {epoch}"
-    raise FileNotFoundError(f'no {wanted} in "{folder}": {there} (choose with --load-epoch)')
+    raise MissingFile(f'no {wanted} in "{folder}": {there} (choose with --load-epoch)')

@@ -1,5 +1,6 @@
 """Helpers shared by the whole runtime."""
 
+from dassl.utils.errors import MissingFile, NotFinite, UserError
 from dassl.utils.files import write_whole
 from dassl.utils.logger import Logger, setup_logger
 from dassl.utils.meters import AverageMeter, MetricMeter
@@ -32,7 +33,10 @@ __all__ = [
     "AverageMeter",
     "Logger",
     "MetricMeter",
+    "MissingFile",
+    "NotFinite",
     "Registry",
+    "UserError",
     "check_availability",
     "check_isfile",
     "collect_env_info",

@@ -8,6 +8,8 @@ import secrets
 import socket
 import time
 
+from dassl.utils.errors import UserError
+
 _OLD = 24 * 3600  # seconds after which a temporary file is nobody's, where its process cannot be asked for
 _HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())
 with contextlib.suppress(OSError):  # containers may share a host's name, but not its numbers of processes
@@ -49,7 +51,7 @@ def write_whole(path, save, mode="w", sync=False):
         cause = error if isinstance(error, OSError) else error.__context__  # torch.save raises another error after it
         if not isinstance(cause, OSError):
             raise
-        raise ValueError(
+        raise UserError(
             f"{path} cannot be written ({cause.strerror or cause}): make room or choose a folder that can be written to"
         ) from cause
 

@@ -3,6 +3,7 @@
 import os.path as osp
 import sys
 
+from dassl.utils.errors import UserError
 from dassl.utils.tools import mkdir_if_missing
 
 
@@ -35,7 +36,7 @@ class Logger:
                 self.file.write(msg)
             except OSError as error:
                 name, self.file = self.file.name, None  # later messages reach the console
-                raise ValueError(
+                raise UserError(
                     f"{name} cannot be written ({error.strerror or error}): make room or choose another folder"
                 ) from error
         return len(msg)

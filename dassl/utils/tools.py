@@ -13,6 +13,7 @@ import PIL
 import torch
 from PIL import Image
 
+from dassl.utils.errors import MissingFile, UserError
 from dassl.utils.files import write_whole
 
 
@@ -68,10 +69,10 @@ def read_image(path):
                 scaled.info["scaled_from"] = depth
             return scaled
     except FileNotFoundError:
-        raise FileNotFoundError(f'image "{path}" does not exist: check the data set\'s folder') from None
+        raise MissingFile(f'image "{path}" does not exist: check the data set\'s folder') from None
     # a damaged file raises any of these, depending on its format and on where the damage is
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(
+        raise UserError(
             f'image "{path}" cannot be decoded ({error}): replace the file or remove it from the data set'
         ) from None
 
@@ -81,13 +82,13 @@ def _in_8_bits(image):
     if image.mode == "F":
         pixels = np.asarray(image, dtype=np.float64)
         if not (pixels.min() >= 0 and pixels.max() <= 1):  # a NaN is neither
-            raise ValueError(f"its floats are from {pixels.min():g} to {pixels.max():g}, and must be from 0 to 1")
+            raise UserError(f"its floats are from {pixels.min():g} to {pixels.max():g}, and must be from 0 to 1")
         return "floats", Image.fromarray(np.rint(pixels * 255).astype(np.uint8))
     if image.mode == "I" or image.mode.startswith("I;16"):
         tags = getattr(image, "tag_v2", {})  # of TIFF; the "I" of other formats has 16 bits
         bits, signed = tags.get(258, (16,))[0], tags.get(339, (1,))[0] == 2
         if bits > 16 or signed:
-            raise ValueError(f"it has {'signed ' * signed}whole numbers of {bits} bits, and only 16 can be read")
+            raise UserError(f"it has {'signed ' * signed}whole numbers of {bits} bits, and only 16 can be read")
         pixels = np.asarray(image, dtype=np.float64)
         return f"{bits} bits", Image.fromarray(np.rint(pixels * 255 / (2**bits - 1)).astype(np.uint8))
     return "", image
@@ -130,7 +131,7 @@ def check_availability(requested, available, kind="name"):
     by_lower = {name.lower(): name for name in available}
     near = [by_lower[low] for low in difflib.get_close_matches(requested.lower(), by_lower, n=3, cutoff=0.5)]
     hint = f": did you mean {' or '.join(near)}? Known" if near else "; known"
-    raise ValueError(f'unknown {kind} "{requested}"{hint}: {", ".join(sorted(available)) or "none"}')
+    raise UserError(f'unknown {kind} "{requested}"{hint}: {", ".join(sorted(available)) or "none"}')
 
 
 def tolist_if_not(x):

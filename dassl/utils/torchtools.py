@@ -7,6 +7,7 @@ import shutil
 import torch
 from torch import nn
 
+from dassl.utils.errors import MissingFile, UserError
 from dassl.utils.files import write_whole
 
 BEST_MODEL = "model-best.pth.tar"
@@ -51,9 +52,9 @@ def load_checkpoint(fpath):
     Raises ValueError if `fpath` is None or not a readable checkpoint, FileNotFoundError if it does not exist.
     """
     if fpath is None:
-        raise ValueError("no checkpoint to load: its path is None")
+        raise UserError("no checkpoint to load: its path is None")
     if not osp.isfile(fpath):
-        raise FileNotFoundError(f'checkpoint "{fpath}" does not exist: check the folder and the epoch')
+        raise MissingFile(f'checkpoint "{fpath}" does not exist: check the folder and the epoch')
     try:
         return torch.load(fpath, map_location="cpu", weights_only=True)
     except Exception as error:  # of which type depends on where the file is damaged and on PyTorch's version
@@ -62,7 +63,7 @@ def load_checkpoint(fpath):
             reason = f"it holds a Python object ({foreign.group(1)}): save its state_dict alone"
         else:
             reason = "it is damaged or no checkpoint: delete it or choose another one"
-        raise ValueError(f'checkpoint "{fpath}" cannot be read, {reason}') from error
+        raise UserError(f'checkpoint "{fpath}" cannot be read, {reason}') from error
 
 
 def resume_from_checkpoint(fdir, model, optimizer=None, scheduler=None):
@@ -93,7 +94,7 @@ def load_weights(model, state_dict, source):
         model.load_state_dict(state_dict)
     except RuntimeError as error:
         details = "; ".join(line.strip() for line in str(error).split("\n")[1:])
-        raise ValueError(
+        raise UserError(
             f'weights in "{source}" do not fit the model ({details}): use the config that made them'
         ) from error
 
@@ -108,7 +109,7 @@ def load_pretrained_weights(model, weight_path):
     own = model.state_dict()
     matched = {k: v for k, v in loaded.items() if k in own and own[k].shape == v.shape}
     if not matched:
-        raise ValueError(f'weights in "{weight_path}" have no layer in common with the model: check MODEL.INIT_WEIGHTS')
+        raise UserError(f'weights in "{weight_path}" have no layer in common with the model: check MODEL.INIT_WEIGHTS')
     model.load_state_dict({**own, **matched})
     print(f"Successfully loaded pretrained weights from {weight_path}")
     discarded = [k for k in loaded if k not in matched]

@@ -14,15 +14,11 @@ import urllib.request
 
 from tqdm.utils import CallbackIOWrapper
 
-from dassl.utils import progress
+from dassl.utils import UserError, progress
 
 ATTEMPTS = 3  # times in a row that a connection may bring nothing new
 TIMEOUT = 60  # seconds without a byte
 BLOCK = 1 << 20  # bytes
-
-
-class Said(ValueError):
-    """Tells our own sentences from the ValueErrors that archive libraries raise for damaged archives."""
 
 
 def fetch(remote, folder):
@@ -45,7 +41,7 @@ def fetch(remote, folder):
         return path
     if found != right:
         os.remove(path)
-        raise ValueError(f"{remote.url} gave another file than it should ({found} instead of {right}); it was removed")
+        raise UserError(f"{remote.url} gave another file than it should ({found} instead of {right}); it was removed")
     return path
 
 
@@ -91,7 +87,7 @@ def _continue(remote, part):
         return False
     with response:
         if response.headers.get_content_type() == "text/html":
-            raise ValueError(f"{remote.url} gives a web page instead of the file: open it in a browser")
+            raise UserError(f"{remote.url} gives a web page instead of the file: open it in a browser")
         start = _start(response, have)
         if start not in (0, have):
             raise OSError(f"{remote.url} answers with bytes from {start} on instead of {have}")
@@ -118,7 +114,7 @@ def _write(response, remote, part, start, total):
         while block := response.read(BLOCK):
             if remote.size is not None and file.tell() + len(block) > remote.size:
                 os.remove(part)
-                raise ValueError(
+                raise UserError(
                     f"{remote.url} gave another file than it should (more than {remote.size:,} bytes); it was removed"
                 )
             file.write(block)
@@ -153,10 +149,10 @@ def bar_of(file, path, what):
 
 
 def need_space(folder, size):
-    """Raise Said unless the disk of `folder` has room for `size` bytes."""
+    """Raise UserError unless the disk of `folder` has room for `size` bytes."""
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise Said(f"{folder} has {free / 1e9:.1f} GB free, and {size / 1e9:.1f} are needed: make room first")
+        raise UserError(f"{folder} has {free / 1e9:.1f} GB free, and {size / 1e9:.1f} are needed: make room first")
 
 
 def one_line(error):

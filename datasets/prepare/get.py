@@ -6,7 +6,7 @@ import shutil
 
 import filelock
 
-from dassl.utils import write_whole
+from dassl.utils import UserError, write_whole
 
 from ..imagenet import CLASSNAMES
 from ..sources import line_of, step_for
@@ -41,7 +41,7 @@ def _get_one(name, root, source):
                         attempt(found, root, work)
                         found = Found(name, root)
         except filelock.Timeout:
-            raise ValueError(f"{found.folder} is being filled by another process: wait for it") from None
+            raise UserError(f"{found.folder} is being filled by another process: wait for it") from None
         if not found.wanted or set(os.listdir(work)) <= {"lock"}:
             shutil.rmtree(work)
     title = found.loader.__name__

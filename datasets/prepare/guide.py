@@ -2,6 +2,8 @@
 
 import textwrap
 
+from dassl.utils import UserError
+
 from ..sources import steps
 
 WIDTH = 120  # characters, as the rest of the page
@@ -16,9 +18,7 @@ def with_steps(page):
         heading = f"\n## {dataset}\n\n"
         before, found, after = page.partition(heading)
         if not found:
-            raise ValueError(
-                f'DATASETS.md has no section "## {dataset}": add one, and let its first paragraph be "1. "'
-            )
+            raise UserError(f'DATASETS.md has no section "## {dataset}": add one, and let its first paragraph be "1. "')
         _, gap, rest = after.partition("\n\n")
         page = before + found + "\n".join(map(_item, entries)) + gap + rest
     return page

@@ -3,6 +3,8 @@
 import re
 from typing import NamedTuple, Optional
 
+from dassl.utils import UserError
+
 from ..sources import mirror
 from .fetch import one_line
 from .unpack import ARCHIVES
@@ -38,7 +40,7 @@ def on_mirror(folder):
             # not hf_hub_download: in huggingface_hub 2.4 an interrupted one starts over
             return Remote(file.path, hf_hub_url(repository, file.path), file.lfs and file.lfs.sha256, file.size)
     names = ", ".join(file.path for file in files)
-    raise ValueError(f"{repository} on the hub has no archive for {folder} (it has {names or 'no files'})")
+    raise UserError(f"{repository} on the hub has no archive for {folder} (it has {names or 'no files'})")
 
 
 def of_step(step):

@@ -12,6 +12,7 @@ import yaml
 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
+from dassl.utils import UserError
 
 from ..imagenet import ImageNet, ImageNetVariant
 from ..listing import IMG_EXTENSIONS, ListedImage
@@ -41,7 +42,7 @@ def known(name):
         if plain(name) in map(plain, (candidate, loader.__name__, loader.dataset_dir)):
             return candidate
     near = difflib.get_close_matches(name.lower(), NAMES, n=3, cutoff=0)
-    raise ValueError(f'There is no data set "{name}"; the nearest are {", ".join(near)} (list shows all).')
+    raise UserError(f'There is no data set "{name}"; the nearest are {", ".join(near)} (list shows all).')
 
 
 class Found:

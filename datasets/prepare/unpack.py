@@ -9,9 +9,9 @@ import tarfile
 import zipfile
 from pathlib import PurePosixPath
 
-from dassl.utils import progress
+from dassl.utils import UserError, progress
 
-from .fetch import BLOCK, Said, bar_of, need_space, one_line
+from .fetch import BLOCK, bar_of, need_space, one_line
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz")
 
@@ -48,7 +48,7 @@ def _unzip(archive, folder):
 
 def _untar(archive, folder):
     if not hasattr(tarfile, "data_filter"):
-        raise ValueError("This Python is too old to unpack tar archives safely: use 3.9.17, 3.10.12, 3.11.4 or newer.")
+        raise UserError("This Python is too old to unpack tar archives safely: use 3.9.17, 3.10.12, 3.11.4 or newer.")
     with _damage_is_said(archive), open(archive, "rb") as file, bar_of(file, archive, "Unpacking") as blocks:
         with tarfile.open(fileobj=blocks) as members:
             for member in members:
@@ -69,7 +69,7 @@ def _stay_inside(archive, name):
 
 
 def _refusal(archive, name, what):
-    return Said(f'{archive} is refused: its member "{one_line(name)}" {what}')
+    return UserError(f'{archive} is refused: its member "{one_line(name)}" {what}')
 
 
 @contextlib.contextmanager
@@ -78,16 +78,16 @@ def _damage_is_said(archive):
     try:
         yield
     except RuntimeError as e:  # encrypted, or compressed in a way that this Python does not know; as it was made
-        raise ValueError(
+        raise UserError(
             f"{archive} cannot be unpacked here ({one_line(e)}): unpack it by hand or try the other --source"
         ) from None
-    except Said:
+    except UserError:
         raise
     except Exception as e:  # the libraries raise anything for a damaged one, LZMAError and UnicodeDecodeError too
         if isinstance(e, OSError) and e.errno not in (None, errno.EINVAL):  # the disk's; EINVAL is a damaged offset
             raise
         os.remove(archive)
-        raise ValueError(f"{archive} is damaged ({one_line(e)}) and was removed: try again") from None
+        raise UserError(f"{archive} is damaged ({one_line(e)}) and was removed: try again") from None
 
 
 # ---- laying out --------------------------------------------------------------------------------------------

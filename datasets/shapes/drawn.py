@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dassl.data.datasets import Datum
-from dassl.utils import progress, write_whole
+from dassl.utils import UserError, progress, write_whole
 
 from ..split import SplitDataset
 from .world import SPLITS, picture
@@ -47,7 +47,7 @@ class DrawnDataset(SplitDataset):
         with open(split_path, encoding="utf-8", errors="replace") as f:
             fresh = f.read() == json.dumps(content)
         if not fresh or any(self.differs(*job) for job in jobs[:: max(1, len(jobs) // COMPARED)]):
-            raise ValueError(
+            raise UserError(
                 f"{self.dataset_dir} does not hold what this version of {type(self).__name__} draws: delete that "
                 "folder, and the next run draws it again."
             )
@@ -70,7 +70,7 @@ class DrawnDataset(SplitDataset):
         except ValueError as e:
             if not isinstance(e.__cause__, OSError):
                 raise
-            raise ValueError(
+            raise UserError(
                 f"{name} cannot be drawn in {self.dataset_dir} ({e.__cause__.strerror or e.__cause__}): pass a data "
                 "root that can be written to with --root."
             ) from None
