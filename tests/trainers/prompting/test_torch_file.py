@@ -64,11 +64,11 @@ def test_every_bit_of_the_numbers_counts(path):
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(length=st.floats(0, 1, exclude_max=True), tail=st.binary(max_size=40))
-def test_cut_short(path, length, tail):
+@given(length=st.floats(0, 1, exclude_max=True))
+def test_cut_short(path, length):
     good = path.read_bytes()
     cut = path.with_name("cut")
-    cut.write_bytes(good[: int(length * len(good))] + tail.replace(b"PK", b"pk"))
+    cut.write_bytes(good[: int(length * len(good))])
     with pytest.raises(DamagedFile, match=r'File ".*cut" is damaged .*: use another one\.$'):
         load(cut)
 
@@ -99,14 +99,18 @@ def raiser(error):
         (MemoryError(), "not enough memory"),
     ],
 )
-@pytest.mark.parametrize("where", ["builtins.open", "torch.load", "zipfile.ZipFile.read"])
+@pytest.mark.parametrize("where", ["builtins.open", "torch.load"])
 def test_unreadable_is_not_damaged(path, monkeypatch, where, error, reason):
-    if "zip" in where and isinstance(error, OSError):
-        pytest.skip("the archive is read from memory")
     monkeypatch.setattr(where, raiser(error))
     with pytest.raises(UserError, match=rf'File ".*file" cannot be read \({reason}\): mend that, or ') as raised:
         load(path)
     assert not isinstance(raised.value, (DamagedFile, MissingFile))
+
+
+def test_memory_that_verifying_asks_for_in_vain(path, monkeypatch):
+    monkeypatch.setattr(zipfile.ZipFile, "read", raiser(MemoryError()))
+    with pytest.raises(UserError, match="cannot be read .not enough memory"):
+        load(path)
 
 
 def test_memory_that_pytorch_asks_for_in_vain(path, monkeypatch):
@@ -154,7 +158,7 @@ def archive(path):
         (lambda path: torch.save({"model": torch.nn.Linear(2, 1)}, path), "holds the Python object torch.nn.*Linear"),
         (
             lambda path: torch.save({"evil": random.Random()}, path),
-            "holds the Python object random.Random, and only pl",
+            "holds the Python object random.Random, and",
         ),
         (bare_pickle, "is a bare pickle or of PyTorch before 1.6"),
         (torchscript, "is a TorchScript archive"),
