@@ -178,7 +178,7 @@ class RunCheckpoints:
             checkpoint.set_random_state(training["random"])
             self.precision.load_state_dict(training["precision"])
         except ValueError as error:
-            raise checkpoint.wrong(path, "training", f"is {error}") from error
+            raise checkpoint.wrong(path, "training", f"holds {error}") from error
         self.model.prompt_learner.load_state_dict(state["state_dict"])
         modules.load_state_dict(training["modules"])
         # The schedule is replayed instead of saved: Dassl's warm-up schedulers hold each other as objects
@@ -298,7 +298,7 @@ class RunCheckpoints:
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
         try:
-            _load_state(optim, state)
+            _load_state(optim, copy.deepcopy(state))  # the optimizer would change the tensors that it is given
             optim.step()
         except Exception as error:  # which, depends on the optimizer
             raise checkpoint.wrong(path, "optimizer", "is not the state of this run's") from error

@@ -223,4 +223,4 @@ def set_random_state(state: Mapping[str, Any]) -> None:
         if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
             torch.cuda.set_rng_state_all(state["cuda"])
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"not a state of the random generators: {error}") from error
+        raise ValueError("no state of the random generators") from error

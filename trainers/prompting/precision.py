@@ -69,5 +69,5 @@ class Precision:
         for key, own in self.scaler.state_dict().items():
             value = state.get(key)
             if type(value) is not type(own) or not 0 <= value < float("inf") or (value == 0 and key == "scale"):
-                raise ValueError(f"{key} of the loss scaling is {value!r}")
+                raise ValueError(f"no state of the loss scaling, whose {key} is a number")
         self.scaler.load_state_dict(state)

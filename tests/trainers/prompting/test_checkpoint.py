@@ -51,7 +51,7 @@ def test_what_is_no_random_state(change):
     random_state = checkpoint.random_state()
     changed = {**random_state, "numpy": list(random_state["numpy"])}
     change(changed)
-    with pytest.raises(ValueError, match="not a state of the random generators"):
+    with pytest.raises(ValueError, match="no state of the random generators"):
         checkpoint.set_random_state(changed)
     checkpoint.set_random_state(random_state)
 
