@@ -39,7 +39,7 @@ from harness.config import flatten, merge_args, read_config
 from harness.errors import fail
 from harness.lock import Locked, locked
 from trainers import ranges
-from trainers.experiment import differences, settings_of
+from trainers.experiment import differences, nodes_of, settings_of
 
 import_all(trainers)
 import_all(datasets)
@@ -96,7 +96,7 @@ def claim_output_dir(args, cfg):
             return {}
         _refuse_other_model(args, folder, record, trained_here)
         earlier = record.get("settings") or (dict(flatten(read_config(file))) if os.path.isfile(file) else {})
-        now = settings_of(cfg)
+        now = settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME)))
         keys = differences(earlier, now)[:3]
         if keys:
             what = "checkpoints" if trained_here else "the result"

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.p
 
 import trainers  # noqa: E402, F401  first: it prepares torchvision
 from trainers.prompting import checkpoint  # noqa: E402
+from trainers.prompting.errors import UserError  # noqa: E402
 
 ALL_LAYERS = tuple(range(1, 12))  # what the authors trained with (their L_IND 0)
 
@@ -54,16 +55,31 @@ def convert_sep(state_dict, layers=ALL_LAYERS):
     return named
 
 
+def convert(theirs, ours, layers=ALL_LAYERS):
+    """Read checkpoint `theirs`, write `ours`; returns the number of tensors. Raises UserError."""
+    state = checkpoint.read(theirs)
+    name, epoch = os.path.basename(ours), state["epoch"]
+    if name != checkpoint.BEST and checkpoint.epoch_of(ours) != epoch:
+        wanted = os.path.basename(checkpoint.path_of("", epoch))
+        raise UserError(f'"{ours}" would not be found by its epoch, which is {epoch}: call it {wanted}.')
+    converted = convert_sep(state["state_dict"], layers)
+    if "ctx" not in converted:
+        raise UserError(f'"{theirs}" is no checkpoint of SEP\'s public code: it has no "ctx".')
+    checkpoint.write({"state_dict": converted, "epoch": epoch}, ours)
+    return len(converted)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("theirs", help="checkpoint of SEP's public code")
     parser.add_argument("ours", help="file to write")
     parser.add_argument("--layers", type=int, nargs="+", default=ALL_LAYERS, help="LAYERS it was trained with")
     args = parser.parse_args()
-    state = checkpoint.read(args.theirs)
-    converted = convert_sep(state["state_dict"], args.layers)
-    checkpoint.write({"state_dict": converted, "epoch": state["epoch"]}, args.ours)
-    print(f"Wrote {len(converted)} tensors to {args.ours}")
+    try:
+        n = convert(args.theirs, args.ours, args.layers)
+    except UserError as error:
+        parser.exit(1, f"error: {error}\n")
+    print(f"Wrote {n} tensors to {args.ours}")
 
 
 if __name__ == "__main__":

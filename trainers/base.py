@@ -21,10 +21,11 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
-from dassl.utils import load_pretrained_weights
 
 from . import experiment, ranges
 from .prompting import checkpoint, clip_loader
+from .prompting.errors import MissingFile, NotFinite, UserError
+from .prompting.files import cannot_write, disk_errors
 from .prompting.model import PromptedCLIP
 from .prompting.precision import CHOICES as PRECISIONS
 from .prompting.precision import Precision
@@ -94,8 +95,6 @@ class PromptTrainer(TrainerX):
         clip_model.to(self.device)  # hand-crafted prompts are encoded while building
         self.model = self.custom_clip(cfg, self.dm.dataset.classnames, clip_model).to(self.device)
         learner = self.model.prompt_learner
-        if cfg.MODEL.INIT_WEIGHTS:
-            load_pretrained_weights(learner, cfg.MODEL.INIT_WEIGHTS)
 
         self.trained = nn.ModuleDict({LEARNER: learner, "training_only": self.model.training_only})
         n_params = sum(p.numel() for p in self.trained.parameters())
@@ -109,8 +108,18 @@ class PromptTrainer(TrainerX):
                     group["eps"] = cfg.OPTIM.EPS
             self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
         self.register_model(LEARNER, learner, self.optim, self.sched)
-        settings, data = experiment.settings_of(cfg), experiment.data_checksums(self.dm.dataset)
-        self.checkpoints = RunCheckpoints(self.model, self.optim, self.sched, self.precision, settings, data, backbone)
+        self.checkpoints = RunCheckpoints(
+            self.model,
+            self.optim,
+            self.sched,
+            self.precision,
+            settings=experiment.settings_of(cfg, experiment.nodes_of(self)),
+            data=experiment.data_checksums(self.dm.dataset),
+            backbone=backbone,
+            directory=self.output_dir,
+        )
+        if cfg.MODEL.INIT_WEIGHTS:
+            self.checkpoints.initialise(cfg.MODEL.INIT_WEIGHTS)
         if torch.cuda.device_count() > 1:
             print("Several GPUs are visible; one is used (choose it with CUDA_VISIBLE_DEVICES)")
 
@@ -131,8 +140,17 @@ class PromptTrainer(TrainerX):
         for batch in loader:
             yield self.parse_batch_test(batch)
 
+    def train(self):
+        with disk_errors(self.output_dir):
+            super().train()
+
     def before_train(self):
-        super().before_train()  # resumes: calls resume_model_if_exist
+        try:
+            super().before_train()  # resumes: calls resume_model_if_exist
+        except UserError:
+            raise
+        except OSError as error:  # of the folder of curves
+            raise cannot_write(str(error.filename or self.output_dir), error) from error
         if self.start_epoch == 0:
             state = checkpoint.random_state()  # preparing must not shift what training draws
             with torch.no_grad():  # here, as a decorated generator would not cover the loop that draws from it
@@ -159,7 +177,7 @@ class PromptTrainer(TrainerX):
     def check_finite(self, summary):
         bad = [name for name, value in summary.items() if value - value != 0 and name != "loss"]
         if bad:
-            raise FloatingPointError(
+            raise NotFinite(
                 f"Loss term {bad[0]} became {summary[bad[0]]} in epoch {self.epoch + 1}, batch {self.batch_idx + 1}: "
                 f"{self._steadier()}, and start over."
             )
@@ -168,7 +186,7 @@ class PromptTrainer(TrainerX):
         super().run_epoch()
         bad = checkpoint.first_not_finite(self.trained.named_parameters())
         if bad:  # the last step's loss was finite; nothing is saved or tested after this
-            raise FloatingPointError(
+            raise NotFinite(
                 f"Weights {bad} became infinite or NaN in epoch {self.epoch + 1}: {self._steadier()}, and start over."
             )
 
@@ -191,7 +209,7 @@ class PromptTrainer(TrainerX):
         self.checkpoints.now_at(epoch)
         super().after_epoch()
         folder = os.path.join(self.output_dir, LEARNER)
-        if not os.path.exists(checkpoint.path_of(folder, epoch)):
+        if self.checkpoints.saved != checkpoint.path_of(folder, epoch):
             self.save_model(self.epoch, self.output_dir)
         self.checkpoints.prune(folder, self.cfg.TRAIN.CHECKPOINT_FREQ)
 
@@ -201,12 +219,22 @@ class PromptTrainer(TrainerX):
         self.checkpoints.save(os.path.join(directory, LEARNER, name), epoch + 1, self.best_result, val_result)
 
     def resume_model_if_exist(self, directory):
-        """Go on from the newest readable checkpoint below `directory`; returns the number of finished epochs."""
-        state = self.checkpoints.resume(directory)
-        if state is None:
+        """Go on from the newest readable checkpoint; returns the number of finished epochs.
+
+        The run's own come first; `directory`, which Dassl takes from RESUME, is for a run that has none yet.
+        """
+        done = self.checkpoints.resume(self.output_dir)
+        if done is None and self.cfg.RESUME:
+            done = self.checkpoints.resume(directory)
+            if done is None:
+                raise MissingFile(
+                    f'There is no checkpoint to resume from in "{os.path.join(directory, LEARNER)}": correct --resume, '
+                    f"or leave it out to train from the start."
+                )
+        if done is None:
             return 0
-        self.best_result = state["training"]["best_result"]
-        return state["epoch"]
+        epochs, self.best_result = done
+        return epochs
 
     def load_model(self, directory, epoch=None):
         """Load trained prompts to test them, see `RunCheckpoints.load`; without learned prompts there are none."""
@@ -214,7 +242,8 @@ class PromptTrainer(TrainerX):
             print("Note that load_model() is skipped as no pretrained model is given")
             return
         # The folder is this run's own when training ends with its best model
-        self.checkpoints.load(directory, epoch, own=directory == self.output_dir)
+        best = directory == self.output_dir and self.cfg.TEST.FINAL_MODEL == "best_val"
+        self.checkpoints.load(directory, epoch, best)
 
     # ---- testing -------------------------------------------------------------------------------------------
 
@@ -237,7 +266,6 @@ class PromptTrainer(TrainerX):
         with self.precision.autocast():
             return self.model(image, text_features=self._text_features)
 
-    @torch.no_grad()
     def test(self, split=None):
         """Evaluate on a split; returns the accuracy in percent.
 
@@ -245,11 +273,15 @@ class PromptTrainer(TrainerX):
         with TEST.SAVE_PREDICTIONS that on the test split to predictions.npz. A call for "val" chooses a model: it
         leaves nothing.
         """
+        with disk_errors(self.output_dir), torch.no_grad():
+            return self._test(split)
+
+    def _test(self, split):
         self.evaluator.reset()
         recorded = split in (None, "test")
         split = split or self.cfg.TEST.SPLIT
         if split == "val" and self.val_loader is None:
-            raise ValueError(
+            raise UserError(
                 f"{self.cfg.DATASET.NAME} has no validation split: set TEST.SPLIT to test and TEST.FINAL_MODEL to "
                 f"last_step."
             )
@@ -272,4 +304,5 @@ class PromptTrainer(TrainerX):
     def record(self, split: Optional[str] = None) -> RunRecord:
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
         weights, classnames = self.checkpoints.at_hand(), self.dm.dataset.classnames
-        return RunRecord(self.cfg, split, weights, classnames, self.device, self.time_built, self.facts)
+        settings = self.checkpoints.settings
+        return RunRecord(self.cfg, split, weights, settings, classnames, self.device, self.time_built, self.facts)

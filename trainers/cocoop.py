@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.errors import UserError
 from .prompting.meta_net import MetaNet
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences, init_ctx
@@ -38,13 +39,13 @@ class PromptLearner(nn.Module):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__()
         options = cfg.TRAINER.COCOOP
-        ctx, words = init_ctx(clip_model, options.N_CTX, options.CTX_INIT)
+        ctx, words = init_ctx(clip_model, options.N_CTX, options.CTX_INIT, key="TRAINER.COCOOP.N_CTX")
         n_ctx, width = ctx.shape
         dim = clip_model.text_projection.shape[1]  # of the features of both encoders
         print(f'Initial context: "{words}" ({n_ctx} tokens)')
         self.ctx = nn.Parameter(ctx)  # v (n_ctx, width)
         self.meta_net = MetaNet(dim, dim // REDUCTION, width)  # h
-        self.sequences = PromptSequences(clip_model, classnames, words, n_ctx)
+        self.sequences = PromptSequences(clip_model, classnames, words, n_ctx, key="TRAINER.COCOOP.N_CTX")
 
     def forward(self, image_features):
         """Normalised image features (B, dim) -> each image's context v(f) (B, n_ctx, width)."""
@@ -58,7 +59,7 @@ class CustomCLIP(PromptedCLIP):
         super().__init__(cfg, classnames, clip_model)
         self.chunk = cfg.TRAINER.COCOOP.CHUNK
         if self.chunk < 1:
-            raise ValueError(f"TRAINER.COCOOP.CHUNK is {self.chunk}: choose 1 or more prompt sequences.")
+            raise UserError(f"TRAINER.COCOOP.CHUNK is {self.chunk}: choose 1 or more prompt sequences.")
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
 
     def encode_text(self, image_features):

@@ -24,7 +24,7 @@ class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
         options = cfg.TRAINER.COOP
         words, position = options.CTX_INIT, options.CLASS_TOKEN_POSITION
-        super().__init__(clip_model, classnames, options.N_CTX, words, options.CSC, position)
+        super().__init__("TRAINER.COOP.N_CTX", clip_model, classnames, options.N_CTX, words, options.CSC, position)
 
 
 class CustomCLIP(PromptedCLIP):

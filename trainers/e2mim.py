@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.errors import UserError
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
 from .prompting.model import PromptedCLIP
 from .prompting.mutual_information import Critic, MIEstimator
@@ -43,7 +44,7 @@ add_defaults("E2MIM", DEFAULTS)
 class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
         options = cfg.TRAINER.E2MIM
-        super().__init__(clip_model, classnames, options.N_CTX, options.CTX_INIT)
+        super().__init__("TRAINER.E2MIM.N_CTX", clip_model, classnames, options.N_CTX, options.CTX_INIT)
 
 
 def hand_templates(cfg):
@@ -53,9 +54,10 @@ def hand_templates(cfg):
         return [template_for(cfg)]
     if templates == "imagenet":
         return IMAGENET_TEMPLATES
-    wrong = [t for t in templates if t.count("{}") != 1] if not isinstance(templates, str) else [templates]
+    several = isinstance(templates, (list, tuple))
+    wrong = [t for t in templates if not isinstance(t, str) or t.count("{}") != 1] if several else [templates]
     if wrong:
-        raise ValueError(
+        raise UserError(
             f'TRAINER.E2MIM.TEMPLATES "{wrong[0]}" is neither a list of templates with one {{}} each nor "imagenet".'
         )
     return list(templates)
@@ -67,7 +69,7 @@ class CustomCLIP(PromptedCLIP):
         options = self.options = cfg.TRAINER.E2MIM
         self._said = set()
         if options.MIXUP_SPACE not in ("feature", "image"):
-            raise ValueError(f'TRAINER.E2MIM.MIXUP_SPACE "{options.MIXUP_SPACE}" is unknown: choose feature or image.')
+            raise UserError(f'TRAINER.E2MIM.MIXUP_SPACE "{options.MIXUP_SPACE}" is unknown: choose feature or image.')
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         self.add_hand_features(clip_model, hand_templates(cfg))  # T_h
         if options.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes

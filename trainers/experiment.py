@@ -6,13 +6,14 @@ Standard library only.
 import hashlib
 import json
 import os
-from typing import Any, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 # What may change between two commands that continue one run: where and how it runs, not what it computes.
 NOT_THE_EXPERIMENT = {
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST.BATCH_SIZE",
     "DATASET.ROOT",
+    "MODEL.INIT_WEIGHTS",  # a path; what it leads to is INIT_CHECKSUM
     "OUTPUT_DIR",
     "RESUME",
     "TEST.COMPUTE_CMAT",
@@ -22,18 +23,52 @@ NOT_THE_EXPERIMENT = {
     "TEST.SPLIT",
     "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.PRINT_FREQ",
+    "TRAINER.COCOOP.CHUNK",  # bounds memory
     "USE_CUDA",
     "VERBOSE",
     "VERSION",
 }
 
+INIT_CHECKSUM = "MODEL.INIT_WEIGHTS_CHECKSUM"  # in settings, not in the config: a path may come to hold other weights
+
 _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 
 
-def settings_of(cfg: Mapping[str, Any]) -> Dict[str, Any]:
-    """Every key of a config but those of `NOT_THE_EXPERIMENT`: dotted key -> plain JSON value, sorted by key."""
-    flat = dict(_flatten(cfg, ""))
-    return {key: flat[key] for key in sorted(flat) if key not in NOT_THE_EXPERIMENT}
+def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -> Dict[str, Any]:
+    """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
+
+    They are all but those of `NOT_THE_EXPERIMENT` and those of other methods; the checksum of the file that
+    MODEL.INIT_WEIGHTS names is one more.
+
+    Args:
+        nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
+    """
+    others = tuple(
+        f"TRAINER.{name}."
+        for name, node in cfg["TRAINER"].items()
+        if isinstance(node, dict) and nodes is not None and name not in nodes
+    )
+    flat = {**dict(_flatten(cfg, "")), **_init_checksum(cfg["MODEL"]["INIT_WEIGHTS"])}
+    return {key: flat[key] for key in sorted(flat) if key not in NOT_THE_EXPERIMENT and not key.startswith(others)}
+
+
+def nodes_of(trainer: Any) -> Optional[List[str]]:
+    """The `nodes` of a trainer's class (or object) for `settings_of`; None if it does not say what it reads."""
+    node = getattr(trainer, "config_node", None)
+    return None if node is None else [node]
+
+
+def _init_checksum(path):
+    if not path:
+        return {INIT_CHECKSUM: ""}
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(2**20), b""):
+                digest.update(block)
+    except OSError:  # whoever loads it says so
+        return {}
+    return {INIT_CHECKSUM: digest.hexdigest()[:_DIGITS]}
 
 
 def _flatten(section, prefix):

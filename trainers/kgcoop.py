@@ -27,7 +27,7 @@ add_defaults("KGCOOP", DEFAULTS)
 class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
         options = cfg.TRAINER.KGCOOP
-        super().__init__(clip_model, classnames, options.N_CTX, options.CTX_INIT)
+        super().__init__("TRAINER.KGCOOP.N_CTX", clip_model, classnames, options.N_CTX, options.CTX_INIT)
 
 
 class CustomCLIP(KnowledgeGuidedCLIP):

@@ -41,7 +41,7 @@ class PromptLearner(nn.Module):
         # F_0 .. F_(J-1); the deep ones start as copies of one (authors' code)
         first, deep = (nn.Linear(width, image_encoder.width) for _ in range(2))
         self.couplings = nn.ModuleList([first, *(copy.deepcopy(deep) for _ in range(depth - 1))])
-        self.sequences = PromptSequences(clip_model, classnames, words, n_ctx)
+        self.sequences = PromptSequences(clip_model, classnames, words, n_ctx, key="TRAINER.MAPLE.N_CTX")
 
     def forward(self):
         return self.sequences(self.ctx)  # (n_cls, length, width)

@@ -18,9 +18,10 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.errors import UserError
 from .prompting.gradient_projection import project_conflicting
 from .prompting.model import PromptedCLIP
-from .prompting.prompt_text import PromptSequences, init_ctx, words_of
+from .prompting.prompt_text import PromptSequences, check_room, embed, init_ctx, n_tokens, tokenize, words_of
 from .prompting.templates import PROGRAD_TEMPLATES, template_for
 from .ranges import TOKENS, Key, above, between
 
@@ -37,18 +38,20 @@ def template_start(clip_model, template, n_ctx):
 
     One vector for each word (authors' code). Where the template has more tokens than words, as for a comma, its last
     tokens have no vector: they stay in the prompt, behind the context.
-    Returns the context and the words that stand for it. Raises ValueError if they are more than n_ctx.
+    Returns the context and the words that stand for it. Raises UserError if they are more than n_ctx.
     """
     words = words_of(template.partition("{}")[0]).strip()
-    n_words = len(words.split())
+    n_words = min(len(words.split()), n_tokens(words))
     if n_words > n_ctx:
-        raise ValueError(
+        raise UserError(
             f'TRAINER.PROGRAD.N_CTX is {n_ctx}, but the template starts with the {n_words} words "{words}": set it to '
             f"{n_words} or more, or start at random with TRAINER.PROGRAD.CTX_INIT False."
         )
-    embedding, _ = init_ctx(clip_model, 0, words)
+    check_room(n_ctx, "TRAINER.PROGRAD.N_CTX")
+    check_room(n_tokens(words), f'The number of tokens in front of the class name in template "{template}"')
+    embedding = embed(clip_model, tokenize([words]))[0, 1 : 1 + n_words].float()
     ctx = embedding.new_zeros(n_ctx, embedding.shape[1])
-    ctx[n_ctx - n_words :] = embedding[:n_words]
+    ctx[n_ctx - n_words :] = embedding
     return ctx, " ".join(["X"] * (n_ctx - n_words) + [words])
 
 
@@ -59,10 +62,10 @@ class PromptLearner(nn.Module):
         if options.CTX_INIT and not template.startswith("{}"):
             ctx, words = template_start(clip_model, template, options.N_CTX)
         else:
-            ctx, words = init_ctx(clip_model, options.N_CTX)
+            ctx, words = init_ctx(clip_model, options.N_CTX, key="TRAINER.PROGRAD.N_CTX")
         print(f'Initial context: "{words}" ({options.N_CTX} tokens)')
         self.ctx = nn.Parameter(ctx)
-        self.sequences = PromptSequences(clip_model, classnames, words, options.N_CTX)
+        self.sequences = PromptSequences(clip_model, classnames, words, options.N_CTX, key="TRAINER.PROGRAD.N_CTX")
 
     def forward(self):
         return self.sequences(self.ctx)  # (n_cls, length, dim)

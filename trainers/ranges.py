@@ -1,11 +1,12 @@
 """What every config key may be: one table for Dassl's keys, and a place where methods declare theirs.
 
 A method declares a key once, with default and range (`DEFAULTS.W = Key(8.0, at_least(0))`); the check before a run, its
-message and docs/config.md are made from that. Standard library only.
-"""
+message and docs/config.md are made from that."""
 
 import math
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
+
+from .prompting.errors import UserError
 
 
 class Range(NamedTuple):
@@ -155,12 +156,12 @@ def check(cfg: Mapping[str, Any]) -> None:
         for name in key.split("."):
             node = node.get(name) if isinstance(node, Mapping) else None
         if node is not None and not allowed.fits(node):
-            raise ValueError(f"{key} is {node!r}, but must be {allowed.text}.")
+            raise UserError(f"{key} is {node!r}, but must be {allowed.text}.")
     for key, value in _flat(cfg):
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{key} is {value}, but must be a finite number.")
+            raise UserError(f"{key} is {value}, but must be a finite number.")
     if cfg["OPTIM"]["SGD_NESTEROV"] and (cfg["OPTIM"]["MOMENTUM"] == 0 or cfg["OPTIM"]["SGD_DAMPNING"] != 0):
-        raise ValueError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and OPTIM.SGD_DAMPNING 0.")
+        raise UserError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and OPTIM.SGD_DAMPNING 0.")
 
 
 def _flat(section, prefix=""):

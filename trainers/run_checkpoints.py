@@ -3,23 +3,29 @@
 How a file is written and read is in prompting/checkpoint.py.
 """
 
+import copy
 import os
 import warnings
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 
 from .experiment import differences, fingerprint
 from .prompting import checkpoint
+from .prompting.errors import MissingFile, UserError
 from .prompting.model import PromptedCLIP
 from .prompting.precision import Precision
+from .prompting.torch_file import DamagedFile
 
 LEARNER = "prompt_learner"  # name of the registered model, and of the folder of its checkpoints
 
 # What a test may set otherwise than the training of its model: keys and whole sections. The backbone is compared by
 # its weights, not by its name. All of INPUT is the model's: TRANSFORMS says both how training images are varied and
 # whether test images are normalised.
-A_TEST_MAY_CHANGE = ("DATALOADER", "DATASET", "MODEL.BACKBONE.NAME", "SEED", "TEST")
+A_TEST_MAY_CHANGE = ("DATALOADER.TEST", "DATASET", "MODEL.BACKBONE.NAME", "SEED", "TEST")
+
+# Names in the checkpoints of CoOp's forks that belong to the class names, not to the prompts
+OF_THE_CLASSES = ("token_prefix", "token_suffix")
 
 
 class RunCheckpoints:
@@ -30,6 +36,7 @@ class RunCheckpoints:
         optim, sched: of both together; None if nothing is trained.
         settings, data: the run's `experiment.settings_of` and `experiment.data_checksums`.
         backbone: {"name": MODEL.BACKBONE.NAME, "fingerprint": checksum of its weights}.
+        directory: the run's own folder, its OUTPUT_DIR.
     """
 
     def __init__(
@@ -41,14 +48,17 @@ class RunCheckpoints:
         settings: Dict[str, Any],
         data: Dict[str, str],
         backbone: Mapping[str, Any],
+        directory: str,
     ):
         self.model, self.optim, self.sched, self.precision = model, optim, sched, precision
         self.settings, self.data, self.backbone = settings, data, backbone
+        self.directory = directory
         self.max_epoch = 0 if optim is None else settings["OPTIM.MAX_EPOCH"]
         self.epoch = 0  # after how many epochs the weights at hand were as they are
         self.trained_epochs = 0  # how many their training has had; more than `epoch` if earlier weights are tested
         self.model_dir = ""  # the run that they were loaded from to be tested; "" if trained here
         self.model_settings: Optional[Dict[str, Any]] = None  # of that run, if its checkpoint says
+        self.saved = ""  # the file that was written last
 
     def now_at(self, epoch: int) -> None:
         """Note that the weights at hand have been trained for `epoch` epochs."""
@@ -90,6 +100,7 @@ class RunCheckpoints:
             },
         }
         checkpoint.write(state, path)
+        self.saved = path
         print(f"Checkpoint saved to {path}")
 
     def prune(self, folder: str, frequency: int) -> None:
@@ -101,78 +112,140 @@ class RunCheckpoints:
 
     # ---- reading -------------------------------------------------------------------------------------------
 
-    def resume(self, directory: str) -> Optional[Dict[str, Any]]:
-        """Go on from the newest readable checkpoint of the run in `directory`; returns it, None if there is none.
+    def initialise(self, path: str) -> None:
+        """Start a new training from the prompts in the checkpoint `path`. Raises UserError if they do not fit."""
+        state = checkpoint.read(path)
+        weights = {name: value for name, value in state["state_dict"].items() if name not in OF_THE_CLASSES}
+        self._load_prompts({**state, "state_dict": weights}, path)
+        print(f"Initial weights of {LEARNER}: {path} (epoch = {state['epoch']})")
 
-        Raises ValueError if it is of another experiment, sample of images, backbone or shape, or not finite.
-        What a checkpoint does not say (those of earlier versions) is not compared.
+    def resume(self, directory: str) -> Optional[Tuple[int, float]]:
+        """Go on from the newest readable checkpoint of the run in `directory`.
+
+        Returns how many epochs are done and the best validation result so far, or None if there is no checkpoint. A
+        damaged one is passed over. In the run's own folder it is renamed, so that its epoch is saved anew; from another
+        the best model comes along.
+
+        Raises UserError if one cannot be read or is not ours, or is of another experiment, sample of images, backbone
+        or shape, or not finite. What a checkpoint does not say (those of earlier versions) is not compared.
         """
-        folder = os.path.join(directory, LEARNER)
+        folder, own = os.path.join(directory, LEARNER), self._is_own(directory)
         for epoch in reversed(checkpoint.epochs_in(folder)):
             path = checkpoint.path_of(folder, epoch)
-            try:
-                state = checkpoint.read(path)
-            except ValueError as error:
-                print(f"Ignored: {error}")
+            state = self._read_unless_damaged(path, own)
+            if state is None:
                 continue
-            remedy = f'use another OUTPUT_DIR, or delete "{directory}" to start over (in scripts: FORCE=1)'
+            remedy = f"--resume goes on with the same experiment; MODEL.INIT_WEIGHTS {path} starts a new one from there"
+            if own:
+                remedy = (
+                    f"use another OUTPUT_DIR, where MODEL.INIT_WEIGHTS can start from its prompts, or delete "
+                    f'"{directory}" to start over (in scripts: FORCE=1)'
+                )
             self._refuse_another_backbone(state, path)
             self._refuse_other_settings(state, path, ("MODEL.BACKBONE.NAME",), remedy)  # compared by its weights
             self._refuse_other_images(state, path, remedy)
-            if "training" not in state:
-                raise ValueError(
-                    f'Checkpoint "{path}" is an imported one, which can be tested but not resumed: {remedy}.'
-                )
-            self._load_prompts(state, path)
-            training = state["training"]
-            checkpoint.load_weights(self.model.training_only, training["modules"], path)
-            # The schedule is replayed instead of saved: Dassl's warm-up schedulers hold each other as objects
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "step() before optimizer.step()"
-                for _ in range(epoch):
-                    self.sched.step()
-            self.optim.load_state_dict(state["optimizer"])
-            self.precision.load_state_dict(training["precision"])
-            checkpoint.set_random_state(training["random"])
-            self.now_at(epoch)
+            self._go_on_from(state, path, remedy)
+            best_result = self._take_best_along(state["training"]["best_result"], folder, own, remedy)
             print(f"Resuming from {path} ({epoch} of {self.max_epoch} epochs are done)")
-            return state
+            return epoch, best_result
         return None
 
-    def load(self, directory: str, epoch: Optional[int] = None, own: bool = False) -> None:
-        """Load prompts to test: of `epoch`, or else the best if there are, or else the last. `own`: of this run.
+    def _is_own(self, directory):
+        return os.path.realpath(directory) == os.path.realpath(self.directory)
 
-        Raises FileNotFoundError (it names the epochs that exist), and ValueError for a file that is damaged and for
-        prompts that were trained under other settings, on another backbone, of another shape or not finite.
+    def _read_unless_damaged(self, path, own):
+        try:
+            return checkpoint.read(path)
+        except DamagedFile:
+            now = f"; it is now {checkpoint.set_aside(path)}" if own else ""
+            print(f"Checkpoint {path} is damaged and passed over{now}")
+            return None
+
+    def _go_on_from(self, state, path, remedy):
+        if not {"training", "optimizer"} & state.keys():
+            raise UserError(f'Checkpoint "{path}" is an imported one, which can be tested but not resumed: {remedy}.')
+        for key in ("training", "optimizer"):
+            if key not in state:
+                raise checkpoint.wrong(path, key, "is missing")
+        if state["epoch"] > self.max_epoch:
+            raise checkpoint.wrong(path, "epoch", f"is {state['epoch']}, beyond this run's {self.max_epoch}")
+        training, modules = state["training"], self.model.training_only
+        self._check_prompts(state, path)
+        checkpoint.check_weights(modules.state_dict(), training["modules"], path)
+        self._check_finite({name: training["modules"][name] for name, _ in modules.named_parameters()}, path)
+        self._check_optimizer(state["optimizer"]["state"], path)
+        try:
+            checkpoint.set_random_state(training["random"])
+            self.precision.load_state_dict(training["precision"])
+        except ValueError as error:
+            raise checkpoint.wrong(path, "training", f"holds {error}") from error
+        self.model.prompt_learner.load_state_dict(state["state_dict"])
+        modules.load_state_dict(training["modules"])
+        # The schedule is replayed instead of saved: Dassl's warm-up schedulers hold each other as objects
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "step() before optimizer.step()"
+            for _ in range(state["epoch"]):
+                self.sched.step()
+        _load_state(self.optim, state["optimizer"]["state"])
+        self.now_at(state["epoch"])
+
+    def _take_best_along(self, best_result, folder, own, remedy):
+        """The best result so far, whose model is made sure to be in the run's own folder."""
+        path = os.path.join(folder, checkpoint.BEST)
+        if best_result == -float("inf"):  # nothing has been chosen
+            return best_result
+        best = self._read_unless_damaged(path, own) if os.path.lexists(path) else None
+        if best is None:
+            print(f"Note: the best model so far, {path}, is lost: the best is chosen among the epochs that follow")
+            return -float("inf")
+        self._refuse_other_settings(best, path, ("MODEL.BACKBONE.NAME",), remedy)
+        self._check_prompts(best, path)
+        if not own:
+            checkpoint.write(best, os.path.join(self.directory, LEARNER, checkpoint.BEST))
+        return best_result
+
+    def load(self, directory: str, epoch: Optional[int] = None, best: bool = False) -> None:
+        """Load prompts to test: of `epoch`, or else the best if there are, or else (unless `best`) the last.
+
+        Raises MissingFile (it names the epochs that exist), and UserError for a file that cannot be read, is damaged or
+        not ours, and for prompts that were trained under other settings, on another backbone, of another shape or not
+        finite.
         """
-        self.model_dir = "" if own else directory
+        self.model_dir = "" if self._is_own(directory) else directory
         if self.optim is None:  # nothing learned, nothing to load
             return
         folder = os.path.join(directory, LEARNER)
-        epochs, best = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
-        if epoch is None and os.path.isfile(best):
-            path = best
-        elif not epochs:
-            raise FileNotFoundError(f'No checkpoint below "{folder}": train first, or correct --model-dir.')
-        elif epoch is not None and epoch not in epochs:
-            raise FileNotFoundError(
-                f'No checkpoint of epoch {epoch} in "{folder}": --load-epoch can be {", ".join(map(str, epochs))}.'
-            )
-        else:
-            path = checkpoint.path_of(folder, epochs[-1] if epoch is None else epoch)
+        path = self._path_to_load(folder, epoch, best)
         state = checkpoint.read(path)
         self._refuse_another_backbone(state, path)
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
         self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)
         self._load_prompts(state, path)
-        self.epoch, self.trained_epochs = state["epoch"], max([state["epoch"], *epochs])
+        self.epoch, self.trained_epochs = state["epoch"], max([state["epoch"], *checkpoint.epochs_in(folder)])
         self.model_settings = state.get("settings")
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
+
+    def _path_to_load(self, folder, epoch, best):
+        epochs, path = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
+        if epoch is None and os.path.lexists(path):
+            return path
+        if not epochs:
+            raise MissingFile(f'No checkpoint below "{folder}": train first, or correct --model-dir.')
+        if best and epoch is None:
+            raise MissingFile(
+                f'No best model "{path}", which TEST.FINAL_MODEL best_val asks for: test an epoch with --load-epoch '
+                f"({_listed(epochs)}), or train again."
+            )
+        if epoch is not None and epoch not in epochs:
+            raise MissingFile(f'No checkpoint of epoch {epoch} in "{folder}": --load-epoch can be {_listed(epochs)}.')
+        return checkpoint.path_of(folder, epochs[-1] if epoch is None else epoch)
+
+    # ---- refusing ------------------------------------------------------------------------------------------
 
     def _refuse_another_backbone(self, state, path):
         theirs = state.get("backbone", self.backbone)  # imported checkpoints do not say
         if theirs["fingerprint"] != self.backbone["fingerprint"]:
-            raise ValueError(
+            raise UserError(
                 f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights are not those of '
                 f"{self.backbone['name']}: pass the same MODEL.BACKBONE.NAME."
             )
@@ -182,7 +255,7 @@ class RunCheckpoints:
         differing = differences(theirs, self.settings, ignore)
         if differing:
             key = differing[0]
-            raise ValueError(
+            raise UserError(
                 f'Checkpoint "{path}" was trained with {key} {theirs[key]!r}, but this run has {self.settings[key]!r}: '
                 f"{remedy}."
             )
@@ -190,23 +263,53 @@ class RunCheckpoints:
     def _refuse_other_images(self, state, path, remedy):
         ours = self.data["train"]
         if state.get("data", ours) != ours:
-            raise ValueError(
+            raise UserError(
                 f'Checkpoint "{path}" was trained on other images than this run\'s (checksum of their names '
                 f"{state['data']}, here {ours}): {remedy}."
             )
 
     def _load_prompts(self, state, path):
+        self._check_prompts(state, path)
+        self.model.prompt_learner.load_state_dict(state["state_dict"])
+
+    def _check_prompts(self, state, path):
         learner, weights = self.model.prompt_learner, state["state_dict"]
         classnames = state.get("classnames", self.model.classnames)
         if getattr(learner, "class_specific", False) and classnames != self.model.classnames:
-            raise ValueError(
+            raise UserError(
                 f'Checkpoint "{path}" holds a context for each of the {len(classnames)} classes it was trained on, '
                 f"which are not those of this run: test it on its own, or train a context for all (CSC False)."
             )
+        checkpoint.check_weights(learner.state_dict(), weights, path)
+        self._check_finite(weights, path)
+
+    def _check_finite(self, weights, path):
         bad = checkpoint.first_not_finite(weights.items())
         if bad:
-            raise ValueError(
+            raise UserError(
                 f'Checkpoint "{path}" holds infinite or NaN weights ({bad}): load an earlier epoch, or train again '
                 f"with a lower OPTIM.LR."
             )
-        checkpoint.load_weights(learner, weights, path)
+
+    def _check_optimizer(self, state, path):
+        """Raise UserError unless a copy of the optimizer and of what it trains can take a step from `state`."""
+        optim = copy.deepcopy(self.optim)
+        parameters = [parameter for group in optim.param_groups for parameter in group["params"]]
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        try:
+            _load_state(optim, copy.deepcopy(state))  # the optimizer would change the tensors that it is given
+            optim.step()
+        except Exception as error:  # which, depends on the optimizer
+            raise checkpoint.wrong(path, "optimizer", "is not the state of this run's") from error
+        if checkpoint.first_not_finite(("", parameter) for parameter in parameters) is not None:
+            raise checkpoint.wrong(path, "optimizer", "holds infinite or NaN numbers")
+
+
+def _load_state(optim, state):
+    """The state of each parameter; learning rates and the like are this run's own, which has the same schedule."""
+    optim.load_state_dict({"state": state, "param_groups": optim.state_dict()["param_groups"]})
+
+
+def _listed(epochs: List[int]) -> str:
+    return ", ".join(map(str, epochs))

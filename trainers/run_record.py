@@ -13,8 +13,9 @@ import torch
 import torchvision
 from yacs.config import CfgNode
 
-from .experiment import fingerprint, settings_of
-from .prompting.checkpoint import write_atomically
+from .experiment import fingerprint
+from .prompting.errors import UserError
+from .prompting.files import write_whole
 
 
 class RunRecord:
@@ -24,6 +25,7 @@ class RunRecord:
         cfg: config of the run; OUTPUT_DIR is the folder.
         split: "test", "val", or None for a run that ends without an evaluation.
         weights: what is to be said of the weights that are evaluated, JSON values.
+        settings: the run's, `experiment.settings_of`.
         classnames: those of the evaluation.
         device: where it runs.
         started: time.time() at which the run began.
@@ -35,12 +37,13 @@ class RunRecord:
         cfg: CfgNode,
         split: Optional[str],
         weights: Mapping[str, Any],
+        settings: Mapping[str, Any],
         classnames: Sequence[str],
         device: torch.device,
         started: float,
         facts: Mapping[str, Any],
     ):
-        self.cfg, self.split, self.weights, self.classnames = cfg, split, weights, classnames
+        self.cfg, self.split, self.weights, self.settings, self.classnames = cfg, split, weights, settings, classnames
         self.device, self.started, self.facts = device, started, facts
         self.test_started = time.time()
         self.keep = split == "test" and cfg.TEST.SAVE_PREDICTIONS
@@ -61,6 +64,7 @@ class RunRecord:
         """results: the evaluator's name -> percent; those of the test split make the run's `accuracy`.
 
         Anything else (of the validation images, or of no evaluation) leaves the result of an earlier test alone.
+        Raises UserError if the folder cannot be written to.
         """
         path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
         if self.split != "test" and self._is_result_to_keep(path):
@@ -69,11 +73,10 @@ class RunRecord:
         if self.keep:
             self._write_predictions()
         metrics = self._metrics(results)
-        write_atomically(path, lambda f: f.write((json.dumps(metrics, indent=2) + "\n").encode()))
+        write_whole(path, lambda f: f.write((json.dumps(metrics, indent=2) + "\n").encode()))
 
     def _metrics(self, results):
         cfg = self.cfg
-        settings = settings_of(cfg)
         metrics = {
             "trainer": cfg.TRAINER.NAME,
             "dataset": cfg.DATASET.NAME,
@@ -99,8 +102,8 @@ class RunRecord:
                 "numpy": np.__version__,
             },
             git_commit=git_commit(),
-            fingerprint=fingerprint(settings),
-            settings=settings,
+            fingerprint=fingerprint(self.settings),
+            settings=self.settings,
         )
         return {**self.facts, **metrics}
 
@@ -112,11 +115,17 @@ class RunRecord:
             outdated = not self.weights["model_dir"] and not earlier.get("model_dir")
             outdated = outdated and earlier.get("trained_epochs", np.inf) < self.weights["trained_epochs"]
             return "accuracy" in earlier and not outdated
-        except (OSError, ValueError):  # there is none, or it is damaged
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise UserError(
+                f'"{path}" cannot be read ({error.strerror}), and may hold a result: mend that, or move it away.'
+            ) from error
+        except (AttributeError, TypeError, ValueError):  # it is damaged
             return False
 
     def _write_predictions(self):
-        write_atomically(
+        write_whole(
             os.path.join(self.cfg.OUTPUT_DIR, "predictions.npz"),
             lambda f: np.savez_compressed(
                 f,

@@ -23,6 +23,8 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.clip_loader import CONTEXT_LENGTH
+from .prompting.errors import UserError, up_to
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
@@ -118,9 +120,17 @@ class PromptLearner(nn.Module):
         super().__init__()
         options = cfg.TRAINER.SEP
         if options.VARIANT not in ("paper", "released"):
-            raise ValueError(f'TRAINER.SEP.VARIANT "{options.VARIANT}" is unknown: choose paper or released.')
+            raise UserError(f'TRAINER.SEP.VARIANT "{options.VARIANT}" is unknown: choose paper or released.')
         across_batch = options.VARIANT == "released"
-        ctx, words = init_ctx(clip_model, options.N_CTX, options.CTX_INIT)
+        n_image = len(image_encoder.visual.positional_embedding)
+        if not 1 <= options.N_CTX_V <= n_image:
+            raise UserError(
+                f"TRAINER.SEP.N_CTX_V is {options.N_CTX_V}, but an image has {n_image} tokens (CLS and patches) to "
+                f"renew prompts from: choose {up_to(n_image)}."
+            )
+        # R reads as many positions behind the prompts: 1 + 2 n_ctx of them, which may lie behind the last EOS
+        room = (CONTEXT_LENGTH - 1) // 2
+        ctx, words = init_ctx(clip_model, options.N_CTX, options.CTX_INIT, key="TRAINER.SEP.N_CTX", room=room)
         print(f'Initial context: "{words}" ({len(ctx)} tokens), and {options.N_CTX_V} visual tokens')
         self.ctx = nn.Parameter(ctx)  # (n_ctx, width of text)
         self.ctx_visual = nn.Parameter(CTX_STD * torch.randn(options.N_CTX_V, image_encoder.width))
@@ -128,8 +138,9 @@ class PromptLearner(nn.Module):
         text_layers, image_layers = (enhanced_layers(options.LAYERS, d, max(depths)) for d in depths)
         self.text_enhancer = TextEnhancer(text_layers, text_encoder.width, len(ctx), across_batch)
         self.image_enhancer = ImageEnhancer(image_layers, image_encoder.width, options.N_CTX_V, across_batch)
-        # R reads positions up to 2 n_ctx, which may lie behind the last EOS
-        self.sequences = PromptSequences(clip_model, classnames, words, len(ctx), min_length=1 + 2 * len(ctx))
+        self.sequences = PromptSequences(
+            clip_model, classnames, words, len(ctx), min_length=1 + 2 * len(ctx), key="TRAINER.SEP.N_CTX"
+        )
 
     def forward(self):
         return self.sequences(self.ctx)  # (n_cls, length, width)
@@ -137,10 +148,15 @@ class PromptLearner(nn.Module):
 
 def enhanced_layers(layers, depth, deepest):
     """Layers to enhance in an encoder of `depth` layers; `deepest` is the depth of the deeper encoder."""
-    wrong = [i for i in layers if not (isinstance(i, int) and 0 <= i < deepest)]
+    wrong = [i for i in layers if not (type(i) is int and 0 <= i < deepest)]
     if wrong:
-        raise ValueError(f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}.")
-    return [i for i in sorted(set(layers)) if i < depth] if layers else list(range(1, depth))
+        raise UserError(
+            f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}: leave out the others."
+        )
+    twice = sorted({i for i in layers if layers.count(i) > 1})
+    if twice:
+        raise UserError(f"TRAINER.SEP.LAYERS names {twice} more than once: name each layer once.")
+    return [i for i in sorted(layers) if i < depth] if layers else list(range(1, depth))
 
 
 class CustomCLIP(PromptedCLIP):

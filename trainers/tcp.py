@@ -53,7 +53,7 @@ class PromptLearner(ContextLearner):
         # At layer 0 the context would never be read
         check_depth("TRAINER.TCP.LAYER", options.LAYER, text_encoder.n_layers - 1)
         ending = ENDINGS.get(cfg.DATASET.NAME, "{}.")
-        super().__init__(clip_model, classnames, options.N_CTX, options.CTX_INIT, ending=ending)
+        super().__init__("TRAINER.TCP.N_CTX", clip_model, classnames, options.N_CTX, options.CTX_INIT, ending=ending)
         dim = text_encoder.text_projection.shape[1]
         self.meta_net = MetaNet(dim, dim // REDUCTION, self.ctx.numel(), QuickGELU())
 

@@ -1,10 +1,13 @@
+import re
 import sys
 
+import pytest
 import torch
 
 from tools import import_checkpoint
 from tools.import_checkpoint import convert_sep, sep_name
 from trainers.prompting import checkpoint
+from trainers.prompting.errors import UserError
 
 
 def test_names():
@@ -42,4 +45,30 @@ def test_converted_file_loads_into_sep(tmp_path, monkeypatch, make_trainer):
     assert trainer.checkpoints.trained_epochs == 50
     for name, value in trainer.model.prompt_learner.state_dict().items():
         assert torch.equal(value, (ours[name].half() + 1).float()), name
+    with pytest.raises(UserError, match="mode.*an imported one, which can be tested but not resumed"):
+        make_trainer("SEP", "OPTIM.MAX_EPOCH", 50, output=tmp_path / "new").resume_model_if_exist("")
     assert convert_sep(checkpoint.read(source)["state_dict"]).keys() == ours.keys()
+
+
+@pytest.mark.parametrize(
+    "state, ours, sentence",
+    [
+        (
+            {"state_dict": {"ctx": torch.zeros(2)}, "epoch": 50},
+            "model.pth.tar-5",
+            "which is 50: call it model",
+        ),
+        ({"state_dict": {"weight": torch.zeros(2)}, "epoch": 5}, "model.pth.tar-5", 'no checkpoint of SEP.* no "ctx"'),
+        ({"state_dict": {"ctx": torch.zeros(2)}}, "model.pth.tar-5", '"epoch" in it is missing'),
+        (None, "model.pth.tar-5", 'theirs.pth" does not exist'),
+    ],
+)
+def test_what_cannot_be_imported(tmp_path, monkeypatch, capsys, state, ours, sentence):
+    source, target = tmp_path / "theirs.pth", tmp_path / ours
+    if state is not None:
+        torch.save(state, source)
+    monkeypatch.setattr(sys, "argv", ["import_checkpoint.py", str(source), str(target)])
+    with pytest.raises(SystemExit) as ended:
+        import_checkpoint.main()
+    error = capsys.readouterr().err
+    assert ended.value.code == 1 and error.count("\n") == 1 and re.search(sentence, error) and not target.exists()

@@ -3,6 +3,9 @@ import torch
 
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
+from trainers.prompting import checkpoint
+
+OPTIONS = ("TRAINER.COOP.N_CTX", 4)  # of the run `trained`
 
 
 @pytest.fixture
@@ -17,3 +20,23 @@ def build(tiny_clip, make_cfg):
         return method.module.CustomCLIP(cfg, classnames, clip_model)
 
     return make
+
+
+@pytest.fixture
+def trained(make_trainer, tmp_path):
+    """Folder of a finished run of 3 epochs."""
+    make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2).train()
+    return str(tmp_path / "output")
+
+
+@pytest.fixture
+def rewrite(trained):
+    """rewrite(change) applies a function to the dict in the last checkpoint."""
+
+    def rewrite(change):
+        path = checkpoint.path_of(trained + "/prompt_learner", 3)
+        state = checkpoint.read(path)
+        change(state)
+        checkpoint.write(state, path)
+
+    return rewrite

@@ -1,34 +1,14 @@
 """What is kept of a run, what it goes on from, and what it refuses to load; CoOp stands for all methods."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from tests.tiny import TinyData
+from tests.trainers.conftest import OPTIONS
 from trainers.prompting import checkpoint
-
-OPTIONS = ("TRAINER.COOP.N_CTX", 4)
-
-
-@pytest.fixture
-def trained(make_trainer, tmp_path):
-    """Folder of a finished run of 3 epochs."""
-    make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2).train()
-    return str(tmp_path / "output")
-
-
-@pytest.fixture
-def rewrite(trained):
-    """rewrite(change) applies a function to the dict in the last checkpoint."""
-
-    def rewrite(change):
-        path = checkpoint.path_of(trained + "/prompt_learner", 3)
-        state = checkpoint.read(path)
-        change(state)
-        checkpoint.write(state, path)
-
-    return rewrite
+from trainers.prompting.errors import MissingFile
 
 
 def without_records(state):
@@ -116,6 +96,10 @@ def test_best_model_on_validation_data(make_trainer, tmp_path):
     with pytest.raises(ValueError, match="no validation split"):
         fresh.test(split="val")
     assert metrics["epoch"] == fresh.checkpoints.epoch == best["epoch"]
+    (tmp_path / "output" / "prompt_learner" / checkpoint.BEST).unlink()
+    with pytest.raises(MissingFile, match="No best model .*best_val asks for: test an epoch with --load-epoch .3., or"):
+        fresh.load_model(str(tmp_path / "output"))  # the last is not what is announced
+    fresh.load_model(str(tmp_path / "output"), epoch=3)
 
 
 # ---- another experiment ------------------------------------------------------------------------------------
@@ -128,6 +112,7 @@ def test_best_model_on_validation_data(make_trainer, tmp_path):
         ("INPUT.TRANSFORMS", ("normalize",), r"INPUT.TRANSFORMS \['random_re.*, but this run has \['normalize'\]"),
         ("TRAINER.COOP.CTX_INIT", "a photo of", "TRAINER.COOP.CTX_INIT '', but this run has 'a photo of'"),
         ("OPTIM.MAX_EPOCH", 4, "OPTIM.MAX_EPOCH 3, but this run has 4"),
+        ("DATALOADER.TRAIN_X.BATCH_SIZE", 4, "DATALOADER.TRAIN_X.BATCH_SIZE 8, but this run has 4"),
     ],
 )
 def test_a_test_under_other_settings_of_training(make_trainer, trained, tmp_path, key, value, sentence):
@@ -139,37 +124,8 @@ def test_a_test_under_other_settings_of_training(make_trainer, trained, tmp_path
 
 def test_what_a_test_may_change(make_trainer, trained, tmp_path):
     changed = ("DATASET.SUBSAMPLE_CLASSES", "new", "DATASET.TEMPLATE", "a {}", "TEST.PER_CLASS_RESULT", True, "SEED", 7)
-    more = ("DATALOADER.TEST.BATCH_SIZE", 1, "TRAIN.PRINT_FREQ", 3)
+    more = ("DATALOADER.TEST.BATCH_SIZE", 1, "TRAIN.PRINT_FREQ", 3, "TRAINER.SEP.W", 1.0)  # of another method
     make_trainer("CoOp", *OPTIONS, *changed, *more, output=tmp_path / "test").load_model(trained)
-
-
-@pytest.mark.parametrize("directory", ["OUTPUT_DIR", "RESUME"])
-def test_resuming_another_experiment(make_trainer, trained, tmp_path, directory):
-    elsewhere = {"RESUME": ("RESUME", trained), "OUTPUT_DIR": ()}[directory]
-    output = tmp_path / "elsewhere" if elsewhere else tmp_path / "output"
-    sentence = (
-        rf'Checkpoint "{trained}/prompt_learner/model.pth.tar-3" was trained with OPTIM.LR 0.002, but this run has '
-        rf'0.5: use another OUTPUT_DIR, or delete "{trained}" to start over \(in scripts: FORCE=1\).'
-    )
-    with pytest.raises(ValueError, match=sentence):
-        make_trainer("CoOp", *OPTIONS, *elsewhere, "OPTIM.LR", 0.5, output=output).train()
-
-
-def test_resuming_elsewhere_and_otherwise_is_the_same_experiment(make_trainer, trained):
-    changed = ("DATALOADER.TEST.BATCH_SIZE", 5, "TRAIN.CHECKPOINT_FREQ", 1, "TEST.SPLIT", "val", "VERBOSE", False)
-    trainer = make_trainer("CoOp", *OPTIONS, *changed)
-    trainer.train()
-    assert trainer.start_epoch == 3
-
-
-def test_resuming_on_another_sample_of_images(make_trainer, trained, monkeypatch):
-    monkeypatch.setattr(TinyData, "train_x", property(lambda self: self._train_x[::-1]))
-    trainer = make_trainer("CoOp", *OPTIONS)
-    with pytest.raises(
-        ValueError, match='model.pth.tar-3" was trained on other images .*use another OUTPUT_DIR, or del'
-    ):
-        trainer.train()
-    trainer.load_model(trained)  # what is tested is another question
 
 
 def test_a_checkpoint_that_does_not_say_what_it_is_of(make_trainer, trained, rewrite, tmp_path):
@@ -208,3 +164,64 @@ def test_a_checkpoint_that_is_not_finite(make_trainer, trained, rewrite, number)
             load(trainer)
         assert torch.equal(trainer.model.prompt_learner.ctx, before)
     trainer.load_model(trained, epoch=2)
+
+
+def test_a_damaged_checkpoint_is_not_tested_and_left_as_it_is(make_trainer, trained):
+    path = checkpoint.path_of(trained + "/prompt_learner", 3)
+    with open(path, "r+b") as f:
+        f.truncate(1000)
+    with pytest.raises(ValueError, match='model.pth.tar-3" is damaged'):
+        make_trainer("CoOp", *OPTIONS).load_model(trained)
+    assert checkpoint.epochs_in(trained + "/prompt_learner") == [2, 3]
+
+
+# ---- MODEL.INIT_WEIGHTS ------------------------------------------------------------------------------------
+
+
+def test_a_new_experiment_starts_from_trained_prompts(make_trainer, trained, tmp_path):
+    path = checkpoint.path_of(trained + "/prompt_learner", 2)
+    options = (*OPTIONS, "OPTIM.LR", 1e-4, "OPTIM.MAX_EPOCH", 1, "DATASET.SUBSAMPLE_CLASSES", "base")
+    trainer = make_trainer("CoOp", *options, "MODEL.INIT_WEIGHTS", path, output=tmp_path / "new")
+    assert torch.equal(trainer.model.prompt_learner.ctx, checkpoint.read(path)["state_dict"]["ctx"])
+    trainer.train()
+    settings = json.loads((tmp_path / "new" / "metrics.json").read_text())["settings"]
+    moved = str(tmp_path / "moved")
+    shutil.copy(path, moved)
+    make_trainer("CoOp", *options, "MODEL.INIT_WEIGHTS", moved, output=tmp_path / "new").train()  # the same weights
+    assert settings["MODEL.INIT_WEIGHTS_CHECKSUM"] and "MODEL.INIT_WEIGHTS" not in settings
+    shutil.copy(checkpoint.path_of(trained + "/prompt_learner", 3), moved)  # others under the same name
+    for init in (("MODEL.INIT_WEIGHTS", moved), ()):
+        with pytest.raises(ValueError, match="trained with MODEL.INIT_WEIGHTS_CHECKSUM"):
+            make_trainer("CoOp", *options, *init, output=tmp_path / "new").train()
+
+
+def test_class_buffers_of_forks_are_no_prompts(make_trainer, tmp_path):
+    ctx = torch.ones(4, 64)
+    checkpoint.write(
+        {"state_dict": {"ctx": ctx, "token_prefix": torch.zeros(6, 1, 64)}, "epoch": 9}, f"{tmp_path}/file"
+    )
+    trainer = make_trainer("CoOp", *OPTIONS, "MODEL.INIT_WEIGHTS", f"{tmp_path}/file")
+    assert torch.equal(trainer.model.prompt_learner.ctx, ctx)
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (("MODEL.INIT_WEIGHTS", "{}/nowhere"), 'Checkpoint ".*/nowhere" does not exist: correct the path'),
+        (("MODEL.INIT_WEIGHTS", "{}"), r"cannot be read \(Is a directory\)"),
+        (("TRAINER.COOP.N_CTX", 5), r"does not fit this model: ctx is \(4, 64\) there and \(5, 64\) here"),
+        (("TRAINER.COOP.CSC", True, "DATASET.SUBSAMPLE_CLASSES", "new"), "a context for each of the 6 classes"),
+    ],
+)
+def test_initial_weights_that_do_not_fit(make_trainer, trained, tmp_path, options, sentence):
+    init = ("MODEL.INIT_WEIGHTS", checkpoint.path_of(trained + "/prompt_learner", 3))
+    options = [option.format(trained) if isinstance(option, str) else option for option in options]
+    with pytest.raises(ValueError, match=sentence):
+        make_trainer("CoOp", *OPTIONS, *init, *options, output=tmp_path / "new")
+
+
+def test_initial_weights_that_are_not_finite(make_trainer, trained, rewrite, tmp_path):
+    rewrite(lambda state: state["state_dict"]["ctx"][1, 2].fill_(float("nan")))
+    init = ("MODEL.INIT_WEIGHTS", checkpoint.path_of(trained + "/prompt_learner", 3))
+    with pytest.raises(ValueError, match=r"holds infinite or NaN weights \(ctx\)"):
+        make_trainer("CoOp", *OPTIONS, *init, output=tmp_path / "new")

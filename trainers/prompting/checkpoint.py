@@ -1,89 +1,203 @@
-"""Checkpoints on disk: written whole or not at all, read without unpickling code, random state included.
+"""Checkpoints on disk: where they lie, what they hold, and the random state in them.
 
 Layout as Dassl's: `<run>/prompt_learner/model.pth.tar-<epoch>`, `model-best.pth.tar`, and `checkpoint` naming
-the newest.
+the newest. How such files are verified is in torch_file.py.
 """
 
+import io
+import json
 import os
 import random
 import re
-from typing import Iterable, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 import numpy as np
 import torch
+from torch import nn
+
+from . import torch_file
+from .errors import UserError
+from .files import cannot_write, write_whole
 
 BEST = "model-best.pth.tar"
-_NAME = re.compile(r"model\.pth\.tar-(\d+)$")
+_NAME = re.compile(r"model\.pth\.tar-([1-9][0-9]*)")
+
+# ---- places ------------------------------------------------------------------------------------------------
 
 
-def path_of(folder, epoch):
+def path_of(folder: str, epoch: int) -> str:
     return os.path.join(folder, f"model.pth.tar-{epoch}")
 
 
-def epochs_in(folder):
-    """Epochs (from 1) that `folder` has a checkpoint of, ascending."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(int(m.group(1)) for m in map(_NAME.match, names) if m)
+def epoch_of(path: str) -> Optional[int]:
+    """The epoch (from 1) that the name of a checkpoint says; None if it says none, as that of the best."""
+    match = _NAME.fullmatch(os.path.basename(path))
+    return int(match.group(1)) if match else None
 
 
-def write(state, path):
-    """torch.save to a temporary file, then rename; `checkpoint` beside it names the file."""
-    folder, name = os.path.split(path)
-    write_atomically(path, lambda f: torch.save(state, f))
-    write_atomically(os.path.join(folder, "checkpoint"), lambda f: f.write(f"{name}\n".encode()))
-
-
-def write_atomically(path, dump):
-    """Call dump(binary file), on a temporary file that takes the place of `path` once it is whole on disk."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with open(temporary, "wb") as f:
-        dump(f)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
-
-
-def read(path):
-    """The saved dict, on the CPU. Raises ValueError if the file cannot be read."""
+def epochs_in(folder: str) -> List[int]:
+    """Epochs (from 1) that `folder` has a checkpoint of, ascending. Raises UserError if it cannot be looked into."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for each way of being broken
-        raise ValueError(
-            f'Checkpoint "{path}" cannot be read: it is cut short or not a checkpoint of this project; remove it.'
-        ) from error
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+    except OSError as error:
+        raise UserError(f'Folder "{folder}" cannot be read ({error.strerror}): mend its permissions.') from error
+    return sorted(epoch for epoch in map(epoch_of, names) if epoch is not None)
 
 
-def prune(folder, keep):
-    """Remove the checkpoints of all epochs but those in `keep`, and what interrupted writes have left."""
+def prune(folder: str, keep: Set[int]) -> None:
+    """Remove the checkpoints of all epochs but those in `keep`."""
     for epoch in epochs_in(folder):
         if epoch not in keep:
-            os.remove(path_of(folder, epoch))
-    for name in os.listdir(folder):
-        if ".tmp-" in name:
-            os.remove(os.path.join(folder, name))
+            path = path_of(folder, epoch)
+            try:
+                os.remove(path)
+            except OSError as error:
+                raise cannot_write(path, error) from error
 
 
-def load_weights(module, weights, path):
-    """Strict load_state_dict. Raises ValueError naming the first difference in names or shapes."""
-    own = module.state_dict()
+def set_aside(path: str) -> str:
+    """Rename a damaged file to one that nothing reads and nothing overwrites; returns its new name."""
+    aside, n = f"{path}.damaged", 1
+    while os.path.lexists(aside):
+        n += 1
+        aside = f"{path}.damaged-{n}"
+    try:
+        os.rename(path, aside)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return aside
+
+
+# ---- content -----------------------------------------------------------------------------------------------
+
+
+def write(state: Mapping[str, Any], path: str) -> None:
+    """Write a checkpoint, whole or not at all; `checkpoint` beside it then names the file. Raises UserError."""
+    content = io.BytesIO()  # torch.save hides what a disk says
+    torch.save(state, content)
+    folder, name = os.path.split(path)
+    write_whole(path, lambda f: f.write(content.getbuffer()))
+    write_whole(os.path.join(folder, "checkpoint"), lambda f: f.write(f"{name}\n".encode()))
+
+
+def read(path: str) -> Dict[str, Any]:
+    """The saved dict, on the CPU. What it must and may hold is in `_EXPECTED`; nothing in it is of another type.
+
+    Raises as `torch_file.load` (DamagedFile, MissingFile, UserError), and UserError, naming the key, for a dict that
+    is no checkpoint or of another epoch than its name says.
+    """
+    state = torch_file.load(path, "Checkpoint", "use another one")
+    if not isinstance(state, dict):
+        raise UserError(
+            f'Checkpoint "{path}" holds a {type(state).__name__} where a dict is expected: use another one.'
+        )
+    for key in state:
+        if not isinstance(key, str):
+            raise wrong(path, repr(key), "is a key that is not text")
+    for key, (is_right, expected) in _EXPECTED.items():
+        if key not in state and key in _REQUIRED:
+            raise wrong(path, key, "is missing")
+        if key in state and not is_right(state[key]):
+            raise wrong(path, key, f"is not {expected}")
+    said = epoch_of(path)
+    if said is not None and said != state["epoch"]:
+        raise wrong(path, "epoch", f"is {state['epoch']}, which is not that of the file's name")
+    return state
+
+
+def wrong(path: str, key: str, what: str) -> UserError:
+    """The error for users of a checkpoint that can be read but not used."""
+    return UserError(f'Checkpoint "{path}" is none of this project: "{key}" in it {what}; use another one.')
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_weights(value):
+    return isinstance(value, dict) and all(_is_text(k) and _is_tensor(v) for k, v in value.items())
+
+
+def _is_tensor(value):
+    """A tensor with numbers in it: no sparse, quantised or nested one, none without memory (meta)."""
+    plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return plain and not (value.is_quantized or value.is_nested or value.is_complex())
+
+
+def _is_settings(value):
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and all(map(_is_text, value))
+
+
+def _is_training(value):
+    return isinstance(value, dict) and all(
+        key in value and is_right(value[key])
+        for key, is_right in {
+            "modules": _is_weights,
+            "precision": lambda v: isinstance(v, dict),
+            "random": lambda v: isinstance(v, dict),
+            "best_result": lambda v: isinstance(v, float) and v == v,
+        }.items()
+    )
+
+
+_REQUIRED = ("state_dict", "epoch")
+_EXPECTED = {
+    "state_dict": (_is_weights, "tensors by name"),
+    "epoch": (lambda v: type(v) is int and v >= 1, "a number from 1"),
+    "backbone": (
+        lambda v: isinstance(v, dict) and _is_text(v.get("name")) and isinstance(v.get("fingerprint"), int),
+        "a name with a fingerprint",
+    ),
+    "classnames": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of names"),
+    "settings": (_is_settings, "config values by key"),
+    "data": (_is_text, "a checksum"),
+    "optimizer": (
+        lambda v: isinstance(v, dict) and isinstance(v.get("state"), dict) and isinstance(v.get("param_groups"), list),
+        "the state of an optimizer",
+    ),
+    "training": (_is_training, 'a dict of "modules", "precision", "random" and "best_result"'),
+}
+
+
+# ---- what is loaded ----------------------------------------------------------------------------------------
+
+
+def check_weights(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Raise UserError naming the first difference in names, shapes or kinds of number."""
     for name in sorted(own.keys() | weights.keys()):
-        found = tuple(weights[name].shape) if name in weights else "nothing"
-        wanted = tuple(own[name].shape) if name in own else "nothing"
+        found, wanted = (_looks(weights, name), _looks(own, name))
         if found != wanted:
-            raise ValueError(
+            raise UserError(
                 f'Checkpoint "{path}" does not fit this model: {name} is {found} there and {wanted} here; use the '
                 f"backbone, method and config it was trained with."
             )
+
+
+def _looks(weights, name):
+    if name not in weights:
+        return "nothing"
+    return f"{tuple(weights[name].shape)}{'' if weights[name].is_floating_point() else ' of whole numbers'}"
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Strict load_state_dict. Raises as `check_weights`."""
+    check_weights(module.state_dict(), weights, path)
     module.load_state_dict(weights)
 
 
 def first_not_finite(named: Iterable[Tuple[str, torch.Tensor]]) -> Optional[str]:
     """The name of the first of (name, tensor) pairs that holds an infinite number or NaN; None if all are finite."""
-    return next((name for name, tensor in named if not torch.isfinite(tensor).all()), None)
+    return next((name for name, tensor in named if not torch.isfinite(tensor.float()).all()), None)
 
 
-def random_state():
+# ---- random state ------------------------------------------------------------------------------------------
+
+
+def random_state() -> Dict[str, Any]:
     """State of every random generator that training draws from, as plain tensors and numbers."""
     name, keys, *rest = np.random.get_state()
     return {
@@ -94,11 +208,19 @@ def random_state():
     }
 
 
-def set_random_state(state):
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Raises ValueError if it is not what `random_state` returns."""
+    try:
+        version, numbers, gauss = state["python"]
+        if not (gauss is None or isinstance(gauss, float)):
+            raise TypeError("gauss_next is a float or None")
+        random.setstate((version, tuple(numbers), gauss))
+        name, keys, position, *rest = state["numpy"]
+        if keys.dtype != torch.int64 or not 0 <= position <= len(keys):  # numpy reads behind its end without a word
+            raise ValueError("numpy's state has a position within its keys")
+        np.random.set_state((name, keys.numpy().astype(np.uint32), position, *rest))
+        torch.set_rng_state(state["torch"])
+        if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
+            torch.cuda.set_rng_state_all(state["cuda"])
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError("no state of the random generators") from error

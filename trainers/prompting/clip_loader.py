@@ -2,18 +2,26 @@
 
 import difflib
 import hashlib
+import http.client
 import inspect
 import os
+import textwrap
 import warnings
 import zlib
 
 import torch
 from torch import nn
 
+from . import torch_file
+from .checkpoint import first_not_finite
+from .errors import MissingFile, UserError
+
 with warnings.catch_warnings():  # clip imports pkg_resources, whose deprecation no user can act on
     warnings.simplefilter("ignore")
     import clip
     from clip.model import build_model
+
+CONTEXT_LENGTH, VOCABULARY = 77, 49408  # tokens that CLIP's text encoder reads, start and end among them, and knows
 
 ASSETS = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, "assets")
 BUNDLED = {"shapes-tiny": "shapes-tiny.pt"}
@@ -29,28 +37,30 @@ def load_clip(name, cache=CACHE):
         cache: folder with OpenAI's files; a missing file is downloaded there.
 
     Raises:
-        ValueError: unknown name, or a file that holds no CLIP.
-        FileNotFoundError: no such file, or a download that cannot be made.
+        UserError: unknown name, or a file that cannot be read or holds no CLIP.
+        MissingFile: no such file, or a download that cannot be made.
     """
     urls = clip.clip._MODELS
     if name in BUNDLED:
         path = os.path.normpath(os.path.join(ASSETS, BUNDLED[name]))
         if not os.path.isfile(path):
-            raise FileNotFoundError(f'Weights of the bundled "{name}" are missing: expected them at "{path}".')
+            raise MissingFile(f'Weights of the bundled "{name}" are missing: put them back at "{path}".')
     elif name in urls:
         path = _openai_file(name, urls[name], os.path.expanduser(cache))
     elif os.path.isfile(os.path.expanduser(name)):
         path = os.path.expanduser(name)
+    elif os.path.isdir(os.path.expanduser(name)):
+        raise UserError(f'"{name}" (MODEL.BACKBONE.NAME) is a folder: name the weights file in it.')
     elif name.endswith((".pt", ".pth", ".bin", ".tar")) or os.path.dirname(name) not in ("", "ViT"):
-        raise FileNotFoundError(f'No weights file at "{name}" (MODEL.BACKBONE.NAME).')
+        raise MissingFile(f'No weights file at "{name}" (MODEL.BACKBONE.NAME): correct the path.')
     else:
         known = list(urls) + list(BUNDLED)
         near = difflib.get_close_matches(name, known, n=1)
         hint = f' did you mean "{near[0]}"?' if near else ""
-        raise ValueError(
+        raise UserError(
             f'Unknown backbone "{name}" (MODEL.BACKBONE.NAME):{hint} Known: {", ".join(known)}, or the path of a file.'
         )
-    return build_clip(_read_state_dict(path))
+    return _build_file(path)
 
 
 def build_clip(state_dict):
@@ -76,22 +86,43 @@ def _build_model(weights):
     return build_model(weights, plain)
 
 
-def _read_state_dict(path):
+def _build_file(path):
+    state_dict = torch_file.load(path, "CLIP weights file", "fetch it again, or name another one", any_format=True)
+    if isinstance(state_dict, dict) and isinstance(state_dict.get("state_dict"), dict):
+        state_dict = state_dict["state_dict"]
     try:
-        with warnings.catch_warnings():  # torch.jit is deprecated, OpenAI's files are not
-            warnings.simplefilter("ignore", DeprecationWarning)
-            state_dict = torch.jit.load(path, map_location="cpu").state_dict()
-    except RuntimeError:  # not a TorchScript archive
-        try:
-            state_dict = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises a different type for each way of being broken
-            raise ValueError(f'"{path}" is not a readable CLIP weights file; fetch it again.') from error
-    state_dict = state_dict.get("state_dict", state_dict)
-    if "token_embedding.rows" in state_dict:
-        state_dict = _restore_embedding(state_dict)
-    if "text_projection" not in state_dict:
-        raise ValueError(f'"{path}" holds no CLIP in OpenAI\'s format: it has no "text_projection".')
-    return state_dict
+        _check(state_dict)
+        if "token_embedding.rows" in state_dict:
+            state_dict = _restore_embedding(state_dict)
+        model = build_clip(state_dict)
+        if model.context_length < CONTEXT_LENGTH:
+            raise ValueError(f"it reads {model.context_length} tokens, and prompts have up to {CONTEXT_LENGTH}")
+        if model.vocab_size < VOCABULARY:
+            raise ValueError(f"it knows {model.vocab_size} tokens, and CLIP's text has {VOCABULARY}")
+        return model
+    except MemoryError:
+        raise
+    except Exception as error:  # OpenAI's build_model looks at nothing before it uses it
+        reason = f"it has no {error}" if isinstance(error, KeyError) else textwrap.shorten(str(error), 200)
+        raise UserError(
+            f'"{path}" holds no CLIP in OpenAI\'s format ({reason or type(error).__name__}): name another file with '
+            f"MODEL.BACKBONE.NAME."
+        ) from error
+
+
+def _check(state_dict):
+    """Raise ValueError or KeyError for what is no state dict, half a CLIP, or one that is not finite."""
+    if not isinstance(state_dict, dict):
+        raise ValueError(f"it is a {type(state_dict).__name__}, not a dict of tensors")
+    wrong = [str(k) for k, v in state_dict.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
+    if wrong:
+        raise ValueError(f'"{wrong[0]}" in it is no named tensor')
+    for name in ("text_projection", "visual.conv1.weight", "logit_scale"):
+        if name not in state_dict:
+            raise KeyError(name)
+    name = first_not_finite(state_dict.items())
+    if name:
+        raise ValueError(f"{name} is infinite or NaN")
 
 
 def _restore_embedding(state_dict):
@@ -109,17 +140,20 @@ def _restore_embedding(state_dict):
 def _openai_file(name, url, cache):
     digest, file_name = url.split("/")[-2:]
     path = os.path.join(cache, file_name)
-    if os.path.isfile(path):
-        with open(path, "rb") as f:
-            found = hashlib.sha256(f.read()).hexdigest()
-        if found == digest:
-            return path
+    by_hand = f"fetch {url} (SHA-256 {digest}) by hand and pass its path as MODEL.BACKBONE.NAME."
+    try:
+        if os.path.isfile(path):
+            with open(path, "rb") as f:
+                found = hashlib.sha256(f.read()).hexdigest()
+            if found == digest:
+                return path
+    except OSError as error:
+        raise UserError(f'Weights of {name} at "{path}" cannot be read ({error.strerror}): {by_hand}') from error
     try:
         return clip.clip._download(url, cache)
-    except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"Weights of {name} are not in {cache} and cannot be downloaded ({error}): fetch {url} "
-            f"(SHA-256 {digest}) by hand and pass its path as MODEL.BACKBONE.NAME."
+    except (OSError, RuntimeError, TypeError, http.client.HTTPException) as error:  # TypeError: a server without sizes
+        raise MissingFile(
+            f"Weights of {name} are not in {cache} and cannot be downloaded ({error}): {by_hand}"
         ) from error
 
 

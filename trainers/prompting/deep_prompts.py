@@ -11,20 +11,23 @@ import torch
 from torch import nn
 
 from .encoders import BeforeLayer
-from .prompt_text import CTX_STD, init_ctx
+from .errors import UserError, up_to
+from .prompt_text import CTX_STD, init_ctx, words_ctx
 
 
 def first_prompts(key, clip_model, n_ctx, words):
     """P_0 of the text encoder: the embedding of the first `n_ctx` tokens of `words`, or random if there are none.
 
     Returns ctx, float32 (n_ctx, width), and the prompt's first words: those behind the first n_ctx tokens stay as they
-    are. Raises ValueError if config key `key` asks for more tokens than `words` has.
+    are. Raises UserError if config key `key` asks for more tokens than `words` has, or for none.
     """
-    ctx, words = init_ctx(clip_model, n_ctx, words)
+    if not words:
+        return init_ctx(clip_model, n_ctx, key=key)
+    ctx, words = words_ctx(clip_model, words, key)
     if not 1 <= n_ctx <= len(ctx):
-        raise ValueError(
-            f'{key} is {n_ctx}, but CTX_INIT "{words}" has {len(ctx)} tokens to start from: choose 1 to {len(ctx)}, or '
-            f'start at random with CTX_INIT "".'
+        raise UserError(
+            f'{key} is {n_ctx}, but CTX_INIT "{words}" has {len(ctx)} tokens to start from: choose {up_to(len(ctx))}, '
+            f'or start at random with CTX_INIT "".'
         )
     return ctx[:n_ctx].clone(), words
 
@@ -35,10 +38,13 @@ def random_prompts(n_layers, n_ctx, width):
 
 
 def check_depth(key, depth, n_layers):
-    """Raise ValueError if config key `key` asks for prompts in more layers than there are, or in none."""
+    """Raise UserError if config key `key` asks for prompts in more layers than there are, or in none."""
+    if n_layers < 1:
+        raise UserError(f"{key} is {depth}, but this backbone has no layer for such prompts: choose a deeper one.")
     if not 1 <= depth <= n_layers:
-        raise ValueError(
-            f"{key} is {depth}, but this backbone has room for prompts in {n_layers} layers: choose 1 to {n_layers}."
+        raise UserError(
+            f"{key} is {depth}, but this backbone has room for prompts in {n_layers} layer{'s' * (n_layers > 1)}: "
+            f"choose {up_to(n_layers)}."
         )
 
 

@@ -8,6 +8,8 @@ that restores its state resumes exactly.
 import torch
 import torch.nn.functional as F
 
+from .errors import UserError
+
 
 def draw_partners(label):
     """For each sample the index of a partner of a different class, drawn uniformly from the batch.
@@ -24,10 +26,10 @@ def draw_lam(n, alpha, device=None):
     """Proportions lam ~ Beta(alpha, alpha) of n samples, one each: (n,) float32 in [0, 1].
 
     One per sample rather than one per batch: a batch then covers the whole way between its classes.
-    Raises ValueError unless alpha > 0.
+    Raises UserError unless alpha > 0.
     """
     if not alpha > 0:
-        raise ValueError(f"Mixup's alpha, the parameter of Beta(alpha, alpha), must be above 0, not {alpha}")
+        raise UserError(f"Mixup's alpha, the parameter of Beta(alpha, alpha), is {alpha}: it must be above 0.")
     alpha = torch.full((n,), float(alpha), device=device)
     return torch.distributions.Beta(alpha, alpha).sample()
 

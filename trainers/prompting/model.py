@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from .encoders import ImageEncoder, TextEncoder
-from .prompt_text import embed, end_of_text, fill_template, tokenize
+from .errors import UserError
+from .prompt_text import embed, end_of_text, tokenize_classes
 
 Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
 
@@ -37,7 +38,7 @@ class PromptedCLIP(nn.Module):
         super().__init__()
         size, resolution = tuple(cfg.INPUT.SIZE), clip_model.visual.input_resolution
         if size != (resolution, resolution):
-            raise ValueError(
+            raise UserError(
                 f"INPUT.SIZE is {size[0]} x {size[1]}, but backbone {cfg.MODEL.BACKBONE.NAME} takes "
                 f"{resolution} x {resolution} images: set INPUT.SIZE to ({resolution}, {resolution})."
             )
@@ -59,9 +60,9 @@ class PromptedCLIP(nn.Module):
         self.hand_features = encode_prompts(clip_model, templates, self.classnames, unit)
 
     def require_vit(self, method: str, cfg: CfgNode) -> None:
-        """Raise ValueError if the image encoder is a ResNet: `method` puts tokens into it."""
+        """Raise UserError if the image encoder is a ResNet: `method` puts tokens into it."""
         if not self.image_encoder.is_vit:
-            raise ValueError(
+            raise UserError(
                 f"{method} puts tokens into the image encoder, for which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no "
                 f"place: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
             )
@@ -138,7 +139,7 @@ def encode_prompts(
     encoder = TextEncoder(clip_model)
     features = 0
     for template in templates:
-        tokens = tokenize(fill_template(template, classnames))
+        tokens = tokenize_classes(classnames, template)
         eos, length = end_of_text(tokens)
         x = embed(clip_model, tokens[:, :length])
         each = encoder(x, eos.to(x.device)).float()

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .errors import UserError
+
 
 class Critic(nn.Module):
     """Separable critic t(x, y) = scale * cos(g(x), h(y)), with a two-layer MLP for each view (our choice).
@@ -81,7 +83,7 @@ class MIEstimator(nn.Module):
     buffer: with it in the checkpoint, training resumes exactly.
 
     `nats` says whether the value is an amount of information in nats.
-    Raises ValueError for an unknown name and for a batch of fewer than two samples: it has no marginal pairs.
+    Raises UserError for an unknown name, ValueError for a batch of fewer than two samples: it has no marginal pairs.
     """
 
     bounds = {"jsd": jsd, "dv": dv, "infonce": infonce}
@@ -89,7 +91,7 @@ class MIEstimator(nn.Module):
     def __init__(self, name, decay=0.9):
         super().__init__()
         if name not in self.bounds:
-            raise ValueError(f"unknown MI estimator {name!r}: choose one of {', '.join(self.bounds)}")
+            raise UserError(f'MI estimator "{name}" is unknown: choose one of {", ".join(self.bounds)}.')
         self.name = name
         self.nats = name != "jsd"
         self.decay = decay

@@ -5,6 +5,8 @@ from typing import Any, ContextManager, Dict, Optional, Union
 
 import torch
 
+from .errors import UserError
+
 CHOICES = ("fp32", "fp16", "bf16", "amp")
 
 
@@ -17,7 +19,7 @@ class Precision:
     - fp16, bf16: frozen encoders in that dtype; fp16 with loss scaling.
     - amp: float32 weights under autocast (float16 on a GPU with loss scaling, bfloat16 on a CPU).
 
-    On a CPU fp16 falls back to fp32 and says so. Raises ValueError for any other PREC.
+    On a CPU fp16 falls back to fp32 and says so. Raises UserError for any other PREC.
     """
 
     prec: str  # what PREC has become on this device
@@ -27,7 +29,7 @@ class Precision:
 
     def __init__(self, prec: str, device: Union[str, torch.device]):
         if prec not in CHOICES:
-            raise ValueError(f'PREC "{prec}" is unknown: choose one of {", ".join(CHOICES)}.')
+            raise UserError(f'PREC "{prec}" is unknown: choose one of {", ".join(CHOICES)}.')
         self.device_type = torch.device(device).type
         if prec == "fp16" and self.device_type == "cpu":
             print("PREC fp16 needs a GPU: running in fp32 on the CPU")
@@ -61,5 +63,11 @@ class Precision:
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
-        if self.scaler is not None and state:
-            self.scaler.load_state_dict(state)
+        """What a run on another device has saved is left alone. Raises ValueError if it is no loss scaling's state."""
+        if self.scaler is None or not state:
+            return
+        for key, own in self.scaler.state_dict().items():
+            value = state.get(key)
+            if type(value) is not type(own) or not 0 <= value < float("inf") or (value == 0 and key == "scale"):
+                raise ValueError(f"no state of the loss scaling, whose {key} is a number")
+        self.scaler.load_state_dict(state)

@@ -1,11 +1,14 @@
 """Prompt text: from class names and context vectors to the embedded sequences the text encoder reads."""
 
-from typing import Tuple
+from typing import List, Sequence, Tuple
 
 import clip
 import torch
 from clip.simple_tokenizer import SimpleTokenizer
 from torch import nn
+
+from .clip_loader import CONTEXT_LENGTH
+from .errors import UserError
 
 _tokenizer = SimpleTokenizer()
 CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)
@@ -16,18 +19,50 @@ def words_of(name):
     return name.replace("_", " ")
 
 
+def n_tokens(text: str) -> int:
+    return len(_tokenizer.encode(text))
+
+
 def fill_template(template, classnames):
-    """One prompt per class."""
-    return [template.format(words_of(name)) for name in classnames]
+    """One prompt per class: `template` has {} once, where the name goes; other braces are braces."""
+    return [template.replace("{}", words_of(name)) for name in classnames]
 
 
-def tokenize(prompts):
-    """Token ids of a list of prompts: (n, 77) int64. Raises ValueError for a prompt that does not fit."""
+def tokenize(prompts: List[str]) -> torch.Tensor:
+    """Token ids of prompts that fit: (n, 77) int64."""
+    return clip.tokenize(prompts).long()
+
+
+def tokenize_classes(classnames: Sequence[str], template: str, prefix: str = "", key: str = "N_CTX") -> torch.Tensor:
+    """Token ids of one prompt per class, `prefix` and then `template` with its name: (n_cls, 77) int64.
+
+    key: the config key of the number of tokens in `prefix`, for errors.
+    Raises UserError for a class without a name and for a prompt that does not fit.
+    """
+    for label, name in enumerate(classnames):
+        if not any(map(str.isalnum, name)) and n_tokens(words_of(name)) == 0:  # the tokenizer takes its time
+            raise UserError(f'Class {label} of the data set has the name "{name}", which has no words: give it some.')
+    prompts = [f"{prefix} {prompt}" if prefix else prompt for prompt in fill_template(template, classnames)]
     try:
-        return clip.tokenize(prompts).long()
+        return tokenize(prompts)
     except RuntimeError as error:
-        longest = max(prompts, key=lambda p: len(_tokenizer.encode(p)))
-        raise ValueError(f'Prompt "{longest}" is longer than CLIP\'s 77 tokens: shorten the class name.') from error
+        lengths = [2 + n_tokens(prompt) for prompt in prompts]
+        longest = lengths.index(max(lengths))
+        raise _too_long(lengths[longest], words_of(classnames[longest]), template, prefix, key) from error
+
+
+def _too_long(length, name, template, prefix, key):
+    n_prefix, n_name = n_tokens(prefix), n_tokens(name)
+    n_template, too_many = length - 2 - n_prefix - n_name, length - CONTEXT_LENGTH
+    counts = f'{n_name} of the class name, {n_template} of the template "{template}"'
+    remedies = [(n_name, "shorten the class name"), (n_template, "shorten the template")]
+    if prefix:
+        counts = f"{n_prefix} of the context, {counts}"
+        remedies.append((n_prefix, f"lower {key}, or shorten {_ctx_init(key)} if it has words,"))
+    return UserError(
+        f'The prompt of class "{name}" has {length} tokens, but CLIP reads {CONTEXT_LENGTH}: {counts}, 2 for start and '
+        f"end; {max(remedies)[1]} by {too_many}."
+    )
 
 
 def end_of_text(tokens: torch.Tensor) -> Tuple[torch.Tensor, int]:
@@ -46,29 +81,62 @@ def embed(clip_model, tokens):
         return clip_model.token_embedding(tokens.to(clip_model.token_embedding.weight.device))
 
 
-def init_ctx(clip_model, n_ctx, words="", n_cls=None):
+def init_ctx(clip_model, n_ctx, words="", n_cls=None, key="N_CTX", room=CONTEXT_LENGTH - 3):
     """Context vectors at the start of training, and the words that stand for them.
 
     Args:
         n_ctx: number of context tokens, if they are drawn from N(0, 0.02^2).
         words: if not empty, the context starts as the embedding of these words, one vector per token.
         n_cls: if given, each class has a context of its own.
+        key: the config key of `n_ctx`, for errors and notes; CTX_INIT stands beside it.
+        room: how many context tokens fit; by default beside start, end and a class name.
 
     Returns:
         ctx, float32 (n_ctx, dim) or (n_cls, n_ctx, dim), and the prompt's first words ("X X X X" if random).
     """
-    if words:
-        words = words_of(words).strip()
-        n_ctx = len(_tokenizer.encode(words))
-        ctx = embed(clip_model, tokenize([words]))[0, 1 : 1 + n_ctx].float()
-    else:
-        words = " ".join(["X"] * n_ctx)
-        ctx = torch.empty(n_ctx, clip_model.ln_final.weight.shape[0])
-        if n_cls is not None:
-            ctx = ctx.expand(n_cls, -1, -1).clone()
-        nn.init.normal_(ctx, std=CTX_STD)
-        return ctx, words
+    if not words:
+        return _random_ctx(clip_model, n_ctx, n_cls, key, room), " ".join(["X"] * n_ctx)
+    ctx, words = words_ctx(clip_model, words, key, room)
+    if len(ctx) != n_ctx:
+        print(f'Note: {_ctx_init(key)} "{words}" has {len(ctx)} tokens, so {key} {n_ctx} does not count')
     return (ctx if n_cls is None else ctx.expand(n_cls, -1, -1)).clone(), words
+
+
+def words_ctx(clip_model, words, key="N_CTX", room=CONTEXT_LENGTH - 3):
+    """The embeddings of the words of CTX_INIT, float32 (n_tokens, dim), and the words themselves, tidied.
+
+    Raises UserError if there are none or too many, or braces: the class name has its place behind them.
+    """
+    name, tidied = _ctx_init(key), words_of(words).strip()
+    if "{" in tidied or "}" in tidied:
+        raise UserError(f'{name} "{words}" has braces: write the words alone, the class name follows them by itself.')
+    n = n_tokens(tidied)
+    if n == 0:
+        raise UserError(f'{name} "{words}" has no words: write some, or "" to start at random.')
+    check_room(n, f'The number of tokens of {name} "{words}"', room)
+    return embed(clip_model, tokenize([tidied]))[0, 1 : 1 + n].float(), tidied
+
+
+def _random_ctx(clip_model, n_ctx, n_cls, key, room):
+    check_room(n_ctx, key, room)
+    ctx = torch.empty(n_ctx, clip_model.ln_final.weight.shape[0])
+    if n_cls is not None:
+        ctx = ctx.expand(n_cls, -1, -1).clone()
+    return nn.init.normal_(ctx, std=CTX_STD)
+
+
+def check_room(n_ctx: int, key: str, room: int = CONTEXT_LENGTH - 3) -> None:
+    """Raise UserError if `key`, the number of context tokens, is more than fit; see `init_ctx`."""
+    if n_ctx > room:
+        raise UserError(
+            f"{key} is {n_ctx}, but at most {room} of CLIP's {CONTEXT_LENGTH} tokens can be context: bring it down to "
+            f"{room} or fewer."
+        )
+
+
+def _ctx_init(key):
+    node = key.rpartition(".")[0]
+    return f"{node}.CTX_INIT" if node else "CTX_INIT"
 
 
 class PromptSequences(nn.Module):
@@ -81,16 +149,17 @@ class PromptSequences(nn.Module):
         position: "end" (class name after the context), "middle" or "front" (CoOp's CLASS_TOKEN_POSITION).
         min_length: keep at least so many positions.
         ending: the words behind the context, {} for the class name.
+        key: the config key of `n_ctx`, for errors.
 
     Attributes:
         tokenized_prompts: (n_cls, 77) token ids.  eos: (n_cls,) position that is read.  length: after the cut.
     """
 
-    def __init__(self, clip_model, classnames, prefix, n_ctx, position="end", min_length=0, ending="{}."):
+    def __init__(self, clip_model, classnames, prefix, n_ctx, position="end", min_length=0, ending="{}.", key="N_CTX"):
         super().__init__()
         if position not in ("end", "middle", "front"):
-            raise ValueError(f'CLASS_TOKEN_POSITION "{position}" is unknown: choose end, middle or front.')
-        self.tokenized_prompts = tokenize(fill_template(f"{prefix} {ending}", classnames))
+            raise UserError(f'CLASS_TOKEN_POSITION "{position}" is unknown: choose end, middle or front.')
+        self.tokenized_prompts = tokenize_classes(classnames, ending, prefix, key)
         eos, length = end_of_text(self.tokenized_prompts)
         self.length = max(length, min(min_length, self.tokenized_prompts.shape[1]))
         embedding = embed(clip_model, self.tokenized_prompts[:, : self.length])
@@ -105,7 +174,7 @@ class PromptSequences(nn.Module):
         before = n_ctx // 2 if position == "middle" else 0  # context tokens in front of the class name
         rows = []
         for name in classnames:
-            end = 1 + n_ctx + len(_tokenizer.encode(words_of(name)))
+            end = 1 + n_ctx + n_tokens(words_of(name))
             index = list(range(self.length))
             rows.append(index[: 1 + before] + index[1 + n_ctx : end] + index[1 + before : 1 + n_ctx] + index[end:])
         return torch.tensor(rows)
@@ -123,13 +192,13 @@ class PromptSequences(nn.Module):
 class ContextLearner(nn.Module):
     """CoOp's learned context: `ctx` (n_ctx, dim), or with `csc` (n_cls, n_ctx, dim), around the class names."""
 
-    def __init__(self, clip_model, classnames, n_ctx, words="", csc=False, position="end", ending="{}."):
+    def __init__(self, key, clip_model, classnames, n_ctx, words="", csc=False, position="end", ending="{}."):
         super().__init__()
-        ctx, words = init_ctx(clip_model, n_ctx, words, len(classnames) if csc else None)
+        ctx, words = init_ctx(clip_model, n_ctx, words, len(classnames) if csc else None, key)
         print(f'Initial context: "{words}" ({ctx.shape[-2]} tokens)')
         self.ctx = nn.Parameter(ctx)
         self.class_specific = csc  # then it fits no other classes
-        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position, ending=ending)
+        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position, ending=ending, key=key)
 
     def forward(self):
         return self.sequences(self.ctx)  # (n_cls, length, dim)

@@ -5,6 +5,8 @@ differently, `TCP_TEMPLATES` (arXiv 2311.18231) three, `SEP_TEMPLATES` (arXiv 24
 (arXiv 2205.14865) five.
 """
 
+from .errors import UserError
+
 PHOTO = "a photo of a {}."
 
 TEMPLATES = {
@@ -48,11 +50,11 @@ SEP_TEMPLATES = {**TCP_TEMPLATES, "StanfordCars": "a photo of a {}, a type of ca
 def template_for(cfg, table=TEMPLATES):
     """The hand-crafted template of the data set: DATASET.TEMPLATE if set, else the table's, else a plain photo.
 
-    Raises ValueError if the template has no {} for the class name.
+    Raises UserError if the template has no {} for the class name.
     """
     template = cfg.DATASET.get("TEMPLATE", "") or table.get(cfg.DATASET.NAME, PHOTO)
     if template.count("{}") != 1:
-        raise ValueError(f'DATASET.TEMPLATE "{template}" must hold {{}} once, where the class name goes.')
+        raise UserError(f'DATASET.TEMPLATE "{template}" must hold {{}} once, where the class name goes.')
     return template
 
 
