@@ -1,7 +1,8 @@
 """What every config key may be: one table for Dassl's keys, and a place where methods declare theirs.
 
 A method declares a key once, with default and range (`DEFAULTS.W = Key(8.0, at_least(0))`); the check before a run, its
-message and docs/config.md are made from that."""
+message and docs/config.md are made from that.
+"""
 
 import math
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional

@@ -1,6 +1,7 @@
 """Building, precision and training, as far as it is the same for all methods; CoOp stands for them."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,13 +10,14 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from trainers.base import add_defaults
+from trainers.ranges import Key
 
 
 def test_half_precision_falls_back_aloud(make_trainer, capsys):
     trainer = make_trainer("CoOp", "TRAINER.COOP.PREC", "fp16")
     assert "fp32 on the CPU" in capsys.readouterr().out
     assert trainer.model.text_encoder.text_projection.dtype == torch.float32
-    with pytest.raises(ValueError, match="fp64.*fp32, fp16, bf16, amp"):
+    with pytest.raises(ValueError, match="fp64.*fp32 or fp16 or bf16 or amp"):
         make_trainer("CoOp", "TRAINER.COOP.PREC", "fp64")
 
 
@@ -39,9 +41,9 @@ def test_epsilon_reaches_the_optimiser(make_trainer):
 
 def test_defaults_do_not_disturb_a_forks_node():
     parent = CN({"COOP": CN({"N_CTX": 99})})
-    add_defaults("COOP", CN({"N_CTX": 16, "CSC": False}), parent)
+    add_defaults("COOP", SimpleNamespace(N_CTX=16, CSC=Key(False)), parent, "TEST_ONLY.")
     assert parent.COOP.N_CTX == 99 and parent.COOP.CSC is False
-    add_defaults("NEW", CN({"A": 1}), parent)
+    add_defaults("NEW", SimpleNamespace(A=1), parent, "TEST_ONLY.")
     assert parent.NEW.A == 1
     assert get_cfg_default().TRAINER.COOP.N_CTX == 16
 
@@ -64,7 +66,7 @@ def test_building_and_preparing_do_not_shift_training(make_trainer):
     ],
 )
 def test_wrong_choices_are_refused_before_anything_is_built(make_trainer, capsys, key, wrong, choices):
-    with pytest.raises(ValueError, match=f'{key} is "{wrong}": choose {choices}.'):
+    with pytest.raises(ValueError, match=f"{key} is '{wrong}', but must be {choices}."):
         make_trainer("CoOp", key, wrong)
     assert "Loading CLIP" not in capsys.readouterr().out
 
