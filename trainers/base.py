@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from contextlib import contextmanager
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import torch
 from torch import nn
@@ -65,6 +65,31 @@ for _name, _defaults in (("DATASET", DATASET), ("TEST", TEST), ("OPTIM", OPTIM))
     add_defaults(_name, _defaults, _C, "")
 
 
+def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[str, Any]]]:
+    """With OPTIM.STAGED_LR, parameter groups: what NEW_LAYERS names learns at LR, the rest at LR * BASE_LR_MULT.
+
+    Names are those of checkpoints: "ctx", "meta_net", "text_enhancer.3". Dassl's own groups know only the children of
+    what it is given, and put everything that they do not find at the lower rate. Raises UserError for a name that
+    matches nothing, and for none.
+    """
+    if not optim_cfg.STAGED_LR:
+        return None
+    parameters = {name.partition(".")[2]: p for name, p in trained.named_parameters()}
+    layers = list(optim_cfg.NEW_LAYERS)
+    found = {layer: [n for n in parameters if n == layer or n.startswith(f"{layer}.")] for layer in layers}
+    wrong = [layer for layer in layers if not found[layer]] or ([] if layers else [""])
+    if wrong:
+        known = sorted({name.partition(".")[0] for name in parameters})
+        raise UserError(
+            f'OPTIM.NEW_LAYERS names "{wrong[0]}", which OPTIM.STAGED_LR does not find: choose from '
+            f"{', '.join(known)}, or what is in them."
+        )
+    new = {name for names in found.values() for name in names}
+    rest = [p for name, p in parameters.items() if name not in new]
+    groups = [{"params": rest, "lr": optim_cfg.LR * optim_cfg.BASE_LR_MULT}] if rest else []
+    return [*groups, {"params": [p for name, p in parameters.items() if name in new]}]
+
+
 class PromptTrainer(TrainerX):
     """Builds, optimises, saves, resumes and tests a `PromptedCLIP`."""
 
@@ -102,7 +127,7 @@ class PromptTrainer(TrainerX):
         if n_params == 0:
             self.optim = self.sched = None
         else:
-            self.optim = build_optimizer(self.trained, cfg.OPTIM)
+            self.optim = build_optimizer(self.trained, cfg.OPTIM, staged_groups(self.trained, cfg.OPTIM))
             for group in self.optim.param_groups:  # the original Dassl does not read EPS
                 if "eps" in group:
                     group["eps"] = cfg.OPTIM.EPS

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import nn
 
-from dassl.utils import check_availability, tolist_if_not
+from dassl.utils import UserError, check_availability, tolist_if_not
 
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 
@@ -19,17 +19,15 @@ def build_optimizer(model, optim_cfg, param_groups=None):
     Args:
         model: an nn.Module, or what PyTorch's optimisers take: parameters or dictionaries of parameter
             groups.
-        param_groups: optimise these instead of the model's parameters; STAGED_LR is then ignored.
+        param_groups: optimise these instead of the model's parameters; STAGED_LR is then the caller's to heed.
 
-    Raises ValueError for an unknown name, TypeError if STAGED_LR is set and `model` is not an nn.Module.
+    Raises ValueError for an unknown name, also one in NEW_LAYERS, and TypeError if STAGED_LR is set and `model` is not
+    an nn.Module.
     """
     check_availability(optim_cfg.NAME, AVAI_OPTIMS, kind="optimiser (OPTIM.NAME)")
-    if param_groups is not None:
-        if optim_cfg.STAGED_LR:
-            warnings.warn("OPTIM.STAGED_LR is ignored: the caller gave parameter groups", stacklevel=2)
-    elif optim_cfg.STAGED_LR:
+    if param_groups is None and optim_cfg.STAGED_LR:
         param_groups = _staged_groups(model, optim_cfg)
-    else:
+    elif param_groups is None:
         param_groups = model.parameters() if isinstance(model, nn.Module) else model
     cls, options = _choose(optim_cfg)
     return cls(param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options)
@@ -64,6 +62,12 @@ def _staged_groups(model, optim_cfg):
     new_layers = tolist_if_not(optim_cfg.NEW_LAYERS) if isinstance(optim_cfg.NEW_LAYERS, str) else optim_cfg.NEW_LAYERS
     if not new_layers:
         warnings.warn("OPTIM.NEW_LAYERS is empty: OPTIM.STAGED_LR lowers every learning rate", stacklevel=3)
+    children = [name for name, _ in model.named_children()]
+    for name in new_layers:
+        if name not in children:
+            raise UserError(
+                f'OPTIM.NEW_LAYERS names "{name}", which the model has not: choose from {", ".join(children)}.'
+            )
     base_params, new_params = [], []
     for name, module in model.named_children():
         (new_params if name in new_layers else base_params).extend(module.parameters())

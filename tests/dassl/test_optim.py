@@ -153,8 +153,10 @@ def test_staged_learning_rates():
     assert groups[1]["params"] == list(model.head.parameters())
     with pytest.raises(TypeError, match="STAGED_LR"):
         build_optimizer(list(model.parameters()), node)
-    with pytest.warns(UserWarning, match="ignored"):
-        assert len(build_optimizer(model, node, param_groups=model.parameters()).param_groups) == 1
+    assert len(build_optimizer(model, node, param_groups=model.parameters()).param_groups) == 1
+    node.NEW_LAYERS = ("head", "hat")
+    with pytest.raises(ValueError, match='OPTIM.NEW_LAYERS names "hat", .* choose from body, head'):
+        build_optimizer(model, node)
     node.NEW_LAYERS = ()
     with pytest.warns(UserWarning, match="NEW_LAYERS is empty"):
         build_optimizer(model, node)
