@@ -12,7 +12,6 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import torch
 from torch import nn
-from tqdm import tqdm
 from yacs.config import CfgNode as CN
 
 from dassl.config.defaults import _C
@@ -21,6 +20,11 @@ from dassl.data.transforms import build_transform
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
+
+try:
+    from dassl.utils import progress
+except ImportError:  # the original Dassl
+    from tqdm import tqdm as progress
 
 from . import experiment, ranges
 from .prompting import checkpoint, clip_loader
@@ -314,7 +318,7 @@ class PromptTrainer(TrainerX):
         record = self.record(split)
         print(f"Evaluate on the *{split}* set")
         with self.text_encoded_once():
-            for batch in tqdm(loader):
+            for batch in progress(loader, desc="Testing", unit="batch"):
                 image, label = self.parse_batch_test(batch)
                 logits = self.model_inference(image)
                 self.evaluator.process(logits, label)
