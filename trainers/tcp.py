@@ -1,6 +1,6 @@
 """TCP: textual-based class-aware prompt tuning (arXiv 2311.18231).
 
-KgCoOp's context is the same for all classes. TCP tells the text encoder in its middle which class it is at: a meta
+A learned context is the same for all classes. TCP tells the text encoder in its middle which class it is at: a meta
 network (the paper's Textual Knowledge Embedding) maps the feature of a class's hand-crafted prompt to n_ctx tokens of
 its own, and before layer LAYER these take the place of the context's outputs:
 

@@ -1,4 +1,4 @@
-"""Knowledge-guided consistency: learned text features stay near those of the hand-crafted prompt (KgCoOp, TCP)."""
+"""Knowledge-guided consistency: learned text features stay near those of the hand-crafted prompt (arXiv 2303.13283)."""
 
 from .model import PromptedCLIP
 from .templates import template_for
