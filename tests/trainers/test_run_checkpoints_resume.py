@@ -337,7 +337,7 @@ def test_hand_made_checkpoints_end_in_a_sentence(make_trainer, tmp_path, method)
     batch = default_collate([trainer.train_loader_x.dataset[i] for i in range(0, 36, 5)])
     random_state = checkpoint.random_state()
 
-    @settings(max_examples=150, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(spots), st.sampled_from(["drop", "rename", "shape", "dtype", "nan", "weird"]), st.data())
     def check(spot, change, data):
         state = copy.deepcopy(original)
