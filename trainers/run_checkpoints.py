@@ -114,7 +114,7 @@ class RunCheckpoints:
 
     def initialise(self, path: str) -> None:
         """Start a new training from the prompts in the checkpoint `path`. Raises UserError if they do not fit."""
-        state = checkpoint.read(path)
+        state = checkpoint.read(path, "name another one with MODEL.INIT_WEIGHTS")
         weights = {name: value for name, value in state["state_dict"].items() if name not in OF_THE_CLASSES}
         self._load_prompts({**state, "state_dict": weights}, path)
         print(f"Initial weights of {LEARNER}: {path} (epoch = {state['epoch']})")
@@ -216,7 +216,7 @@ class RunCheckpoints:
             return
         folder = os.path.join(directory, LEARNER)
         path = self._path_to_load(folder, epoch, best)
-        state = checkpoint.read(path)
+        state = checkpoint.read(path, "test another epoch with --load-epoch, or train again")
         self._refuse_another_backbone(state, path)
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
         self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)

@@ -20,6 +20,7 @@ from trainers.experiment import (
     nodes_of,
     settings_of,
 )
+from trainers.prompting.errors import UserError
 
 
 def test_settings_are_all_keys_but_those_of_where_and_how(make_cfg):
@@ -51,8 +52,9 @@ def test_initial_weights_are_known_by_their_content(make_cfg, tmp_path):
     one, same, other = (settings_of(make_cfg("CoOp", "MODEL.INIT_WEIGHTS", str(path))) for path in paths)
     none = settings_of(make_cfg("CoOp"))
     assert one == same and differences(one, other) == differences(one, none) == [INIT_CHECKSUM]
-    missing = settings_of(make_cfg("CoOp", "MODEL.INIT_WEIGHTS", str(tmp_path / "d")))
-    assert not differences(one, missing)  # the loader says that there is no such file
+    for path, reason in ((tmp_path / "d", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UserError, match=rf"{path} \(MODEL.INIT_WEIGHTS\) cannot be read \({reason}\): correct"):
+            settings_of(make_cfg("CoOp", "MODEL.INIT_WEIGHTS", str(path)))
 
 
 def test_every_key_of_how_it_runs_exists(make_cfg):

@@ -80,13 +80,13 @@ def write(state: Mapping[str, Any], path: str) -> None:
     write_whole(os.path.join(folder, "checkpoint"), lambda f: f.write(f"{name}\n".encode()))
 
 
-def read(path: str) -> Dict[str, Any]:
+def read(path: str, remedy: str = "use another one") -> Dict[str, Any]:
     """The saved dict, on the CPU. What it must and may hold is in `_EXPECTED`; nothing in it is of another type.
 
     Raises as `torch_file.load` (DamagedFile, MissingFile, UserError), and UserError, naming the key, for a dict that
     is no checkpoint or of another epoch than its name says.
     """
-    state = torch_file.load(path, "Checkpoint", "use another one")
+    state = torch_file.load(path, "Checkpoint", remedy)
     if not isinstance(state, dict):
         raise UserError(
             f'Checkpoint "{path}" holds a {type(state).__name__} where a dict is expected: use another one.'

@@ -106,6 +106,7 @@ def test_which_part_of_a_prompt_is_too_long(prefix, name, template, sentence):
     "n_ctx, words, sentence",
     [
         (75, "", "A.N_CTX is 75, but at most 74 of CLIP's 77 tokens can be context: bring it down to 74 or fewer"),
+        (0, "", "A.N_CTX is 0: choose 1 to 74"),
         (10**15, "", "A.N_CTX is 1000000000000000, but at most 74"),
         (4, "word " * 75, 'The number of tokens of A.CTX_INIT "word .*" is 75, but at most 74'),
         (4, "  _", 'A.CTX_INIT "  _" has no words: write some, or "" to start at random'),
