@@ -190,7 +190,10 @@ class RunCheckpoints:
         self.now_at(state["epoch"])
 
     def _take_best_along(self, best_result, folder, own, remedy):
-        """The best result so far, whose model is made sure to be in the run's own folder."""
+        """The best result so far, whose model is made sure to be in the run's own folder.
+
+        It is that of the file, which may be of an epoch whose own checkpoint was not finished or is damaged.
+        """
         path = os.path.join(folder, checkpoint.BEST)
         if best_result == -float("inf"):  # nothing has been chosen
             return best_result
@@ -202,7 +205,8 @@ class RunCheckpoints:
         self._check_prompts(best, path)
         if not own:
             checkpoint.write(best, os.path.join(self.directory, LEARNER, checkpoint.BEST))
-        return best_result
+        said = best.get("val_result")
+        return best_result if said is None else float(said)
 
     def load(self, directory: str, epoch: Optional[int] = None, best: bool = False) -> None:
         """Load prompts to test: of `epoch`, or else the best if there are, or else (unless `best`) the last.

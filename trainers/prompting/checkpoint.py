@@ -148,6 +148,7 @@ _REQUIRED = ("state_dict", "epoch")
 _EXPECTED = {
     "state_dict": (_is_weights, "tensors by name"),
     "epoch": (lambda v: type(v) is int and v >= 1, "a number from 1"),
+    "val_result": (lambda v: v is None or (isinstance(v, (int, float)) and v == v), "a number"),
     "backbone": (
         lambda v: isinstance(v, dict) and _is_text(v.get("name")) and isinstance(v.get("fingerprint"), int),
         "a name with a fingerprint",
