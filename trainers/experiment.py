@@ -42,6 +42,8 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
+
+    Raises UserError if that file cannot be read.
     """
     others = tuple(
         f"TRAINER.{name}."
@@ -66,8 +68,12 @@ def _init_checksum(path):
         with open(path, "rb") as file:
             for block in iter(lambda: file.read(2**20), b""):
                 digest.update(block)
-    except OSError:  # whoever loads it says so
-        return {}
+    except OSError as error:
+        from .prompting.errors import UserError  # here, so that this file runs alone
+
+        raise UserError(
+            f"The checkpoint {path} (MODEL.INIT_WEIGHTS) cannot be read ({error.strerror}): correct the path."
+        ) from error
     return {INIT_CHECKSUM: digest.hexdigest()[:_DIGITS]}
 
 

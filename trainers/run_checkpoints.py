@@ -114,7 +114,7 @@ class RunCheckpoints:
 
     def initialise(self, path: str) -> None:
         """Start a new training from the prompts in the checkpoint `path`. Raises UserError if they do not fit."""
-        state = checkpoint.read(path)
+        state = checkpoint.read(path, "name another one with MODEL.INIT_WEIGHTS")
         weights = {name: value for name, value in state["state_dict"].items() if name not in OF_THE_CLASSES}
         self._load_prompts({**state, "state_dict": weights}, path)
         print(f"Initial weights of {LEARNER}: {path} (epoch = {state['epoch']})")
@@ -190,7 +190,10 @@ class RunCheckpoints:
         self.now_at(state["epoch"])
 
     def _take_best_along(self, best_result, folder, own, remedy):
-        """The best result so far, whose model is made sure to be in the run's own folder."""
+        """The best result so far, whose model is made sure to be in the run's own folder.
+
+        It is that of the file, which may be of an epoch whose own checkpoint was not finished or is damaged.
+        """
         path = os.path.join(folder, checkpoint.BEST)
         if best_result == -float("inf"):  # nothing has been chosen
             return best_result
@@ -202,7 +205,8 @@ class RunCheckpoints:
         self._check_prompts(best, path)
         if not own:
             checkpoint.write(best, os.path.join(self.directory, LEARNER, checkpoint.BEST))
-        return best_result
+        said = best.get("val_result")
+        return best_result if said is None else float(said)
 
     def load(self, directory: str, epoch: Optional[int] = None, best: bool = False) -> None:
         """Load prompts to test: of `epoch`, or else the best if there are, or else (unless `best`) the last.
@@ -216,7 +220,7 @@ class RunCheckpoints:
             return
         folder = os.path.join(directory, LEARNER)
         path = self._path_to_load(folder, epoch, best)
-        state = checkpoint.read(path)
+        state = checkpoint.read(path, "test another epoch with --load-epoch, or train again")
         self._refuse_another_backbone(state, path)
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
         self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)

@@ -13,9 +13,10 @@ from datasets.shapes import world
 from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.experiment import data_checksums, settings_of
+from trainers.experiment import data_checksums, nodes_of, settings_of
 from trainers.prompting import checkpoint
 from trainers.prompting.clip_loader import cast_weights, load_clip
+from trainers.prompting.errors import UserError
 
 LEARNING = [name for name, method in METHODS.items() if method.learns]
 
@@ -116,6 +117,53 @@ def test_text_encoded_once_gives_the_same_logits(method, build, batch):
             return
         text_features = model.encode_text()
         assert torch.equal(model(batch[0]), model(batch[0], text_features=text_features))
+
+
+def options_of(method, *prefixes):
+    """The method's config keys that start with one of the prefixes, dotted."""
+    node = get_cfg_default().TRAINER[method.config_node]
+    return [f"TRAINER.{method.config_node}.{key}" for key in node if key.startswith(prefixes)]
+
+
+def test_class_names_and_templates_are_taken_literally(method, build, batch):
+    for names in (["{}", "a {b}", "{0!r}", "%s", "\U0001f431", "polar_bear"], CLASSNAMES):
+        model = build(method, "DATASET.TEMPLATE", "a {x} photo of a {}.", classnames=names)
+        assert torch.isfinite(model(batch[0])).all()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "_"])
+def test_a_class_without_a_name(method, build, name):
+    with pytest.raises(UserError, match="Class 1 of the data set has the name"):
+        build(method, classnames=["cat", name])
+
+
+@pytest.mark.parametrize("number", [75, 10**9])
+def test_prompts_that_do_not_fit(learning, build, number):
+    """Whatever they start from."""
+    for key in options_of(learning, "N_CTX"):
+        start = [key.rpartition(".")[0] + ".CTX_INIT", "" if learning.trainer != "ProGrad" else False]
+        if key.endswith(("_V", "_VISION")):
+            continue
+        with pytest.raises(UserError, match=f"{key} .*(can be context|choose)"):
+            build(learning, key, number, *start)
+    with pytest.raises(UserError, match="The prompt of class .* shorten the class name by"):
+        build(learning, classnames=["cat", "tiger " * 76])
+    for key in options_of(learning, "CTX_INIT"):
+        if learning.trainer == "ProGrad":
+            continue
+        for words, sentence in (("a photo of a {}", "has braces"), (" ", "has no words"), ("word " * 75, "at most")):
+            with pytest.raises(UserError, match=f"{key} .*{sentence}"):
+                build(learning, key, words)
+
+
+def test_a_template_that_does_not_fit(method, build):
+    """Also where it gives the context its start."""
+    try:
+        build(method, "DATASET.TEMPLATE", "word " * 75 + "{}")
+    except UserError as error:
+        assert "template" in str(error)
+    else:
+        assert method.trainer in ("CoOp", "CoCoOp", "MaPLe"), "they read no template"
 
 
 @pytest.mark.parametrize("prec", ["bf16", "fp16", "amp"])
@@ -224,7 +272,7 @@ def test_checkpoints_say_what_they_are_of(learning, make_trainer, tmp_path):
     """So that no run with another learning rate, seed, number of shots or half of the classes goes on from them."""
     trainer = run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
     state = checkpoint.read(str(tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"))
-    assert state["settings"] == settings_of(trainer.cfg)
+    assert state["settings"] == settings_of(trainer.cfg, nodes_of(trainer))
     assert state["data"] == data_checksums(trainer.dm.dataset)["train"] != ""
     for key, value in {"OPTIM.LR": 0.5, "SEED": 2, "DATASET.NUM_SHOTS": 4, "DATASET.SUBSAMPLE_CLASSES": "base"}.items():
         with pytest.raises(ValueError, match=f'model.pth.tar-1" was trained with {key} .*, but this run has .*FORCE=1'):

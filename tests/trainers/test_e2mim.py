@@ -118,7 +118,7 @@ def test_templates_of_the_hand_crafted_view(make_cfg):
     assert hand_templates(cfg) == IMAGENET_TEMPLATES
     cfg.TRAINER.E2MIM.TEMPLATES = ["art of {}", "a {}"]
     assert hand_templates(cfg) == ["art of {}", "a {}"]
-    for wrong in ("imagenets", ["a photo"]):
+    for wrong in ("imagenets", ["a photo"], 5, [1, 2]):
         cfg.TRAINER.E2MIM.TEMPLATES = wrong
         with pytest.raises(ValueError, match="TEMPLATES.*neither a list"):
             hand_templates(cfg)

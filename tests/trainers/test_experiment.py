@@ -10,7 +10,17 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from tests.conftest import REPOSITORY
-from trainers.experiment import NOT_THE_EXPERIMENT, data_checksums, differences, fingerprint, settings_of
+from trainers import sep
+from trainers.experiment import (
+    INIT_CHECKSUM,
+    NOT_THE_EXPERIMENT,
+    data_checksums,
+    differences,
+    fingerprint,
+    nodes_of,
+    settings_of,
+)
+from trainers.prompting.errors import UserError
 
 
 def test_settings_are_all_keys_but_those_of_where_and_how(make_cfg):
@@ -21,6 +31,30 @@ def test_settings_are_all_keys_but_those_of_where_and_how(make_cfg):
     assert list(settings) == sorted(settings) and not settings.keys() & NOT_THE_EXPERIMENT
     assert json.loads(json.dumps(settings)) == settings
     assert all("." in key or key == "SEED" for key in settings)
+
+
+def test_nodes_of_other_methods_are_no_settings(make_cfg):
+    """A method that is added, or whose defaults change, leaves the fingerprints of all others alone."""
+    assert nodes_of(sep.SEP) == ["SEP"] and nodes_of(object) is None
+    before = settings_of(make_cfg("SEP"), nodes_of(sep.SEP))
+    assert {key.split(".")[1] for key in before if key.startswith("TRAINER.")} == {"NAME", "SEP"}
+    cfg = make_cfg("SEP", "TRAINER.COOP.N_CTX", 5)
+    cfg.TRAINER.NEW = CN({"A": 1})
+    assert settings_of(cfg, ["SEP"]) == before != settings_of(cfg)
+    assert settings_of(cfg, ["SEP", "COOP"])["TRAINER.COOP.N_CTX"] == settings_of(cfg)["TRAINER.COOP.N_CTX"] == 5
+    assert settings_of(make_cfg("SEP", "TRAINER.SEP.W", 1.0), ["SEP"]) != before
+
+
+def test_initial_weights_are_known_by_their_content(make_cfg, tmp_path):
+    paths = [tmp_path / name for name in "abc"]
+    for path, content in zip(paths, (b"1", b"1", b"2")):
+        path.write_bytes(content)
+    one, same, other = (settings_of(make_cfg("CoOp", "MODEL.INIT_WEIGHTS", str(path))) for path in paths)
+    none = settings_of(make_cfg("CoOp"))
+    assert one == same and differences(one, other) == differences(one, none) == [INIT_CHECKSUM]
+    for path, reason in ((tmp_path / "d", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(UserError, match=rf"{path} \(MODEL.INIT_WEIGHTS\) cannot be read \({reason}\): correct"):
+            settings_of(make_cfg("CoOp", "MODEL.INIT_WEIGHTS", str(path)))
 
 
 def test_every_key_of_how_it_runs_exists(make_cfg):

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from trainers.experiment import data_checksums, fingerprint, settings_of
+from trainers.experiment import data_checksums, fingerprint, nodes_of, settings_of
+from trainers.prompting.errors import UserError
 
 OPTIONS = ("CoOp", "TRAINER.COOP.N_CTX", 4)
 
@@ -20,7 +21,8 @@ def test_a_run_says_what_it_was(make_trainer, metrics):
     trainer.facts = {"given": ["OPTIM.LR"], "accuracy": 100.0, "seed": 9}
     trainer.train()
     found = metrics()
-    assert found["settings"] == settings_of(trainer.cfg) and found["fingerprint"] == fingerprint(found["settings"])
+    assert found["settings"] == settings_of(trainer.cfg, nodes_of(trainer))
+    assert found["fingerprint"] == fingerprint(found["settings"])
     assert found["data"] == data_checksums(trainer.dm.dataset) and len(set(found["data"].values())) == 3
     assert found["trained_epochs"] == found["max_epoch"] == found["epoch"] == 3
     assert found["backbone"].endswith("vit.pt") and isinstance(found["backbone_fingerprint"], int)
@@ -97,6 +99,14 @@ def test_a_test_of_fewer_epochs_does_not_stand_for_the_finished_training(make_tr
     assert metrics()["accuracy"] >= 0 and metrics()["trained_epochs"] == 2
     make_trainer(*OPTIONS, "TEST.SPLIT", "val").train()
     assert metrics()["split"] == "val" and metrics()["trained_epochs"] == 3
-    (tmp_path / "output" / "metrics.json").write_text("{")  # damaged
-    make_trainer(*OPTIONS, "TEST.SPLIT", "val").train()
-    assert metrics()["split"] == "val"
+    for damaged in ("{", "[1]", '{"accuracy": 1, "trained_epochs": "x"}'):
+        (tmp_path / "output" / "metrics.json").write_text(damaged)
+        make_trainer(*OPTIONS, "TEST.SPLIT", "val").train()
+        assert metrics()["split"] == "val"
+
+
+def test_a_record_that_cannot_be_read_is_not_replaced(make_trainer, tmp_path):
+    (tmp_path / "output" / "metrics.json").mkdir(parents=True)
+    for split in ("val", "test"):
+        with pytest.raises(UserError, match="metrics.json. cannot be (read|written) .Is a directory"):
+            make_trainer(*OPTIONS, "TEST.SPLIT", split, "TEST.SAVE_PREDICTIONS", True).train()

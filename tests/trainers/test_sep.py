@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.tiny import CLASSNAMES
+from trainers.prompting.errors import UserError
 from trainers.prompting.model import normalise
 from trainers.sep import ImageEnhancer, TextEnhancer, TokenFusion, enhanced_layers
 
@@ -57,6 +58,27 @@ def test_layers():
     assert enhanced_layers([9, 3, 1], 6, 12) == [1, 3]  # the shallower encoder has no layer 9
     with pytest.raises(ValueError, match=r"LAYERS names \[12\].*layers 0 to 11"):
         enhanced_layers([1, 12], 12, 12)
+    for wrong in (-1, 1.0, True, "1"):
+        with pytest.raises(UserError, match=r"LAYERS names \["):
+            enhanced_layers([wrong], 12, 12)
+    with pytest.raises(UserError, match=r"LAYERS names \[3\] more than once"):
+        enhanced_layers([3, 1, 3], 12, 12)
+
+
+@pytest.mark.parametrize("number", [0, 18, 10**9])
+def test_visual_tokens_that_an_image_cannot_renew(build, number):
+    with pytest.raises(UserError, match=rf"N_CTX_V is {number}, but an image has 17 tokens .*: choose 1 to 17"):
+        build("sep", "TRAINER.SEP.N_CTX_V", number)
+    build("sep", "TRAINER.SEP.N_CTX_V", 17)
+
+
+def test_textual_tokens_renewed_from_as_many(build):
+    """1 + 2 n_ctx positions of 77 are read."""
+    picture = torch.zeros(1, 3, 32, 32)
+    assert torch.isfinite(build("sep", "TRAINER.SEP.N_CTX", 38)(picture)).all()
+    for start in (("TRAINER.SEP.N_CTX", 39), ("TRAINER.SEP.CTX_INIT", "word " * 39)):
+        with pytest.raises(UserError, match="39, but at most 38 of CLIP's 77 tokens can be context"):
+            build("sep", *start)
 
 
 def test_default_layers_follow_the_backbone(build):

@@ -61,7 +61,7 @@ def test_sizes_are_read_from_the_model(build):
 @pytest.mark.parametrize("layer", [0, 2])
 def test_layer_that_is_not_there(build, layer):
     """Layer 0 would throw the context away unread; the tiny CLIP's last is 1."""
-    with pytest.raises(ValueError, match=f"TCP.LAYER is {layer}.*choose 1 to 1"):
+    with pytest.raises(ValueError, match=f"TCP.LAYER is {layer}.*1 layer: choose 1.$"):
         build("tcp", "TRAINER.TCP.LAYER", layer)
 
 

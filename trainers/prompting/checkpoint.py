@@ -80,13 +80,13 @@ def write(state: Mapping[str, Any], path: str) -> None:
     write_whole(os.path.join(folder, "checkpoint"), lambda f: f.write(f"{name}\n".encode()))
 
 
-def read(path: str) -> Dict[str, Any]:
+def read(path: str, remedy: str = "use another one") -> Dict[str, Any]:
     """The saved dict, on the CPU. What it must and may hold is in `_EXPECTED`; nothing in it is of another type.
 
     Raises as `torch_file.load` (DamagedFile, MissingFile, UserError), and UserError, naming the key, for a dict that
     is no checkpoint or of another epoch than its name says.
     """
-    state = torch_file.load(path, "Checkpoint", "use another one")
+    state = torch_file.load(path, "Checkpoint", remedy)
     if not isinstance(state, dict):
         raise UserError(
             f'Checkpoint "{path}" holds a {type(state).__name__} where a dict is expected: use another one.'
@@ -148,6 +148,7 @@ _REQUIRED = ("state_dict", "epoch")
 _EXPECTED = {
     "state_dict": (_is_weights, "tensors by name"),
     "epoch": (lambda v: type(v) is int and v >= 1, "a number from 1"),
+    "val_result": (lambda v: v is None or (isinstance(v, (int, float)) and v == v), "a number"),
     "backbone": (
         lambda v: isinstance(v, dict) and _is_text(v.get("name")) and isinstance(v.get("fingerprint"), int),
         "a name with a fingerprint",

@@ -8,7 +8,7 @@ from clip.simple_tokenizer import SimpleTokenizer
 from torch import nn
 
 from .clip_loader import CONTEXT_LENGTH
-from .errors import UserError
+from .errors import UserError, up_to
 
 _tokenizer = SimpleTokenizer()
 CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)
@@ -126,7 +126,9 @@ def _random_ctx(clip_model, n_ctx, n_cls, key, room):
 
 
 def check_room(n_ctx: int, key: str, room: int = CONTEXT_LENGTH - 3) -> None:
-    """Raise UserError if `key`, the number of context tokens, is more than fit; see `init_ctx`."""
+    """Raise UserError if `key`, the number of context tokens, is none, or more than fit; see `init_ctx`."""
+    if n_ctx < 1:
+        raise UserError(f"{key} is {n_ctx}: choose {up_to(room)}.")
     if n_ctx > room:
         raise UserError(
             f"{key} is {n_ctx}, but at most {room} of CLIP's {CONTEXT_LENGTH} tokens can be context: bring it down to "

@@ -120,6 +120,7 @@ def test_set_aside_overwrites_nothing(tmp_path):
         (state(classnames="cat"), '"classnames" in it is not a list of names'),
         (state(settings={"A": torch.zeros(2)}), '"settings" in it is not'),
         (state(backbone={"name": "x"}), '"backbone" in it is not'),
+        (state(val_result="high"), '"val_result" in it is not a number'),
         (state(data=1), '"data" in it is not'),
         (state(optimizer={}), '"optimizer" in it is not'),
         (state(training={"modules": {}}), '"training" in it is not'),

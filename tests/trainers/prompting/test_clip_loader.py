@@ -1,5 +1,6 @@
 """Loading a CLIP keeps its digits, and what cannot be loaded is said in a sentence."""
 
+import http.client
 import urllib.error
 
 import clip
@@ -10,6 +11,7 @@ from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
 from trainers.prompting import clip_loader
 from trainers.prompting.clip_loader import build_clip, cast_weights, load_clip
+from trainers.prompting.errors import UserError
 
 
 def test_no_digit_is_lost(weights):
@@ -83,19 +85,81 @@ def test_unknown_names(name, error, message):
         load_clip(name)
 
 
-def test_not_a_clip(tmp_path):
+def without(*names):
+    return lambda state: {name: value for name, value in state.items() if not name.startswith(names)}
+
+
+def changed(**more):
+    return lambda state: {**state, **{name.replace("__", "."): value for name, value in more.items()}}
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda state: {"weight": torch.zeros(2)}, "it has no 'text_projection'"),
+        (without("visual."), "it has no 'visual.conv1.weight'"),
+        (without("logit_scale"), "it has no 'logit_scale'"),
+        (without("ln_final"), "ln_final"),
+        (without("visual.transformer.resblocks.2.mlp"), "Missing key"),
+        (changed(more=torch.zeros(2)), "Unexpected key"),
+        (changed(text_projection=torch.zeros(64)), "not enough values|tuple index"),
+        (changed(text_projection=torch.zeros(3, 5)), "size mismatch"),
+        (changed(positional_embedding=torch.zeros(20, 64)), "it reads 20 tokens, and prompts have up to 77"),
+        (changed(token_embedding__weight=torch.zeros(100, 64)), "it knows 100 tokens, and CLIP's text has 49408"),
+        (changed(logit_scale=torch.tensor(float("nan"))), "logit_scale is infinite or NaN"),
+        (changed(logit_scale=4.6), '"logit_scale" in it is no named tensor'),
+        (lambda state: {**state, 7: torch.zeros(2)}, '"7" in it is no named tensor'),
+        (lambda state: list(state.values()), "it is a list, not a dict of tensors"),
+        (lambda state: state["text_projection"], "it is a Tensor, not a dict of tensors"),
+        (lambda state: {}, "it has no"),
+        (lambda state: {"token_embedding.rows": torch.zeros(2), **state}, "token_embedding.values"),
+    ],
+)
+def test_half_a_clip(tmp_path, change, reason):
     path = tmp_path / "other.pt"
-    torch.save({"weight": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match="holds no CLIP"):
+    torch.save(change(clip_state_dict(g=GEOMETRY)), path)
+    with pytest.raises(UserError, match=rf'^"{path}" holds no CLIP in OpenAI.s format \(.*({reason})') as raised:
         load_clip(str(path))
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="CLIP weights file .* is damaged"):
-        load_clip(str(path))
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
 
 
-def test_download_that_fails(monkeypatch, tmp_path):
+@pytest.mark.filterwarnings("ignore")
+def test_files_that_are_no_weights(tmp_path, weights, capfd):
+    path = tmp_path / "file.pt"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), path)
+    archive = path.read_bytes()
+    for content in (b"", b"not a checkpoint", archive[:-50]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match='^CLIP weights file ".*file.pt" is damaged .*: fetch it again'):
+            load_clip(str(path))
+    path.write_bytes(archive)
+    with pytest.raises(UserError, match="holds no CLIP in OpenAI's format .it has no 'text_projection'."):
+        load_clip(str(path))
+    torch.save({"model": torch.nn.Linear(2, 1)}, path)
+    with pytest.raises(UserError, match="holds the Python object torch.nn"):
+        load_clip(str(path))
+    with pytest.raises(UserError, match='^"/.*" .MODEL.BACKBONE.NAME. is a folder: name the weights file in it'):
+        load_clip(str(tmp_path))
+    assert not "".join(capfd.readouterr())
+
+
+def test_a_cached_file_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "ViT-B-16.pt").write_bytes(b"")
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(UserError, match=r"ViT-B-16.pt\" cannot be read \(Permission denied\): fetch https.* by hand"):
+        load_clip("ViT-B/16", cache=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "error", [urllib.error.URLError("no route"), http.client.IncompleteRead(b""), TypeError("int() argument must be")]
+)
+def test_download_that_fails(monkeypatch, tmp_path, error):
     def unreachable(url, root):
-        raise urllib.error.URLError("no route to host")
+        raise error
 
     monkeypatch.setattr(clip.clip, "_download", unreachable)
     with pytest.raises(FileNotFoundError, match="ViT-B-16.pt.*SHA-256 5806e77cd.*MODEL.BACKBONE.NAME"):

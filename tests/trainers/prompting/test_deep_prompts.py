@@ -5,6 +5,7 @@ import torch
 
 from trainers.prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
+from trainers.prompting.errors import UserError
 from trainers.prompting.prompt_text import embed, tokenize
 
 
@@ -96,3 +97,7 @@ def test_check_depth():
     for depth in (0, 13):
         with pytest.raises(ValueError, match=f"KEY is {depth}.*12 layers: choose 1 to 12"):
             check_depth("KEY", depth, 12)
+    with pytest.raises(UserError, match="KEY is 2, .* room for prompts in 1 layer: choose 1[.]"):
+        check_depth("KEY", 2, 1)
+    with pytest.raises(UserError, match="KEY is 1, but this backbone has no layer for such prompts: choose a deeper"):
+        check_depth("KEY", 1, 0)
