@@ -26,7 +26,7 @@ add_defaults("TOY", DEFAULTS)
 
 class PromptLearner(ContextLearner):
     def __init__(self, cfg, classnames, clip_model):
-        super().__init__(clip_model, classnames, cfg.TRAINER.TOY.N_CTX)
+        super().__init__("TRAINER.TOY.N_CTX", clip_model, classnames, cfg.TRAINER.TOY.N_CTX)
 
 
 class CustomCLIP(PromptedCLIP):
@@ -61,8 +61,12 @@ SECTION = "\n## Toy (`trainers/toy.py`, arXiv 0000.00000)\n\nloss = ce + W mean(
 def copy(tmp_path_factory):
     """The repository with the toy in it."""
     root = tmp_path_factory.mktemp("copy") / "repository"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "data", "output", "build")
-    shutil.copytree(REPOSITORY, root, ignore=ignored)
+    root.mkdir()
+    for path in REPOSITORY.iterdir():
+        if path.is_dir() and path.name[0] != "." and path.name not in ("data", "output", "build"):
+            shutil.copytree(path, root / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.is_file():
+            shutil.copy(path, root)
 
     def edit(path, old, new):
         text = (root / path).read_text()

@@ -22,7 +22,7 @@ from .prompting.model import PromptedCLIP
 from .prompting.mutual_information import Critic, MIEstimator
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import IMAGENET_TEMPLATES, template_for
-from .ranges import TOKENS, WEIGHT, Key, above, at_least, between, from_below, one_of
+from .ranges import TOKENS, WEIGHT, WIDTH, Key, above, between, from_below, one_of
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty [ours]
@@ -34,8 +34,8 @@ DEFAULTS.MIXUP_ALPHA = Key(1.0, above(0))  # lambda ~ Beta(alpha, alpha) [ours]
 DEFAULTS.MIXUP_SPACE = Key("feature", one_of("feature", "image"))  # what is mixed [ours]
 DEFAULTS.MI_WEIGHT = Key(1.0, WEIGHT)  # weight of the estimate of mutual information; 0 turns it off [ours]
 DEFAULTS.MI_ESTIMATOR = Key("jsd", one_of("jsd", "dv", "infonce"))  # the lower bound [ours]
-DEFAULTS.CRITIC_HIDDEN = Key(256, at_least(1))  # width of the critic's hidden layers [ours]
-DEFAULTS.CRITIC_OUT = Key(128, at_least(1))  # width of the critic's embeddings [ours]
+DEFAULTS.CRITIC_HIDDEN = Key(256, WIDTH)  # width of the critic's hidden layers [ours]
+DEFAULTS.CRITIC_OUT = Key(128, WIDTH)  # width of the critic's embeddings [ours]
 DEFAULTS.CRITIC_SCALE = Key(10.0, above(0))  # scores of the critic lie within plus and minus this [ours]
 DEFAULTS.DV_DECAY = Key(0.9, from_below(0, 1))  # of dv's moving average, per step [ours]
 add_defaults("E2MIM", DEFAULTS)

@@ -6,7 +6,7 @@ Standard library only.
 import hashlib
 import json
 import os
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 # What may change between two commands that continue one run: where and how it runs, not what it computes.
 NOT_THE_EXPERIMENT = {
@@ -50,7 +50,7 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
         for name, node in cfg["TRAINER"].items()
         if isinstance(node, dict) and nodes is not None and name not in nodes
     )
-    flat = {**dict(_flatten(cfg, "")), **_init_checksum(cfg["MODEL"]["INIT_WEIGHTS"])}
+    flat = {**dict(flatten(cfg)), **_init_checksum(cfg["MODEL"]["INIT_WEIGHTS"])}
     return {key: flat[key] for key in sorted(flat) if key not in NOT_THE_EXPERIMENT and not key.startswith(others)}
 
 
@@ -77,10 +77,11 @@ def _init_checksum(path):
     return {INIT_CHECKSUM: digest.hexdigest()[:_DIGITS]}
 
 
-def _flatten(section, prefix):
+def flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:
+    """The (dotted key, plain JSON value) pairs of a config, in its order; tuples become lists."""
     for key, value in section.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", _plain(value)
 

@@ -7,6 +7,7 @@ message and docs/config.md are made from that.
 import math
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
+from .experiment import flatten
 from .prompting.errors import UserError
 
 
@@ -70,12 +71,14 @@ NAMES = Range("a name", lambda value: isinstance(value, str))
 SOME_NAMES = several(None, NAMES, distinct=True)
 
 
-def whole(least: int) -> Range:
-    return Range(f"a whole number, {least} or more", lambda value: is_whole(value) and value >= least)
+def whole(least: int, most: float = math.inf) -> Range:
+    text = f"a whole number, {least} or more" if most == math.inf else f"a whole number from {least} to {most}"
+    return Range(text, lambda value: is_whole(value) and least <= value <= most)
 
 
-TOKENS = whole(1)
+TOKENS = whole(1, 1024)  # more than any encoder takes, less than memory does
 WEIGHT = at_least(0)
+WIDTH = whole(1, 65536)
 LAYERS = several(None, whole(0), distinct=True)
 WHOLE = Range("a whole number", is_whole)
 
@@ -92,16 +95,16 @@ RANGES: Dict[str, Range] = {
     "INPUT.NO_TRANSFORM": one_of(False),  # the encoders take tensors
     "INPUT.PIXEL_MEAN": several(3, Range("a number", is_number)),
     "INPUT.PIXEL_STD": several(3, above(0)),
-    "INPUT.CROP_PADDING": at_least(0),
+    "INPUT.CROP_PADDING": whole(0, 1024),
     "INPUT.RRCROP_SCALE": Range(
         "two numbers, 0 < least <= most <= 1",
         lambda scale: several(2, between(0, 1)).fits(scale) and 0 < scale[0] <= scale[1],
     ),
-    "INPUT.CUTOUT_N": at_least(1),
-    "INPUT.CUTOUT_LEN": at_least(1),
+    "INPUT.CUTOUT_N": whole(1, 1024),
+    "INPUT.CUTOUT_LEN": whole(1),
     "INPUT.GN_STD": at_least(0),
-    "INPUT.RANDAUGMENT_N": at_least(1),
-    "INPUT.RANDAUGMENT_M": between(0, 30),
+    "INPUT.RANDAUGMENT_N": whole(1, 100),
+    "INPUT.RANDAUGMENT_M": whole(0, 30),
     "INPUT.COLORJITTER_B": at_least(0),
     "INPUT.COLORJITTER_C": at_least(0),
     "INPUT.COLORJITTER_S": at_least(0),
@@ -152,22 +155,14 @@ RANGES: Dict[str, Range] = {
 
 def check(cfg: Mapping[str, Any]) -> None:
     """Raise ValueError, naming key, value and range, for the first key of a config that is out of its range."""
-    for key, allowed in RANGES.items():
-        node = cfg
-        for name in key.split("."):
-            node = node.get(name) if isinstance(node, Mapping) else None
-        if node is not None and not allowed.fits(node):
-            raise UserError(f"{key} is {node!r}, but must be {allowed.text}.")
-    for key, value in _flat(cfg):
+    values = dict(flatten(cfg))
+    for key, value in values.items():
+        if key in RANGES and not RANGES[key].fits(value):
+            raise UserError(f"{key} is {value!r}, but must be {RANGES[key].text}.")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key} is {value}, but must be a finite number.")
     if cfg["OPTIM"]["SGD_NESTEROV"] and (cfg["OPTIM"]["MOMENTUM"] == 0 or cfg["OPTIM"]["SGD_DAMPNING"] != 0):
         raise UserError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and OPTIM.SGD_DAMPNING 0.")
-
-
-def _flat(section, prefix=""):
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    side = min(cfg["INPUT"]["SIZE"])
+    if "gaussian_blur" in cfg["INPUT"]["TRANSFORMS"] and cfg["INPUT"]["GB_K"] // 2 >= side:
+        raise UserError(f"INPUT.GB_K is {cfg['INPUT']['GB_K']} pixels, but must be less than twice INPUT.SIZE, {side}.")

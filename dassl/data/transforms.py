@@ -101,7 +101,7 @@ def _train_steps(inp, choices):
     if "random_translation" in choices:
         yield "random translation", _random_translation(size)
     if "random_crop" in choices:
-        yield f"random crop (padding = {inp.CROP_PADDING})", T.RandomCrop(size, padding=inp.CROP_PADDING)
+        yield f"random crop (padding = {inp.CROP_PADDING})", T.RandomCrop(size, inp.CROP_PADDING, pad_if_needed=True)
     if "random_resized_crop" in choices:
         yield (
             f"random resized crop (size={size}, scale={inp.RRCROP_SCALE})",
