@@ -15,6 +15,8 @@ NOTES = [
 ]
 UNTRAINED = "{} learns nothing: its runs are tests."
 NOT_RECORDED = "A dash among the parameters: the runs' metrics.json has no learnable_parameters."
+HEADERS = "folder, shots, data set, method, config, of, seconds, memory, parameters, device, n".split(", ")
+PROTOCOLS = list(dict.fromkeys(part.protocol for part in PARTS.values()))
 KINDS = {"base": "base classes", "source": "all classes, as source", "all": "all classes"}
 
 
@@ -36,36 +38,15 @@ def cost_tables(runs) -> list:
             _median(group, "learnable_parameters", ",.0f"),
         ]
         rows.append([root, shots, dataset, method_text(trainer), cfg, of, *medians, device, str(len(group))])
-    headers = [
-        "folder",
-        "shots",
-        "data set",
-        "method",
-        "config",
-        "of",
-        "seconds",
-        "memory",
-        "parameters",
-        "device",
-        "n",
-    ]
     notes = [UNTRAINED.format(name) for name in sorted({key[4] for key in kinds}) if not learns(name)]
     notes += [NOT_RECORDED] * any(row[8] == MISSING for row in rows)
-    return [Table("Cost of training", NOTES + notes, *leave_out(headers, rows, ("folder", "shots", "config", "of")))]
+    return [Table("Cost of training", NOTES + notes, *leave_out(HEADERS, rows, ("folder", "shots", "config", "of")))]
 
 
 def _order(kind):
-    root, protocol, shots, dataset, trainer, cfg, device = kind
-    protocols = list(dict.fromkeys(part.protocol for part in PARTS.values()))
-    return (
-        root,
-        protocols.index(protocol),
-        shots_rank(shots),
-        rank(DATASETS, dataset),
-        rank(TRAINERS, trainer),
-        cfg,
-        device,
-    )
+    root, protocol, shots, dataset, trainer, *rest = kind
+    run = PROTOCOLS.index(protocol), shots_rank(shots), rank(DATASETS, dataset), rank(TRAINERS, trainer)
+    return root, *run, rest
 
 
 def _median(runs, field, form):
