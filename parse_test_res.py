@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from harness.layout import TESTED, TRAINED, value_in_logs
-from harness.tables import mean_and_std
+from harness.results import mean_and_std
 
 
 def subfolders(directory):

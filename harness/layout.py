@@ -187,7 +187,10 @@ class Run(NamedTuple):
     classes. `source` is the data set that a run of xd was trained on, "" if it was trained on none or left no
     result. `accuracy` is in percent, None if the run left no result. `root` is the output folder that the run
     lies in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout.
-    `settings` are those that make the experiment, by config key; empty where they are not on record.
+    `settings` are those that make the experiment, by config key; empty where they are not on record. `seconds` are
+    those of the process that left the result (training and test), `peak_memory` is in MiB; both are None if not on
+    record, as is the number of `learnable_parameters`. `device` is the GPU's name or the CPU's architecture; `trained`
+    says whether that process trained the model.
     """
 
     root: str
@@ -201,6 +204,11 @@ class Run(NamedTuple):
     source: str = ""
     accuracy: Optional[float] = None
     settings: dict = {}  # never changed
+    seconds: Optional[float] = None
+    peak_memory: Optional[float] = None
+    learnable_parameters: Optional[int] = None
+    device: str = ""
+    trained: bool = False
 
     @property
     def what(self) -> tuple:
@@ -272,7 +280,19 @@ def _read_placed(path, files, run):
                 "source is not known; test a model that xd_train.sh trained"
             )
         run = run._replace(source=trained_on[1])
-    return run._replace(accuracy=float(record["accuracy"]), settings=settings_of(record))
+    return run._replace(accuracy=float(record["accuracy"]), **_facts(record))
+
+
+def _facts(record):
+    """What a record says of a Run beside its result."""
+    numbers = {"seconds": "seconds", "peak_memory": "peak_memory_mb", "learnable_parameters": "learnable_parameters"}
+    numbers = {field: record.get(key) for field, key in numbers.items()}
+    return {
+        **{field: value if type(value) in (int, float) else None for field, value in numbers.items()},
+        "settings": settings_of(record),
+        "device": str(record.get("device") or ""),
+        "trained": not record.get("model_dir"),
+    }
 
 
 def _read_unplaced(path):
@@ -301,7 +321,7 @@ def _read_unplaced(path):
             seed=int(record["seed"]),
             source=trained_on[1] if trained_on else "",
             accuracy=float(record["accuracy"]),
-            settings=settings_of(record),
+            **_facts(record),
         )
     except KeyError as error:
         raise UserError(f"{path}/metrics.json has no key {error}; test that run again") from None

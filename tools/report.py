@@ -1,7 +1,10 @@
-"""The papers' tables of every run below a folder.
+"""The papers' tables of every run below a folder, and what they are worth.
 
     python tools/report.py output
     python tools/report.py output --protocol xd --format latex
+    python tools/report.py output --compare SEP --with CoOp
+    python tools/report.py output --published
+    python tools/report.py output --cost
 
 Protocols, each printed if it has runs: base-to-new (base2new), cross-dataset (xd), domain generalization (dg),
 few-shot (few_shot). Reads each run's metrics.json, or the log.txt of a base-to-new run that a fork of CoOp made.
@@ -18,13 +21,16 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tabulate import tabulate, tabulate_formats
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from harness.cost import cost_tables
+from harness.errors import UserError, fail
+from harness.formats import FORMATS, render
 from harness.layout import find_runs
-from harness.tables import base2new_tables, few_shot_tables, transfer_tables
+from harness.published import published_tables, read_published
+from harness.tables import base2new_tables, few_shot_tables, in_papers_order, transfer_tables
 
 NOTE = "Accuracy in %, mean ± standard deviation over seeds (population, as CoOp's parse_test_res.py)."
+COST_NOTE = "From the metrics.json of finished training runs."
 PROTOCOLS = {  # option -> (name, tables of a list of runs)
     "base2new": ("base-to-new", base2new_tables),
     "xd": ("cross-dataset", partial(transfer_tables, shifted=False)),
@@ -37,8 +43,21 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="OUTPUT", help="folder with runs at any depth")
     parser.add_argument("--protocol", default="all", choices=[*PROTOCOLS, "all"], help="only this one's tables")
-    parser.add_argument("--format", default="github", choices=tabulate_formats, metavar="NAME", help="of tabulate")
+    parser.add_argument(
+        "--format",
+        default="github",
+        choices=FORMATS,
+        metavar="NAME",
+        help="markdown or latex (the best bold, the second underlined), csv, json, or another of tabulate",
+    )
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--compare", metavar="METHOD", help="instead: its differences to the method of --with")
+    instead.add_argument("--published", action="store_true", help="instead: published numbers beside ours")
+    instead.add_argument("--cost", action="store_true", help="instead: seconds, memory and parameters of training")
+    parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: what it is compared with")
     args = parser.parse_args(argv)
+    if (args.compare is None) != (args.other is None) or args.compare == args.other is not None:
+        parser.error("--compare and --with name two methods, one each")
 
     if not Path(args.folder).is_dir():
         print(f"error: no folder {args.folder}; give the folder that the scripts wrote to", file=sys.stderr)
@@ -46,19 +65,46 @@ def main(argv=None):
     runs, warnings = find_runs(args.folder)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    chosen = list(PROTOCOLS.values()) if args.protocol == "all" else [PROTOCOLS[args.protocol]]
-    tables = [table for _, make_tables in chosen for table in make_tables(runs)]
+    protocols = list(PROTOCOLS) if args.protocol == "all" else [args.protocol]
+    try:
+        tables = _tables(args, runs, protocols)
+    except UserError as error:
+        return fail(error, 2)
     if not tables:
-        kind = f"{chosen[0][0]} run" if len(chosen) == 1 else "run"
+        kind = f"{PROTOCOLS[args.protocol][0]} run" if len(protocols) == 1 else "run"
         print(f"error: no {kind} below {args.folder}; make one with scripts/<method>/", file=sys.stderr)
         return 1
-    comment = "% " if args.format.startswith("latex") else ""
-    heading = comment or ("## " if args.format in ("github", "pipe") else "")
-    print(comment + NOTE)
-    for table in tables:
-        print("\n" + "\n".join([heading + table.title, *(comment + note for note in table.notes)]) + "\n")
-        print(tabulate(table.rows, table.headers, tablefmt=args.format, disable_numparse=True))
+    print(render(tables, COST_NOTE if args.cost else NOTE, args.format))
     return 0
+
+
+def _tables(args, runs, protocols):
+    """What is asked for, of the protocols. Raises UserError."""
+    if args.compare:
+        return _compared(args, runs, protocols)
+    if args.published:
+        sources = read_published()
+        return [table for name in protocols for table in published_tables(runs, name, sources)]
+    if args.cost:
+        trained_for = {"xd" if name == "dg" else name for name in protocols}  # both test the same models
+        tables = cost_tables([run for run in runs if run.protocol in trained_for])
+        if runs and not tables:
+            raise UserError(f"no training run below {args.folder} has its seconds on record in metrics.json")
+        return tables
+    return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
+
+
+def _compared(args, runs, protocols):
+    from harness.comparison import compare_tables  # scipy takes a second to import
+
+    tables = [table for name in protocols for table in compare_tables(runs, name, args.compare, args.other)]
+    names = in_papers_order({run.trainer for run in runs})
+    for method in (args.compare, args.other):
+        if names and method.partition("/")[0] not in names:
+            raise UserError(f"no run of {method} below {args.folder}; there are {', '.join(names)}")
+    if names and not tables:
+        raise UserError(f"{args.compare} and {args.other} have no data set in common in a table of {args.folder}")
+    return tables
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ def run_dir(output, part, seed, dataset="shapes", trainer="SEP", cfg="shapes", s
     return output / f"{PARTS[part]}/{dataset}/shots_{shots}/{trainer}/{cfg}/seed{seed}"
 
 
-def finish(output, part, seed, accuracy, source="", settings=None, **where):
-    """Write a run's metrics.json; `source` is what the model of a target was trained on."""
+def finish(output, part, seed, accuracy, source="", settings=None, record=None, **where):
+    """Write a run's metrics.json; `source` is what the model of a target was trained on, `record` what else it says."""
     folder = run_dir(output, part, seed, **where)
     folder.mkdir(parents=True, exist_ok=True)
     metrics = {"accuracy": accuracy, "subsample_classes": part if part in ("base", "new") else "all", "seed": seed}
@@ -24,6 +24,7 @@ def finish(output, part, seed, accuracy, source="", settings=None, **where):
     metrics["model_dir"] = str(run_dir(output, "source", seed, **{**where, "dataset": source})) if source else ""
     if settings is not None:
         metrics["settings"] = {"SEED": seed, **settings}
+    metrics.update(record or {})
     path = folder / "metrics.json"
     path.write_text(json.dumps(metrics))
     return path

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.layout import Run, find_runs
-from harness.tables import Cell, average, base2new_tables, few_shot_tables, seeds_text, transfer_tables
+from harness.results import Cell, average
+from harness.tables import base2new_tables, few_shot_tables, seeds_text, transfer_tables
 from tests.harness.runs import as_dicts, finish, interrupt, run_dir
 
 PAPER_XD = (

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tabulate import tabulate_formats
 
 from harness.layout import Run, find_runs
-from harness.tables import base2new_tables, harmonic_mean
+from harness.results import harmonic_mean
+from harness.tables import base2new_tables
 from tests.harness.runs import as_dicts, finish, run_dir
 from tools.report import main
 

@@ -1,0 +1,126 @@
+"""What `tools/report.py` prints instead of the papers' tables, and that these stay as they are."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.harness.runs import finish
+from tools.report import main
+
+
+@pytest.fixture
+def output(tmp_path):
+    """SEP and CoOp on DTD and EuroSAT, base and new of two seeds."""
+    for seed in (1, 2):
+        for dataset, base in (("dtd", 80.0), ("eurosat", 90.0)):
+            for trainer, more in (("CoOp", 0.0), ("SEP", 1.0)):
+                where = {"dataset": dataset, "trainer": trainer, "record": {"seconds": 60.0, "device": "GPU"}}
+                finish(tmp_path, "base", seed, base + more + seed, **where)
+                finish(tmp_path, "new", seed, base - 10 + more + seed, **where)
+    return tmp_path
+
+
+DEFAULT = """\
+Accuracy in %, mean ± standard deviation over seeds (population, as CoOp's parse_test_res.py).
+
+## Base-to-new
+H: harmonic mean of the averaged base and new accuracies.
+
+| data set   | method   | base         | new          | H     | seeds       |
+|------------|----------|--------------|--------------|-------|-------------|
+| dtd        | CoOp     | 81.50 ± 0.50 | 71.50 ± 0.50 | 76.17 | 1, 2        |
+| dtd        | SEP      | 82.50 ± 0.50 | 72.50 ± 0.50 | 77.18 | 1, 2        |
+| eurosat    | CoOp     | 91.50 ± 0.50 | 81.50 ± 0.50 | 86.21 | 1, 2        |
+| eurosat    | SEP      | 92.50 ± 0.50 | 82.50 ± 0.50 | 87.21 | 1, 2        |
+| average    | CoOp     | 86.50        | 76.50        | 81.19 | 2 data sets |
+| average    | SEP      | 87.50        | 77.50        | 82.20 | 2 data sets |
+"""
+
+
+def test_the_default_to_the_last_character(output, capsys):
+    assert main([str(output)]) == 0
+    assert capsys.readouterr().out == DEFAULT
+
+
+def test_the_default_needs_no_scipy(output):
+    code = f"import sys; from tools.report import main; main([{str(output)!r}]); sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True).returncode == 0
+
+
+def test_compare(output, capsys):
+    assert main([str(output), "--compare", "SEP", "--with", "CoOp"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "## Base-to-new: SEP against CoOp" in lines and any("random state 0" in line for line in lines)
+    last = [cell.strip() for cell in lines[-3].strip("|").split("|")]
+    assert last == ["average", "base", "87.50", "86.50", "+1.00", "+1.00", "+1.00", "2/0/0", "2", "0.5", "2 data sets"]
+
+
+def test_compare_of_one_protocol_in_json(output, capsys):
+    finish(output, "few_shot", 1, 80.0, dataset="dtd")
+    finish(output, "few_shot", 1, 70.0, dataset="dtd", trainer="CoOp")
+    assert main([str(output), "--compare", "SEP", "--with", "CoOp", "--protocol", "few_shot", "--format", "json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
+    assert table["rows"][0]["difference"] == 10.0 and table["rows"][0]["low"] is None
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--compare", "SEPP", "--with", "CoOp"], "no run of SEPP below {0}; there are CoOp, SEP"),
+        (["--compare", "SEP", "--with", "E2MIM"], "no run of E2MIM below {0}; there are CoOp, SEP"),
+        (
+            ["--compare", "SEP", "--with", "CoOp", "--protocol", "xd"],
+            "SEP and CoOp have no data set in common in a table of {0}",
+        ),
+        (["--cost", "--protocol", "few_shot"], "no training run below {0} has its seconds on record in metrics.json"),
+    ],
+)
+def test_what_cannot_be_shown_is_one_sentence(output, capsys, options, says):
+    assert main([str(output), *options]) == 2
+    assert capsys.readouterr().err == f"error: {says.format(output)}\n"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--compare", "SEP"], ["--with", "SEP"], ["--compare", "SEP", "--with", "SEP"], ["--cost", "--published"]],
+)
+def test_options_that_do_not_fit(output, capsys, options):
+    with pytest.raises(SystemExit) as stop:
+        main([str(output), *options])
+    assert stop.value.code == 2 and "Traceback" not in capsys.readouterr().err
+
+
+def test_published(output, capsys):
+    assert main([str(output), "--published"]) == 0
+    out = capsys.readouterr().out
+    assert "## Base-to-new, beside published numbers" in out and "No published number was found of SEP." in out
+    row = next(line for line in out.splitlines() if line.startswith("| dtd") and " base " in line)
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        *("dtd", "CoOp", "base", "81.50 ± 0.50", "79.44", "+2.06", "promptkd", "1, 2")
+    ]
+
+
+def test_published_says_that_there_is_nothing_of_shapes(tmp_path, capsys):
+    finish(tmp_path, "base", 1, 80.0)
+    assert main([str(tmp_path), "--published"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "Nobody has published numbers of shapes: these pictures are drawn here."
+
+
+def test_cost(output, capsys):
+    assert main([str(output), "--cost"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("From the metrics.json") and "## Cost of training" in out and "Accuracy" not in out
+    assert [cell.strip() for cell in out.splitlines()[-1].strip("|").split("|")] == [
+        *("eurosat", "SEP", "60.0", "—", "—", "GPU", "2")
+    ]
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "csv", "json"])
+@pytest.mark.parametrize("options", [[], ["--published"], ["--cost"], ["--compare", "SEP", "--with", "CoOp"]])
+def test_every_table_in_every_format_of_ours(output, capsys, form, options):
+    assert main([str(output), *options, "--format", form]) == 0
+    assert capsys.readouterr().out.strip()
