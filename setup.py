@@ -25,6 +25,7 @@ setup(
         "numpy",
         "pillow",
         "scikit-learn",
+        "scipy",
         "matplotlib",
         "tensorboard",
         "tabulate",

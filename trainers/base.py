@@ -126,9 +126,9 @@ class PromptTrainer(TrainerX):
         learner = self.model.prompt_learner
 
         self.trained = nn.ModuleDict({LEARNER: learner, "training_only": self.model.training_only})
-        n_params = sum(p.numel() for p in self.trained.parameters())
-        print(f"Learnable parameters: {n_params:,}; both encoders are frozen")
-        if n_params == 0:
+        self.n_params = sum(p.numel() for p in self.trained.parameters())
+        print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
+        if self.n_params == 0:
             self.optim = self.sched = None
         else:
             self.optim = build_optimizer(self.trained, cfg.OPTIM, staged_groups(self.trained, cfg.OPTIM))
@@ -332,6 +332,7 @@ class PromptTrainer(TrainerX):
 
     def record(self, split: Optional[str] = None) -> RunRecord:
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
-        weights, classnames = self.checkpoints.at_hand(), self.dm.dataset.classnames
+        weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
+        classnames = self.dm.dataset.classnames
         settings = self.checkpoints.settings
         return RunRecord(self.cfg, split, weights, settings, classnames, self.device, self.time_built, self.facts)
