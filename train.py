@@ -32,6 +32,7 @@ from dassl.utils import (
     import_all,
     set_random_seed,
     setup_logger,
+    write_whole,
 )
 from harness import layout
 from harness.command_line import given, parse_args
@@ -40,6 +41,7 @@ from harness.errors import fail
 from harness.lock import Locked, locked
 from trainers import ranges
 from trainers.experiment import differences, nodes_of, settings_of
+from trainers.prompting.files import disk_errors
 
 import_all(trainers)
 import_all(datasets)
@@ -109,7 +111,7 @@ def claim_output_dir(args, cfg):
         if not args.eval_only and "settings" in record and _is_complete(cfg, record):
             return record
     if not trained_here:
-        _write_config(cfg, file)
+        write_whole(file, lambda f: f.write(cfg.dump()))
     return {}
 
 
@@ -133,13 +135,6 @@ def _is_complete(cfg, record):
     asked = {"predictions.npz": cfg.TEST.SAVE_PREDICTIONS, "cmat.pt": cfg.TEST.COMPUTE_CMAT}
     left = all(os.path.exists(os.path.join(cfg.OUTPUT_DIR, name)) for name, wanted in asked.items() if wanted)
     return left and ("perclass_accuracy" in record or not cfg.TEST.PER_CLASS_RESULT)
-
-
-def _write_config(cfg, file):
-    temporary = f"{file}.{os.getpid()}.tmp"
-    with open(temporary, "w", encoding="utf-8") as f:
-        f.write(cfg.dump())
-    os.replace(temporary, file)
 
 
 def print_args(args, cfg):
@@ -209,7 +204,8 @@ def main_locked(args, cfg):
 
     trains, console = not (args.eval_only or args.no_train), sys.stdout
     try:
-        run(args, cfg)
+        with disk_errors(cfg.OUTPUT_DIR):
+            run(args, cfg)
     except KeyboardInterrupt:
         rest = "; the same command continues from the last finished epoch" if trains else ""
         print(f"\ninterrupted{rest}", file=sys.stderr)

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import socket
+import threading
 from typing import IO, Any, Callable, Iterator
 
 from .errors import UserError
@@ -49,12 +50,23 @@ def write_whole(path: str, save: Callable[[IO[bytes]], Any]) -> None:
 @contextlib.contextmanager
 def disk_errors(folder: str) -> Iterator[None]:
     """Inside, a full or read-only disk is a UserError, whatever was being written there (a log, curves)."""
+
+    def is_disk(error):
+        return isinstance(error, OSError) and error.errno in _DISK
+
+    def of_a_thread(args):  # tensorboard raises what its writing thread meets once more in the main one
+        if not is_disk(args.exc_value):
+            earlier(args)
+
+    earlier, threading.excepthook = threading.excepthook, of_a_thread
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK:
+        if not is_disk(error):
             raise
         raise cannot_write(str(error.filename or folder), error) from error
+    finally:
+        threading.excepthook = earlier
 
 
 def cannot_write(path: str, cause: OSError) -> UserError:

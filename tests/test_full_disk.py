@@ -1,0 +1,78 @@
+"""A disk that fills up at any moment of a run: one sentence, nothing lost, and room made, the same command goes on."""
+
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import train
+from harness import layout
+from tests.conftest import REPOSITORY
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """disk(size) -> a folder on a file system of that size ("64k"), the same one, with what it holds, at each call."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = []
+
+    def make(size):
+        command = ["mount", "-o", f"remount,size={size}", str(folder)] if mounted else None
+        command = command or ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+        mounted.append(size)
+        return folder
+
+    yield make
+    if mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def command(tmp_path, weights):
+    """command(output) -> arguments of a run of two epochs."""
+    for split in ("train", "test"):
+        for i, name in enumerate(("cat", "dog")):
+            folder = tmp_path / "data" / "image_folder" / split / name
+            folder.mkdir(parents=True)
+            for n in range(3):
+                Image.fromarray(np.full((32, 32, 3), 80 * i + n, np.uint8)).save(folder / f"{n}.png")
+
+    def make(output):
+        return [
+            *("--root", str(tmp_path / "data"), "--trainer", "CoOp", "--seed", "1", "--output-dir", str(output)),
+            *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
+            *("--backbone", weights["vit"], "INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "2"),
+            *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "2", "TEST.SAVE_PREDICTIONS", "True"),
+        ]
+
+    return make
+
+
+# In pages: the lock, the config, the log, the curves, the first and second checkpoint, predictions and result
+@pytest.mark.parametrize("size", ["4k", "8k", "12k", "16k", "20k", "28k", "40k", "52k", "64k"])
+def test_a_disk_that_fills_up(disk, command, tmp_path, capsys, size):
+    run = disk(size) / "run"
+    code, error = train.main(command(run)), capsys.readouterr().err
+    if code:
+        (sentence,) = [line for line in error.splitlines() if line.startswith("error: ")]
+        assert code in (1, 2) and "cannot be written" in sentence.lower() or "Cannot write" in sentence
+        assert "No space left" in sentence and str(run) in sentence
+        assert "Traceback" not in error and not layout.has_result(layout.record_of(run))
+    assert not [name for _, _, names in os.walk(run) for name in names if name.endswith(".tmp")]
+
+    disk("10m")
+    assert train.main(command(run)) == 0
+    assert train.main(command(tmp_path / "whole")) == 0
+    ours, theirs = (
+        torch.load(p / "prompt_learner/model.pth.tar-2", weights_only=True) for p in (run, tmp_path / "whole")
+    )
+    for name, value in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], value)
+    assert layout.read_record(run)["accuracy"] == layout.read_record(tmp_path / "whole")["accuracy"]
