@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.metrics import confusion_matrix, f1_score
 
-from dassl.utils import Registry
+from dassl.utils import Registry, write_whole
 
 EVALUATOR_REGISTRY = Registry("EVALUATOR")
 
@@ -85,7 +85,8 @@ class Classification(EvaluatorBase):
         if self.cfg.TEST.COMPUTE_CMAT:
             path = osp.join(self.cfg.OUTPUT_DIR, "cmat.pt")
             # rows: true class, columns: predicted class, both only as far as they occur; each row sums to 1
-            torch.save(torch.from_numpy(confusion_matrix(y_true, y_pred, normalize="true")), path)
+            matrix = torch.from_numpy(confusion_matrix(y_true, y_pred, normalize="true"))
+            write_whole(path, lambda file: torch.save(matrix, file), "wb")
             print(f"Confusion matrix is saved to {path}")
         return results
 
