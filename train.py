@@ -218,4 +218,5 @@ def main_locked(args, cfg):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be any bytes
     sys.exit(main())

@@ -18,7 +18,7 @@ def main(argv, environ):
             return sweep.reproduce(method, arguments, environ)
         command = launch.launch(method, script, arguments, environ)
     except launch.Refused as refused:
-        text = str(refused)
+        text = " ".join(str(refused).split())
         print(text if text.startswith("usage: ") else f"error: {text}", file=sys.stderr)
         return refused.code
     except KeyboardInterrupt:
@@ -29,4 +29,5 @@ def main(argv, environ):
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be any bytes
     sys.exit(main(sys.argv[1:], os.environ))

@@ -82,7 +82,7 @@ def settings_of(environ: dict[str, str]) -> Settings:
 
 
 def number(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise Refused(2, f'{name} must be a whole number, not "{text}"')
     return int(text)
 
@@ -90,11 +90,11 @@ def number(name: str, text: str) -> int:
 def need_config(what: str, name: str, folder: str):
     """Raises Refused, with the nearest and all names, unless folder/name.yaml exists in the checkout."""
     path = os.path.join(ROOT, folder)
-    if name and os.path.isfile(os.path.join(path, f"{name}.yaml")):
+    known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
+    if name in known:
         return
     import difflib  # only to complain
 
-    known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}; " if near else ""
     raise Refused(2, f'no {what} "{name}" in {folder}; {hint}available: {", ".join(known) or "none"}')

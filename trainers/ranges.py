@@ -159,6 +159,8 @@ def check(cfg: Mapping[str, Any]) -> None:
     for key, value in values.items():
         if key in RANGES and not RANGES[key].fits(value):
             raise UserError(f"{key} is {value!r}, but must be {RANGES[key].text}.")
+        if isinstance(value, str) and not _is_text(value):
+            raise UserError(f"{key} is {value!r}, which is no text (UTF-8): give another name or folder.")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key} is {value}, but must be a finite number.")
     if cfg["OPTIM"]["SGD_NESTEROV"] and (cfg["OPTIM"]["MOMENTUM"] == 0 or cfg["OPTIM"]["SGD_DAMPNING"] != 0):
@@ -166,3 +168,11 @@ def check(cfg: Mapping[str, Any]) -> None:
     side = min(cfg["INPUT"]["SIZE"])
     if "gaussian_blur" in cfg["INPUT"]["TRANSFORMS"] and cfg["INPUT"]["GB_K"] // 2 >= side:
         raise UserError(f"INPUT.GB_K is {cfg['INPUT']['GB_K']} pixels, but must be less than twice INPUT.SIZE, {side}.")
+
+
+def _is_text(value):
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value

@@ -3,8 +3,11 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harness.catalogue import METHODS
+from harness.protocols import STEPS
 
 
 def test_training_calls_train_py_with_everything(checkout):
@@ -234,3 +237,40 @@ def test_wrong_arguments_are_one_sentence(checkout, args, env, names):
     assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
     for name in names:
         assert name in result.stderr
+
+
+# ---- anything at all ---------------------------------------------------------------------------------------
+
+words = st.one_of(
+    st.text(max_size=5),
+    st.sampled_from(["shapes", "1", "", "-h", "--help", "../shapes", "OPTIM.LR", "\0", "\udcff", "१"]),
+)
+variables = st.sampled_from(
+    ["DATA", "OUTPUT", "CFG", "SHOTS", "SOURCE", "LOADEP", "FORCE", "PROTOCOL", "DATASETS", "SEEDS"]
+)
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from([*STEPS, "reproduce"]),
+    st.lists(words, max_size=5),
+    st.dictionaries(variables, words, max_size=2),
+)
+def test_any_arguments_end_in_a_run_or_in_one_sentence(checkout, step, args, env):
+    checkout.finishes = True
+    if any("\0" in value for value in env.values()):  # no environment has it
+        return
+    result = checkout(f"coop/{step}.sh", *args, **env)
+    if result.returncode:
+        assert result.returncode in (1, 2) and not checkout.calls
+        assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith(("error: ", "usage: "))
+    else:
+        assert result.stderr == "" and (
+            checkout.calls or "finished already" in result.stdout or "usage" in result.stdout
+        )
+
+
+@pytest.mark.parametrize("name", ["../datasets/shapes", "shapes/", "./shapes", "/", "shapes.yaml", "Shapes"])
+def test_a_name_is_no_path(checkout, name):
+    result = checkout("coop/base2new_train.sh", name, 1)
+    assert result.returncode == 2 and f'no data set "{name}"' in result.stderr

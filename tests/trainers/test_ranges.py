@@ -84,6 +84,8 @@ def test_ranges(allowed, inside, outside):
         ("TRAINER.SEP.LAYERS", [1, 1], "must be a list of different values, each a whole number, 0 or more."),
         ("INPUT.PIXEL_STD", [1.0], "INPUT.PIXEL_STD is [1.0], but must be 3 values, each more than 0."),
         ("INPUT.GN_MEAN", float("nan"), "INPUT.GN_MEAN is nan, but must be a finite number."),
+        ("OUTPUT_DIR", "a\udcff", "OUTPUT_DIR is 'a\\udcff', which is no text (UTF-8)"),
+        ("DATASET.ROOT", "a\0", "DATASET.ROOT is 'a\\x00', which is no text"),
         ("OPTIM.SGD_NESTEROV", True, None),  # with the default momentum
     ],
 )
