@@ -116,11 +116,11 @@ def claim_output_dir(args, cfg):
 
 
 def _refuse_other_model(args, folder, record, trained_here):
-    """Raise ValueError if a training meets the result of a test, or a test the training of another model."""
+    """Raise UserError if a training meets a test's result, or a test the training or the result of another model."""
     tested, other = record.get("model_dir"), ""
     if args.eval_only and trained_here and args.model_dir and not os.path.samefile(args.model_dir, folder):
         other = "a training of its own"
-    elif not args.eval_only and tested:
+    elif tested and not (args.eval_only and args.model_dir and layout.same_run(tested, args.model_dir)):
         other = f"the result of a test of {tested}"
     if other:
         raise UserError(f"{folder} holds {other}: use another --output-dir, or delete that folder.")

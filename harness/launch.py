@@ -187,9 +187,8 @@ def _plan_test(job, cfg, folder, arguments, own, settings) -> Plan:
     earlier = {} if settings.force else layout.record_of(folder)
     if not layout.has_result(earlier):
         return Plan(message, arguments)
-    # compared from the data set's name on, so that results may be moved to another OUTPUT
-    tested, part = earlier.get("model_dir") or "", f"/{trained.step.folder}/"
-    if tested and tested.rpartition(part)[2] != model.rpartition(part)[2]:
+    tested = earlier.get("model_dir")
+    if tested and not layout.same_run(tested, model):
         raise Refused(
             1,
             f"{folder} has the result of another model, {tested}: FORCE=1 replaces it by that of {model}; "

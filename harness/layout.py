@@ -65,6 +65,14 @@ def place_of(path) -> Optional[tuple]:
     return root or "/", Place(folder, **{**found, "seed": int(found["seed"])})
 
 
+def same_run(one, other) -> bool:
+    """Whether two folders are of one run: the same below their output folders, so that results may be moved."""
+    places = [place_of(folder) for folder in (one, other)]
+    if None in places:
+        return os.path.realpath(one) == os.path.realpath(other)
+    return places[0][1] == places[1][1]
+
+
 # ---- what is there -------------------------------------------------------------------------------------------
 
 

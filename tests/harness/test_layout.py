@@ -25,6 +25,12 @@ def test_forks_leave_base2new_out():
     assert place_of("/out/elsewhere/dtd/shots_16/CoOp/vit/seed1") is None
 
 
+def test_a_run_that_was_moved_is_the_same(tmp_path):
+    one, other = (run_dir(tmp_path / output, "source", 1) for output in ("old", "new"))
+    assert layout.same_run(one, other) and not layout.same_run(one, run_dir(tmp_path / "old", "source", 2))
+    assert layout.same_run(tmp_path, f"{tmp_path}/x/..") and not layout.same_run(tmp_path, tmp_path / "x")
+
+
 # ---- what counts as a result -------------------------------------------------------------------------------
 
 TESTED = {"split": "test", "accuracy": 50.0, "trained_epochs": 2, "max_epoch": 2, "model_dir": ""}
