@@ -31,5 +31,6 @@ setup(
         "tqdm",
         "huggingface-hub",  # tools/prepare_data.py
         "filelock",
+        "submitit",  # tools/sweep.py
     ],
 )

@@ -212,7 +212,7 @@ class Slurm:
     chains = True
     array_size = 1000  # SLURM's MaxArraySize is 1001 unless a cluster says otherwise
     requeues = 20  # after time-outs: a run that saves nothing within --time must end some day
-    look_seconds, queue_seconds = 2, 15  # between looks at the jobs' files, and questions to the queue
+    look_seconds, queue_seconds = 2, 10  # between looks at the jobs' files, and questions to the queue
 
     def __init__(self, runs: Sequence[Run], settings: launch.Settings, options: SlurmOptions):
         self._runs, self._settings = runs, settings

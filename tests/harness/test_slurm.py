@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from harness.lock import locked
 from tests.harness.ground import Ground
 from tests.harness.slurm import slurm  # noqa: F401  a fixture
 
@@ -46,10 +45,12 @@ def test_a_grid_runs_as_job_arrays_and_what_fails_once_more(ground):
 
 def test_a_requeued_job_goes_on_and_the_sweep_may_die(ground):
     grid = ["--methods", "coop", "--datasets", "shapes", "--seeds", 1]
-    sweep = ground.start(*grid, *CLUSTER, EPOCH=2)
-    wait_for(lambda: (ground.output / COOP / "prompt_learner/model.pth.tar-1").exists())
+    sweep = ground.start(*grid, *CLUSTER, EPOCH=5)  # longer than SLURM takes to kill it
+    first = ground.output / COOP / "prompt_learner/model.pth.tar-1"
+    wait_for(first.exists)
     sweep.kill()
     sweep.wait()
+    made = first.stat().st_mtime_ns
     (job,) = queue()
     subprocess.run(["scontrol", "requeue", job], check=True)
     wait_for(lambda: ground.times("start")[COOP] == 2)
@@ -57,9 +58,7 @@ def test_a_requeued_job_goes_on_and_the_sweep_may_die(ground):
     assert other.returncode == 0, other.stdout + other.stderr
     assert " is in use by process " in other.stdout
     assert ground.times("end") == {COOP: 1, COOP.replace("train_base", "test_new"): 1} and not ground.journal("overlap")
-    epochs = sorted((ground.output / COOP / "prompt_learner").iterdir(), key=lambda path: path.stat().st_mtime)
-    first_start = ground.journal_file.stat().st_mtime
-    assert len(epochs) == 3 and epochs[0].stat().st_mtime < first_start  # not made again
+    assert first.stat().st_mtime_ns == made  # not trained again
 
 
 def test_a_time_out_is_requeued_as_the_same_chain(ground):
@@ -75,12 +74,12 @@ def test_a_time_out_is_requeued_as_the_same_chain(ground):
 
 
 def test_a_job_that_is_taken_away_is_noticed_without_accounting(ground):
-    sweep = ground.start("--methods", "coop", "--datasets", "shapes", "--seeds", 1, *CLUSTER, EPOCH=1)
+    sweep = ground.start("--methods", "coop", "--datasets", "shapes", "--seeds", 1, *CLUSTER, EPOCH=4)
     wait_for(lambda: ground.times("start"))
     subprocess.run(["scancel", *queue()], check=True)
     out, err = sweep.communicate(timeout=100)
     assert (sweep.returncode, err) == (0, ""), out
-    assert f"exit code 137, once more: scripts/coop/base2new_train.sh shapes 1" in out
+    assert "exit code 137, once more: scripts/coop/base2new_train.sh shapes 1" in out
 
 
 def test_ctrl_c_takes_the_jobs_back(ground):
@@ -96,13 +95,3 @@ def test_what_the_cluster_refuses_is_one_sentence(ground):
     refused = ground(*GRID, "--engine", "slurm", "--partition", "long", "--gpus", 0)
     assert refused.returncode == 1 and len(refused.stderr.splitlines()) == 1
     assert refused.stderr.startswith("error: sbatch refuses the jobs: ") and "partition" in refused.stderr
-
-
-def test_in_use_elsewhere_is_waited_for(ground):
-    grid = ["--methods", "zsclip", "--datasets", "shapes", "--seeds", 1]
-    with locked(ground.output / COOP.replace("CoOp", "ZeroshotCLIP")):
-        sweep = ground.start(*grid, *CLUSTER)
-        wait_for(lambda: ground.times("end"))  # of the other half
-        assert len(ground.times("start")) == 1
-    out, err = sweep.communicate(timeout=60)
-    assert (sweep.returncode, err) == (0, "") and "waiting: " in out and len(ground.times("end")) == 2

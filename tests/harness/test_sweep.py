@@ -14,6 +14,7 @@ from tests.conftest import REPOSITORY
 from tests.harness.ground import Ground
 
 GRID = ["--methods", "zsclip", "coop", "--datasets", "shapes", "--seeds", "1"]
+TWO = ["--methods", "coop", "sep", "--datasets", "shapes", "--seeds", "1", "--jobs", "2"]
 COOP = "train_base/shapes/shots_16/CoOp/shapes/seed1"
 
 
@@ -48,7 +49,7 @@ def test_a_grid_is_done_and_then_skipped(ground):
 
 def test_runs_see_what_they_are_given(ground):
     """The folder that the sweep was called from, one GPU each, and their share of the cores."""
-    assert ground(*GRID, "--jobs", "2", EPOCH=0.1, CUDA_VISIBLE_DEVICES="3,5").returncode == 0
+    assert ground(*TWO, EPOCH=0.1, CUDA_VISIBLE_DEVICES="3,5").returncode == 0
     starts = ground.journal("start")
     assert {device for _, device, *_ in starts} == {"3", "5"}
     share = str(max(1, len(os.sched_getaffinity(0)) // 2))
@@ -129,13 +130,13 @@ def test_a_dry_run_says_what_there_is_and_how_long_the_rest_takes(ground):
 
 
 def test_ctrl_c_stops_the_children_and_says_what_goes_on(ground):
-    sweep = ground.start(*GRID, "--jobs", "2", EPOCH=60)
+    sweep = ground.start(*TWO, EPOCH=60)
     wait_for(lambda: len(ground.journal("start")) == 2)
     os.killpg(sweep.pid, signal.SIGINT)  # to all of its group, as a terminal sends it
     out, err = sweep.communicate(timeout=30)
     assert sweep.returncode == 130 and err == "stopped; the same command goes on from there\n"
     assert "stopping 2 runs ..." in out and not processes(ground)
-    assert ground(*GRID).returncode == 0
+    assert ground(*TWO).returncode == 0
 
 
 def test_two_sweeps_of_one_folder_share_the_work(ground):
@@ -201,9 +202,10 @@ def test_where_cuda_has_started_all_the_same_a_run_is_a_process_of_its_own(groun
     fake += "torch.cuda = types.SimpleNamespace(_is_in_bad_fork=lambda: __name__ == 'train')\n"
     as_script = "\nif __name__ == '__main__':\n    import sys\n    sys.exit(main(sys.argv[1:]))\n"
     path = ground.root / "train.py"
-    path.write_text(fake + path.read_text().replace('note("start",', 'note("start", __name__,') + as_script)
-    assert ground(*GRID, FAIL=f"{COOP}:1").returncode == 0
-    assert len(ground.journal("end")) == 4 and {name for name, *_ in ground.journal("start")} == {"__main__"}
+    note = 'note("as", __name__)\n    note("end"'
+    path.write_text(fake + path.read_text().replace('note("end"', note) + as_script)
+    assert ground(*GRID, FAIL=f"{COOP}:1").returncode == 0  # and its exit code arrives
+    assert len(ground.journal("end")) == 4 and ground.journal("as") == 4 * [["__main__"]]
 
 
 def test_three_hundred_runs_take_no_time_of_their_own(ground):
@@ -214,15 +216,19 @@ def test_three_hundred_runs_take_no_time_of_their_own(ground):
 
 
 def test_loading_does_not_start_cuda():
-    """A fork of a process where it has started cannot use the GPU. This PyTorch is made to believe that it has one."""
+    """A fork of a process where it has started cannot use the GPU; clip asks for one when it is imported."""
     code = """
-import torch
+import os, torch
+def asked():
+    assert os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK") == "1", "CUDA has started"
+    print("asked")
+    return False
 def started(*args): raise AssertionError("CUDA has started")
-torch.cuda._is_compiled = lambda: True
-torch.cuda._device_count_nvml = lambda: 1
-torch._C._cuda_getDeviceCount = torch._C._cuda_init = started
+torch.cuda.is_available = asked
+torch.cuda.init = torch.cuda._lazy_init = started
 from harness import worker
 worker.load()
+assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "asked" in done.stdout, done.stderr
