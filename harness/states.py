@@ -10,11 +10,13 @@ from .grid import Run
 
 
 def is_finished(run: Run, settings: launch.Settings) -> bool:
-    """Whether the run's script would skip it."""
+    """Whether the run's script would skip it. Raises Refused for what no run can mend."""
     try:
         return launch.plan(run.job, run.pairs, settings).arguments is None
-    except launch.Refused:  # a test whose model is not there yet, or what the run itself will report
-        return False
+    except launch.Refused as error:
+        if error.code == 2:
+            raise
+        return False  # a test whose model is not there yet, or what the run itself will report
 
 
 class Durations:

@@ -23,7 +23,7 @@ TRIES = 2
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{desc}"
 WRONG = 2  # exit code of what is the same the second time: a config, a folder of other settings
 
-WAITING, RUNNING, DONE, SKIPPED, FAILED, HELD = "to do", "running", "done", "skipped", "failed", "held up"
+STATES = RUNNING, WAITING, DONE, SKIPPED, FAILED, HELD = "running", "to do", "done", "skipped", "failed", "held up"
 
 
 class Sweep:
@@ -58,7 +58,9 @@ class Sweep:
         self._bar = tqdm(total=len(self.runs), initial=len(self.of(SKIPPED)), disable=None, bar_format=BAR)
         try:
             while self.of(WAITING, RUNNING):
-                engine.start(self._batches(engine))
+                batches = self._batches(engine)
+                if batches:
+                    engine.start(batches)
                 self._show()
                 for number, code in engine.poll(POLL):
                     self._settle(number, code, engine)
@@ -67,6 +69,7 @@ class Sweep:
             raise
         finally:
             engine.stop()
+            self._show()
             self._bar.close()
         return self._summary()
 
@@ -148,13 +151,13 @@ class Sweep:
         ended = len(self.runs) - len(self.of(WAITING, RUNNING))
         line = f"[{ended} of {len(self.runs)}] {word}: {self.runs[number].job.command}" + (f", {what}" if what else "")
         if self._bar.disable:
-            line += f"  ({self._counts() or 'all done'})"
+            line += f"  ({self._counts()})"
         self._say(line, *(f"    {text}" for text in lines))
 
     def _counts(self) -> str:
         counts = Counter(self.states)
         seconds, unknown = self.durations.total(self.of(WAITING, RUNNING))
-        words = [f"{state} {counts[state]}" for state in (RUNNING, WAITING, FAILED, HELD) if counts[state]]
+        words = [f"{state} {counts[state]}" for state in STATES if counts[state]]
         if seconds:
             words.append(f"ETA {in_words(seconds / self.slots)}" + (f" and {unknown} unknown" if unknown else ""))
         return ", ".join(words)

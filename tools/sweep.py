@@ -5,8 +5,8 @@
     python tools/sweep.py --methods all --protocols xd dg --engine slurm --partition gpu --time 600 --dry-run
 
 What is finished is skipped, so the same command goes on where it was stopped. A run that fails is tried once more.
-Environment: DATA, OUTPUT, CFG, LOADEP and FORCE as for the
-scripts (harness/launch.py), and SEEDS, which takes the place of a file's. docs/sweep.md says more.
+Environment: DATA, OUTPUT, CFG, LOADEP and FORCE as for the scripts (harness/launch.py), and SEEDS, which takes the
+place of a file's. docs/sweep.md says more.
 
 Exit code: 0 all runs are done; 1 one failed; 2 wrong arguments, or data sets are missing; 130 interrupted.
 """
@@ -50,6 +50,8 @@ def parse_args(argv):
     args = parser.parse_args(argv)
     if bool(args.config) == bool(args.methods):
         parser.error("name a grid with --config or with --methods")
+    if args.jobs is not None and args.jobs < 1:
+        parser.error("--jobs must be at least 1")
     if len(args.set) % 2:
         parser.error(f"--set: {args.set[-1]} stands alone; give keys and values in pairs")
     return args

@@ -1,11 +1,15 @@
 """A sweep on this machine, of short made-up runs: order, failures, limits, interruptions, and kills at random."""
 
+import fcntl
 import os
 import random
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
+from pty import openpty
 
 import pytest
 
@@ -41,10 +45,40 @@ def test_a_grid_is_done_and_then_skipped(ground):
     ]
     assert done.stdout.splitlines()[0] == "4 runs, 0 finished before"
     assert done.stdout.splitlines()[-1] == "4 runs: 4 done"
-    assert "[3 of 4] done: scripts/coop/xd_train.sh shapes 1, 46.00 %, 60 s  (to do 1)\n" in done.stdout
+    assert "[3 of 4] done: scripts/coop/xd_train.sh shapes 1, 46.00 %, 60 s  (to do 1, done 3)\n" in done.stdout
     again = ground(*GRID, "--protocols", "xd", "--source", "shapes", "--datasets", "shapes_dark")
     assert again.returncode == 0 and again.stdout.splitlines()[-1] == "4 runs: 4 skipped"
     assert len(ground.journal("start")) == 4
+
+
+def test_a_file_is_a_grid_too(ground):
+    path = ground.cwd / "mine.yaml"
+    path.write_text("parts: [{protocol: base2new, methods: [coop], datasets: [shapes]}]\nsource: shapes\n")
+    assert ground("--config", "mine.yaml", SEEDS="5").returncode == 0
+    assert set(ground.times("end")) == {
+        f"base2new/{part}/shapes/shots_16/CoOp/shapes/seed5" for part in ("train_base", "test_new")
+    }
+
+
+def test_forcing_starts_over_and_each_run_once(ground):
+    assert ground(*GRID).returncode == 0
+    assert ground(*GRID, FORCE=1, FAIL=f"{COOP}:2").returncode == 0
+    assert sorted(ground.times("end").values()) == [2, 2, 2, 2] and ground.times("start")[f"base2new/{COOP}"] == 3
+
+
+def test_on_a_terminal_there_is_a_bar(ground):
+    ours, theirs = openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+    assert subprocess.run(**ground.options(*GRID, TERM="xterm"), stdout=theirs, stderr=theirs).returncode == 0
+    os.close(theirs)
+    said = b""
+    while len(said) < 200_000:
+        try:
+            said += os.read(ours, 10_000)
+        except OSError:  # the end
+            break
+    os.close(ours)
+    assert b"| 3/4 running 1, done 3" in said and b"[4 of 4] done: scripts/coop/base2new_test.sh shapes 1, " in said
 
 
 def test_runs_see_what_they_are_given(ground):
@@ -208,8 +242,8 @@ def test_where_cuda_has_started_all_the_same_a_run_is_a_process_of_its_own(groun
     assert len(ground.journal("end")) == 4 and ground.journal("as") == 4 * [["__main__"]]
 
 
-def test_three_hundred_runs_take_no_time_of_their_own(ground):
-    """One worker does them all; the clock stands for sixty times what it took, and for a worker for each."""
+def test_one_worker_does_hundreds_of_runs(ground):
+    """A process for each would take minutes, more than `ground` waits."""
     seeds = [str(seed) for seed in range(150)]
     done = ground("--methods", "zsclip", "--datasets", "shapes", "--seeds", *seeds)
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "300 runs: 300 done"
