@@ -216,7 +216,7 @@ class Slurm:
 
     def __init__(self, runs: Sequence[Run], settings: launch.Settings, options: SlurmOptions):
         self._runs, self._settings = runs, settings
-        self._chain = Chain(runs, settings, os.getcwd())
+        self._chain = Chain(settings, os.getcwd())
         self._jobs = {}  # job -> numbers that have not ended
         self._logs, self._gone, self._asked = {}, set(), 0.0
         self._folder = os.path.join(settings.output, ".sweep")  # on a file system that the nodes see
@@ -247,7 +247,8 @@ class Slurm:
     def start(self, batches):
         try:
             with _at_home(), contextlib.redirect_stderr(None):  # what sbatch says is in the error, too
-                jobs = self._executor.map_array(self._chain, batches)
+                chains = [{number: self._runs[number] for number in batch} for batch in batches]
+                jobs = self._executor.map_array(self._chain, chains)
         except FailedJobError as error:
             raise Failed(f"sbatch refuses the jobs: {' '.join(str(error).split())}") from None
         for job, numbers in zip(jobs, batches):

@@ -123,18 +123,15 @@ def serve(address: str, device: Optional[str], runs: Sequence[Run], settings: la
 
 
 class Chain(NamedTuple):
-    """A SLURM job: a training and the tests of its model, in order. It is called with their numbers."""
+    """A SLURM job: a training and the tests of its model. It is called with {number: run}, in order."""
 
-    runs: Sequence[Run]
     settings: launch.Settings
     cwd: str
 
-    def __call__(self, numbers: Sequence[int]) -> dict[int, int]:
-        """{number: exit code}; a run whose training failed is left out."""
-        main, codes = load(), {}
-        left = {self.runs[number] for number in numbers}
-        for number in numbers:
-            run = self.runs[number]
+    def __call__(self, runs: dict[int, Run]) -> dict[int, int]:
+        """{number: exit code}; a test whose training failed is left out."""
+        main, codes, left = load(), {}, set(runs.values())
+        for number, run in runs.items():
             if run.needs in left:
                 continue
             _current[:] = [Process(main, run, self.settings, self.cwd)]
@@ -143,13 +140,13 @@ class Chain(NamedTuple):
                 left.discard(run)
         return codes
 
-    def checkpoint(self, numbers: Sequence[int]):
+    def checkpoint(self, runs: dict[int, Run]):
         """submitit asks what goes on after a time-out or a preemption: the same, since runs resume by themselves."""
         from submitit.helpers import DelayedSubmission
 
         for process in _current:
             process.stop()
-        return DelayedSubmission(self, numbers)
+        return DelayedSubmission(self, runs)
 
 
 _current = []  # the process of a chain that runs
