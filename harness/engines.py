@@ -219,11 +219,12 @@ class Slurm:
         self._chain = Chain(settings, os.getcwd())
         self._jobs = {}  # job -> numbers that have not ended
         self._logs, self._gone, self._asked = {}, set(), 0.0
-        self._folder = os.path.join(settings.output, ".sweep")  # on a file system that the nodes see
-        try:
-            self._executor = submitit.SlurmExecutor(folder=self._folder, max_num_timeout=self.requeues)
-        except RuntimeError:
-            raise Failed("there is no SLURM here (srun is not found); leave out --engine slurm") from None
+        if not shutil.which("srun"):
+            raise Failed("there is no SLURM here (srun is not found); leave out --engine slurm")
+        shared = os.path.join(settings.output, ".sweep")  # on a file system that the nodes see
+        os.makedirs(shared, exist_ok=True)
+        self._folder = tempfile.mkdtemp(dir=shared)
+        self._executor = submitit.SlurmExecutor(folder=self._folder, max_num_timeout=self.requeues)
         asked = {
             "partition": options.partition,
             "account": options.account,
@@ -257,7 +258,7 @@ class Slurm:
 
     def poll(self, seconds: float) -> list:
         time.sleep(max(seconds, self.look_seconds))
-        ended = []
+        ended, over = [], self._gone_without_result()
         for job, left in self._jobs.items():
             while left and is_finished(self._runs[left[0]], self._settings):
                 ended.append((left.pop(0), 0))
@@ -266,37 +267,41 @@ class Slurm:
                     codes = job.result()
                 except Exception:  # whatever it was is in the job's log
                     codes = dict.fromkeys(left[:1], 1)
-                ended += [(number, codes.get(number)) for number in left]
-                left.clear()
-        for job in self._ended_without_result():
-            left = self._jobs[job]
-            ended += [(number, None if i else KILLED) for i, number in enumerate(left)]
-            left.clear()
-        self._jobs = {job: left for job, left in self._jobs.items() if left}
+            elif job in over:
+                codes = dict.fromkeys(left[:1], KILLED)
+            else:
+                continue
+            over.add(job)
+            ended += [(number, codes.get(number)) for number in left]
+        self._jobs = {job: left for job, left in self._jobs.items() if job not in over}
         return ended
 
-    def _ended_without_result(self) -> list:
+    def _gone_without_result(self) -> set:
         """Jobs that the queue no longer has, twice in a row: a result may take its time on a shared file system.
 
         squeue knows this on every cluster; sacct, which submitit asks, needs a database that small ones lack.
         """
         if time.monotonic() < self._asked + self.queue_seconds:
-            return []
+            return set()
         self._asked = time.monotonic()
         command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
         queue = subprocess.run(command, capture_output=True, text=True)
         if queue.returncode:  # the controller does not answer; it will
-            return []
-        gone = {job for job, left in self._jobs.items() if left and job.job_id not in queue.stdout.split()}
+            return set()
+        gone = {job for job in self._jobs if job.job_id not in queue.stdout.split()}
         twice, self._gone = gone & self._gone, gone
-        return list(twice)
+        return twice
 
     def log(self, number: int) -> str:
         return self._logs.get(number, "")
 
     def stop(self):
-        ids = {job.job_id for job in self._jobs}
+        ids = [job.job_id for job, left in self._jobs.items() if left]
         if ids:
             subprocess.run(["scancel", *ids], capture_output=True)
-        else:
+            return  # their logs stay
+        give_up = time.monotonic() + 60
+        while self._jobs and time.monotonic() < give_up:  # a run may be done a moment before its job is
+            self.poll(0)
+        if not self._jobs:
             shutil.rmtree(self._folder, ignore_errors=True)

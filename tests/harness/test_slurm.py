@@ -40,6 +40,7 @@ def test_a_grid_runs_as_job_arrays_and_what_fails_once_more(ground):
     times = ground.times("start")
     assert len(times) == 8 and times.pop(COOP) == 2 and set(times.values()) == {1}
     assert {cwd for *_, cwd in ground.journal("start")} == {str(ground.cwd)}
+    assert not queue() and not list((ground.output / ".sweep").iterdir())  # and nothing is left behind
     assert ground(*GRID, *CLUSTER).stdout.splitlines()[-1] == "8 runs: 8 skipped"
 
 
