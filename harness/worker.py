@@ -46,7 +46,7 @@ class Process:
 
     def wait(self, *others) -> int:
         """Its exit code when it ends, 128 + n if signal n ended it; None if one of `others` can be read before."""
-        while True:  # looks twice: what a killed run leaves behind may hold the sentinel
+        while True:  # and not the sentinel alone, which what a killed run leaves behind may hold
             ready = multiprocessing.connection.wait([self._process.sentinel, *others], timeout=1)
             code = self._process.exitcode
             if code is not None:
@@ -56,7 +56,7 @@ class Process:
 
     def stop(self):
         """Interrupt it as Ctrl-C does, so that it says what goes on, and wait until it has ended."""
-        with contextlib.suppress(ProcessLookupError):
+        if self._process.exitcode is None:
             os.kill(self._process.pid, signal.SIGINT)
         self._process.join(_GRACE)
         self._process.kill()
