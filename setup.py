@@ -32,5 +32,6 @@ setup(
         "tqdm",
         "huggingface-hub",  # tools/prepare_data.py
         "filelock",
+        "submitit",  # tools/sweep.py
     ],
 )

@@ -13,9 +13,9 @@ def main(argv, environ):
     method = catalogue.method(folder)
     try:
         if script == protocols.REPRODUCE:
-            from harness import sweep  # a single run starts without it
+            from harness import reproduce  # a single run starts without it
 
-            return sweep.reproduce(method, arguments, environ)
+            return reproduce.reproduce(method, arguments, environ)
         command = launch.launch(method, script, arguments, environ)
     except launch.Refused as refused:
         text = " ".join(str(refused).split())

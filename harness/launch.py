@@ -210,17 +210,21 @@ def _newer(model, folder) -> bool:
     return times[0] > times[1]
 
 
+def clear(folder: str):
+    """Delete a run's folder. Raises Refused if a process is at work in it."""
+    from .lock import holder  # a skip starts without it
+
+    sentence = holder(folder)
+    if sentence:
+        raise Refused(1, sentence)
+    shutil.rmtree(folder)
+
+
 def command_of(plan: Plan, settings: Settings) -> list[str]:
     """Print the plan, clear its folder, and return the command to run; empty if there is nothing to do."""
     print(plan.message, flush=True)
     if plan.replaces:
-        from .lock import Locked, check_free  # a skip starts without it
-
-        try:
-            check_free(plan.replaces)
-        except Locked as error:
-            raise Refused(1, str(error)) from None
-        shutil.rmtree(plan.replaces)
+        clear(plan.replaces)
     return [] if plan.arguments is None else [settings.python, f"{ROOT}/train.py", *plan.arguments]
 
 

@@ -28,9 +28,10 @@ def locked(folder):
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, NAME), "a+", encoding="utf-8") as file:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise Locked(_sentence(folder, file)) from None
+            if not _take(file):
+                time.sleep(0.1)  # somebody may only be asking for the `holder`
+                if not _take(file):
+                    raise Locked(_sentence(folder, file))
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
@@ -42,11 +43,32 @@ def locked(folder):
             _note(file, {})  # a holder that is killed leaves its name, which nobody reads without its lock
 
 
+def holder(folder) -> str:
+    """The sentence that says which other, living process holds `folder`; empty if none does.
+
+    Not for a process that holds it itself: closing the file would give the lock away.
+    """
+    try:
+        with open(os.path.join(folder, NAME), "r+", encoding="utf-8") as file:
+            return "" if _take(file) else _sentence(folder, file)
+    except OSError:  # nobody was ever there, or there are no locks
+        return ""
+
+
 def check_free(folder):
     """Raise Locked if a living process holds `folder`."""
-    if os.path.isfile(os.path.join(folder, NAME)):
-        with locked(folder):
-            pass
+    sentence = holder(folder)
+    if sentence:
+        raise Locked(sentence)
+
+
+def _take(file) -> bool:
+    """Whether the lock is now this process's, until it closes the file."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def _note(file, holder):

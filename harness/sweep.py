@@ -1,145 +1,193 @@
-"""Many runs, one after the other: a protocol of one method, or a file of configs/sweeps/.
+"""Many runs, several at once: each when what it needs is done, once more if it fails, and none twice at a time.
 
-What is finished is skipped, so a sweep that was stopped goes on with the same command; it stops at the first run that
-fails.
+What is done is in the runs' own folders alone, so a sweep that was killed goes on with the same command, and two sweeps
+of one output folder share the work: a run that another process holds is waited for.
 """
 
-import subprocess
 import sys
+import time
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from . import catalogue, launch
-from .protocols import FEW_SHOT, PROTOCOLS, REPRODUCE, SEEDS, SHOTS, jobs_of
+from tqdm import tqdm
 
+from . import launch, layout, lock
+from .engines import last_lines
+from .grid import Run
+from .states import Durations, in_words, is_finished
+from .worker import CONSOLE, IN_USE
 
-class Protocol(NamedTuple):
-    """A protocol of one method: the runs that `jobs_of` makes of it."""
+POLL = 1.0  # seconds
+LOOK_AGAIN = 2.0  # seconds until a run that another process holds is looked at again
+TRIES = 2
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{desc}"
+WRONG = 2  # exit code of what is the same the second time: a config, a folder of other settings
 
-    protocol: str
-    method: catalogue.Method
-    datasets: Sequence[str]
-    seeds: Sequence[int] = SEEDS
-    shots: Sequence[int] = (SHOTS,)
-    source: str = "imagenet"
-
-
-def check(part: Protocol):
-    """Raises Refused for a data set that has no config, before the first run."""
-    for name in (*part.datasets, part.source):
-        launch.need_dataset(name)
+STATES = RUNNING, WAITING, DONE, SKIPPED, FAILED, HELD = "running", "to do", "done", "skipped", "failed", "held up"
 
 
-def run(part: Protocol, pairs: Sequence[str], settings: launch.Settings) -> int:
-    """All runs of a part; returns 0, or the exit code of the first that fails."""
-    jobs = jobs_of(*part)
-    for number, job in enumerate(jobs, start=1):
-        of = f"run {number} of {len(jobs)}"
-        print(f"== {part.protocol}, {of}: {job.command}", flush=True)
+class Sweep:
+    """The states of the runs of a grid; `engine` as in engines.py, `slots` how many it does at once."""
+
+    def __init__(self, runs: Sequence[Run], settings: launch.Settings, slots: int):
+        self.runs, self.settings, self.slots = runs, settings, slots
+        self.durations = Durations(settings)
+        numbers = {run: number for number, run in enumerate(runs)}
+        self._needs = [numbers.get(run.needs) for run in runs]
+        self._behind = defaultdict(list)
+        for number, need in enumerate(self._needs):
+            self._behind[need].append(number)
+        self.states = [SKIPPED if is_finished(run, settings) else WAITING for run in runs]
+        for run, state in zip(runs, self.states):
+            if state == SKIPPED:
+                self.durations.add(run)
+        self._tries, self._later = Counter(), {}
+
+    def of(self, *states) -> list[Run]:
+        return [run for run, state in zip(self.runs, self.states) if state in states]
+
+    def elsewhere(self) -> dict[Run, str]:
+        """{run: who holds it} of what other processes do just now."""
+        held = {run: lock.holder(run.folder(self.settings)) for run in self.of(WAITING)}
+        return {run: holder for run, holder in held.items() if holder}
+
+    def go(self, engine) -> int:
+        """Do all that is to be done; returns the exit code. Raises engines.Failed and KeyboardInterrupt."""
+        print(f"{len(self.runs)} runs, {len(self.of(SKIPPED))} finished before", flush=True)
+        # disable=None: no bar without a terminal
+        self._bar = tqdm(total=len(self.runs), initial=len(self.of(SKIPPED)), disable=None, bar_format=BAR)
         try:
-            command = launch.command_of(launch.plan(job, pairs, settings), settings)
-            code = call(command) if command else 0
-        except launch.Refused as refused:
-            print(f"error: {refused}", file=sys.stderr)
-            code = refused.code
-        if code:
-            print(f"stopped at {of} ({job.command}) with exit code {code}; the same command goes on from there",
-                  file=sys.stderr)  # fmt: skip
-            return code
-    return 0
-
-
-def call(command: list[str]) -> int:
-    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is the command's to answer."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    while True:
-        try:
-            code = process.wait()
-            return code if code >= 0 else 128 - code
+            while self.of(WAITING, RUNNING):
+                batches = self._batches(engine)
+                if batches:
+                    engine.start(batches)
+                self._show()
+                for number, code in engine.poll(POLL):
+                    self._settle(number, code, engine)
         except KeyboardInterrupt:
-            continue
+            self._say(f"stopping {len(self.of(RUNNING))} runs ...")
+            raise
+        finally:
+            engine.stop()
+            self._show()
+            self._bar.close()
+        return self._summary()
 
+    # ---- what to start ----
 
-def report(settings: launch.Settings, protocol: str) -> int:
-    return call([settings.python, f"{launch.ROOT}/tools/report.py", settings.output, "--protocol", protocol])
+    def _batches(self, engine) -> list[list[int]]:
+        """Runs to start now, each with what needs it if the engine takes chains."""
+        batches, now = [], time.monotonic()
+        for number, state in enumerate(self.states):
+            if len(batches) == engine.free:
+                break
+            if state != WAITING or not self._may_start(number) or self._later.get(number, 0) > now:
+                continue
+            batch = [number]
+            if self._is_elsewhere(number):
+                continue
+            if engine.chains:
+                batch += [behind for behind in self._behind[number] if self.states[behind] == WAITING]
+            for one in batch:
+                self.states[one] = RUNNING
+            batches.append(batch)
+        return batches
 
+    def _may_start(self, number) -> bool:
+        need = self._needs[number]
+        if need is not None and self.states[need] in (FAILED, HELD):
+            self.states[number] = HELD
+            self._bar.update()
+        return need is None or self.states[need] in (DONE, SKIPPED)
 
-# ---- reproduce.sh --------------------------------------------------------------------------------------------------
+    def _is_elsewhere(self, number) -> bool:
+        """Whether another process does this run, or has done it since it was last seen there."""
+        holder = lock.holder(self.runs[number].folder(self.settings))
+        if holder:
+            if number not in self._later:
+                self._say(f"waiting: {holder}")
+            self._later[number] = time.monotonic() + LOOK_AGAIN
+            return True
+        if number in self._later and is_finished(self.runs[number], self.settings):
+            self._settle(number, 0, None)
+            return True
+        return False
 
+    # ---- what has ended ----
 
-def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
-    """scripts/<method>/reproduce.sh: a protocol, and its table. Raises Refused. Besides launch.py's environment:
+    def _settle(self, number, code, engine):
+        run = self.runs[number]
+        if code == 0 or is_finished(run, self.settings):  # its worker may have died before it
+            self.states[number] = DONE
+            self.durations.add(run)
+            self._report(number, "done", self._result(run))
+        elif code in (None, IN_USE):
+            self.states[number] = WAITING
+        else:
+            self._tries[number] += 1
+            again = code != WRONG and self._tries[number] < TRIES
+            self.states[number] = WAITING if again else FAILED
+            where = f"{run.folder(self.settings)}/{CONSOLE}"
+            lines = last_lines(where) or last_lines(engine.log(number))
+            if again:
+                self._say(f"exit code {code}, once more: {run.job.command}")
+            else:
+                self._report(number, "FAILED", f"exit code {code}, {where}:", *lines)
 
-    PROTOCOL base2new | xd | dg | few_shot            (default: base2new)
-    DATASETS the data sets, of xd and dg the targets  (default: the papers'; with SOURCE=shapes its own targets)
-    SEEDS                                             (default: 1 2 3)
-    SHOTS    of few_shot, several                     (default: 1 2 4 8 16)
-    REPORT   no leaves the table out
-    """
-    script = f"scripts/{method.folder}/{REPRODUCE}.sh"
-    _, pairs = launch.split_arguments(script, "", arguments)
-    launch.check_pairs(pairs, script)
-    protocol = environ.get("PROTOCOL") or "base2new"
-    if protocol not in PROTOCOLS:
-        raise launch.Refused(2, f'PROTOCOL must be base2new, xd, dg or few_shot, not "{protocol}"')
-    settings = launch.settings_of(environ)
-    source = environ.get("SOURCE") or "imagenet"
+    def _result(self, run) -> str:
+        record = layout.record_of(run.folder(self.settings))
+        parts = [f"{record['accuracy']:.2f} %"] if layout.has_result(record) else []
+        return ", ".join(parts + ([in_words(record["seconds"])] if "seconds" in record else []))
 
-    def numbers(name, default):
-        return [launch.number(name, text) for text in environ.get(name, "").split()] or default
+    # ---- what is said ----
 
-    part = Protocol(
-        protocol,
-        method,
-        environ.get("DATASETS", "").split() or catalogue.targets(protocol, source),
-        numbers("SEEDS", SEEDS),
-        numbers("SHOTS", FEW_SHOT if protocol == "few_shot" else (SHOTS,)),
-        source,
-    )
-    check(part)
-    code = run(part, pairs, settings)
-    if code or environ.get("REPORT") == "no":
-        return code
-    return report(settings, protocol)
+    def _say(self, *lines):
+        for line in lines:
+            tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
 
+    def _report(self, number, word, what, *lines):
+        self._bar.update()
+        ended = len(self.runs) - len(self.of(WAITING, RUNNING))
+        line = f"[{ended} of {len(self.runs)}] {word}: {self.runs[number].job.command}" + (f", {what}" if what else "")
+        if self._bar.disable:
+            line += f"  ({self._counts()})"
+        self._say(line, *(f"    {text}" for text in lines))
 
-# ---- a sweep file --------------------------------------------------------------------------------------------------
+    def _counts(self) -> str:
+        counts = Counter(self.states)
+        seconds, unknown = self.durations.total(self.of(WAITING, RUNNING))
+        words = [f"{state} {counts[state]}" for state in STATES if counts[state]]
+        if seconds:
+            words.append(f"ETA {in_words(seconds / self.slots)}" + (f" and {unknown} unknown" if unknown else ""))
+        return ", ".join(words)
 
+    def _show(self):
+        if not self._bar.disable:
+            self._bar.set_description_str(f" {self._counts()}")
 
-def read(path: str) -> list[Protocol]:
-    """The parts of a sweep file: for every entry of `parts` one of each of its methods ("all": every one).
+    def _summary(self) -> int:
+        counts = Counter(self.states)
+        words = [f"{counts[state]} {state}" for state in (DONE, SKIPPED, FAILED, HELD) if counts[state]]
+        print(f"{len(self.runs)} runs: {', '.join(words)}")
+        for run in self.of(FAILED):
+            print(f"failed: {run.job.command}: {run.folder(self.settings)}/{CONSOLE}", file=sys.stderr)
+        for run in self.of(HELD):
+            print(f"not run, since its training failed: {run.job.command}", file=sys.stderr)
+        return 1 if counts[FAILED] else 0
 
-    An entry has `protocol`, `methods`, `datasets` and, for few_shot, `shots`; the file has `seeds` and `source`.
-    Raises Refused, naming the file, for what it cannot be.
-    """
-    from .config import read_config  # scripts start without YAML
-
-    tree = read_config(path)
-    known = {method.folder: method for method in catalogue.METHODS}
-    parts = []
-    try:
-        for entry in tree["parts"]:
-            names = list(known) if entry["methods"] == "all" else entry["methods"]
-            shots = entry.get("shots", [SHOTS])
-            for name in names:
-                parts.append(
-                    Protocol(entry["protocol"], known[name], entry["datasets"], tree["seeds"], shots, tree["source"])
-                )
-    except (KeyError, TypeError) as error:
-        raise launch.Refused(2, f"{path} is no sweep: {error} is missing or unknown") from None
-    return parts
-
-
-def run_file(path: str, environ: dict[str, str]) -> int:
-    """All parts of a sweep file; SEEDS in the environment takes the place of its seeds. Raises Refused."""
-    settings, parts = launch.settings_of(environ), read(path)
-    seeds = [launch.number("SEEDS", text) for text in environ.get("SEEDS", "").split()]
-    for number, part in enumerate(parts, start=1):
-        if seeds:
-            part = part._replace(seeds=seeds)
-        check(part)
-        print(f"==== part {number} of {len(parts)}: {part.protocol}/{part.method.folder}", flush=True)
-        code = run(part, (), settings)
-        if code:
-            return code
-    return 0
+    def plan(self):
+        """Print what would run, what is done, and how long the rest takes."""
+        elsewhere = self.elsewhere()
+        for run, state in zip(self.runs, self.states):
+            state = "in use" if run in elsewhere else "done" if state == SKIPPED else state
+            print(f"{state:8}{run.job.command}{''.join(f' {text}' for text in run.pairs)}")
+        left = self.of(WAITING)
+        seconds, unknown = self.durations.total(left)
+        in_use = f", {len(elsewhere)} of them in use" if elsewhere else ""
+        print(f"{len(self.runs)} runs: {len(self.runs) - len(left)} done, {len(left)} to do{in_use}")
+        if unknown < len(left):
+            print(f"about {seconds / 3600 / self.slots:.2f} hours, {self.slots} at once", end="")
+            print(f"; not in it: {unknown} runs of whose kind none is finished" if unknown else "")
+        elif left:
+            print("no estimate: none of their kind is finished")

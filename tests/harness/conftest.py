@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 import harness.__main__ as front
-from harness import launch, layout, sweep
+from harness import launch, layout, reproduce
 from harness.catalogue import METHODS
 from harness.command_line import given, parse_args
 from tests.conftest import REPOSITORY
@@ -43,7 +43,7 @@ class Checkout:
         self.finishes, self.exit_code, self.fails_for = False, 0, ""
         monkeypatch.setattr(launch, "ROOT", str(self.root))
         monkeypatch.setattr(front.os, "execv", lambda path, command: self.call(command))
-        monkeypatch.setattr(sweep, "call", self.call)
+        monkeypatch.setattr(reproduce, "call", self.call)
         self._chdir = monkeypatch.chdir
 
     def call(self, command):

@@ -8,11 +8,13 @@ import sys
 
 import pytest
 
+from harness import lock
 from harness.lock import NAME, Locked, check_free, locked
 from tests.conftest import REPOSITORY
 
 HOLD = """
 import sys, time
+from harness import lock
 from harness.lock import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
@@ -41,6 +43,25 @@ def test_a_living_holder_is_named(holder, tmp_path):
     assert json.loads((folder / NAME).read_text())["pid"] == holder.pid  # asking leaves it as it was
 
 
+def test_who_only_looks_is_in_nobodys_way(holder, tmp_path):
+    folder = tmp_path / "run"
+    assert lock.holder(folder).startswith(f"{folder} is in use by process {holder.pid} on ")
+    holder.kill()
+    holder.wait()
+    assert lock.holder(folder) == "" and lock.holder(tmp_path / "nothing") == ""
+    with locked(folder):
+        pass
+
+
+def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path):
+    code = HOLD.replace("time.sleep(60)", "time.sleep(0.05)")
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        with locked(tmp_path):
+            pass
+
+
 def test_a_dead_holder_is_not_waited_for(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
@@ -52,6 +73,7 @@ def test_a_dead_holder_is_not_waited_for(holder, tmp_path):
 
 FORK = """
 import os, sys, time
+from harness import lock
 from harness.lock import locked
 with locked(sys.argv[1]):
     if os.fork() == 0:

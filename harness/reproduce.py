@@ -1,0 +1,76 @@
+"""reproduce.sh: a protocol of one method, one run after the other in front of the user, and its table.
+
+What is finished is skipped, so it goes on with the same command where it was stopped; it stops at the first run that
+fails. Several runs at once, several methods and SLURM are sweep.py's.
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from . import launch
+from .grid import Part, check, part_of
+from .protocols import PROTOCOLS, REPRODUCE, jobs_of
+
+
+def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
+    """All runs of a part; returns 0, or the exit code of the first that fails."""
+    jobs = jobs_of(*part)
+    for number, job in enumerate(jobs, start=1):
+        of = f"run {number} of {len(jobs)}"
+        print(f"== {part.protocol}, {of}: {job.command}", flush=True)
+        try:
+            command = launch.command_of(launch.plan(job, pairs, settings), settings)
+            code = call(command) if command else 0
+        except launch.Refused as refused:
+            print(f"error: {refused}", file=sys.stderr)
+            code = refused.code
+        if code:
+            print(f"stopped at {of} ({job.command}) with exit code {code}; the same command goes on from there",
+                  file=sys.stderr)  # fmt: skip
+            return code
+    return 0
+
+
+def call(command: list[str]) -> int:
+    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is the command's to answer."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    while True:
+        try:
+            code = process.wait()
+            return code if code >= 0 else 128 - code
+        except KeyboardInterrupt:
+            continue
+
+
+def report(settings: launch.Settings, protocol: str) -> int:
+    return call([settings.python, f"{launch.ROOT}/tools/report.py", settings.output, "--protocol", protocol])
+
+
+def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
+    """scripts/<method>/reproduce.sh: a protocol, and its table. Raises Refused. Besides launch.py's environment:
+
+    PROTOCOL base2new | xd | dg | few_shot            (default: base2new)
+    DATASETS the data sets, of xd and dg the targets  (default: the papers'; with SOURCE=shapes its own targets)
+    SEEDS                                             (default: 1 2 3)
+    SHOTS    of few_shot, several                     (default: 1 2 4 8 16)
+    REPORT   no leaves the table out
+    """
+    script = f"scripts/{method.folder}/{REPRODUCE}.sh"
+    _, pairs = launch.split_arguments(script, "", arguments)
+    launch.check_pairs(pairs, script)
+    protocol = environ.get("PROTOCOL") or "base2new"
+    if protocol not in PROTOCOLS:
+        raise launch.Refused(2, f'PROTOCOL must be base2new, xd, dg or few_shot, not "{protocol}"')
+    settings = launch.settings_of(environ)
+
+    def numbers(name):
+        return [launch.number(name, text) for text in environ.get(name, "").split()]
+
+    datasets = environ.get("DATASETS", "").split()
+    part = part_of(protocol, method, datasets, numbers("SEEDS"), numbers("SHOTS"), environ.get("SOURCE"))
+    check(part)
+    code = run(part, pairs, settings)
+    if code or environ.get("REPORT") == "no":
+        return code
+    return report(settings, protocol)
