@@ -55,13 +55,6 @@ def holder(folder) -> str:
         return ""
 
 
-def check_free(folder):
-    """Raise Locked if a living process holds `folder`."""
-    sentence = holder(folder)
-    if sentence:
-        raise Locked(sentence)
-
-
 def _take(file) -> bool:
     """Whether the lock is now this process's, until it closes the file."""
     try:

@@ -4,6 +4,7 @@ What is finished is skipped, so it goes on with the same command where it was st
 fails. Several runs at once, several methods and SLURM are sweep.py's.
 """
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -33,14 +34,20 @@ def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
 
 
 def call(command: list[str]) -> int:
-    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is the command's to answer."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is the command's to answer.
+
+    After Ctrl-C it is never 0: the user wants no further run, and what interrupts a wait may lose the child's status.
+    """
+    process, interrupted = subprocess.Popen(command, stdin=subprocess.DEVNULL), False
     while True:
         try:
             code = process.wait()
-            return code if code >= 0 else 128 - code
+            break
         except KeyboardInterrupt:
-            continue
+            interrupted = True
+    if interrupted and code == 0:
+        return 128 + signal.SIGINT
+    return code if code >= 0 else 128 - code
 
 
 def report(settings: launch.Settings, protocol: str) -> int:

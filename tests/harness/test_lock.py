@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from harness import lock
-from harness.lock import NAME, Locked, check_free, locked
+from harness.lock import NAME, Locked, locked
 from tests.conftest import REPOSITORY
 
 HOLD = """
@@ -35,10 +35,9 @@ def holder(tmp_path):
 
 def test_a_living_holder_is_named(holder, tmp_path):
     folder = tmp_path / "run"
-    for ask in (check_free, lambda folder: locked(folder).__enter__()):
-        with pytest.raises(Locked) as error:
-            ask(folder)
-        sentence = str(error.value)
+    with pytest.raises(Locked) as error:
+        locked(folder).__enter__()
+    for sentence in (str(error.value), lock.holder(folder)):
         assert sentence.startswith(f"{folder} is in use by process {holder.pid} on ") and " since 2" in sentence
     assert json.loads((folder / NAME).read_text())["pid"] == holder.pid  # asking leaves it as it was
 
@@ -68,7 +67,7 @@ def test_a_dead_holder_is_not_waited_for(holder, tmp_path):
     assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == holder.pid
     with locked(tmp_path / "run"):
         assert json.loads((tmp_path / "run" / NAME).read_text())["pid"] == os.getpid()
-    check_free(tmp_path / "run")
+    assert lock.holder(tmp_path / "run") == ""
 
 
 FORK = """
@@ -89,7 +88,7 @@ def test_a_dead_holders_workers_do_not_hold_it(tmp_path):
     assert process.stdout.readline() == "held\n"
     process.kill()
     process.wait()
-    check_free(tmp_path / "run")
+    assert lock.holder(tmp_path / "run") == ""
     os.killpg(process.pid, signal.SIGKILL)  # the fork
 
 
@@ -97,8 +96,8 @@ def test_it_ends_with_the_block_even_by_an_error(tmp_path):
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), locked(tmp_path):
             raise ZeroDivisionError
-    check_free(tmp_path)
-    check_free(tmp_path / "nothing")
+    assert lock.holder(tmp_path) == ""
+    assert lock.holder(tmp_path / "nothing") == ""
     assert not (tmp_path / "nothing").exists()
 
 

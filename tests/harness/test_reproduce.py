@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness import reproduce
 from harness.catalogue import DATASETS as ELEVEN
 
 
@@ -119,3 +120,20 @@ def test_what_is_wrong_is_found_before_the_first_run(checkout, args, env, names)
 def test_arguments_are_pairs(checkout):
     result = checkout("sep/reproduce.sh", "caltech101")
     assert result.returncode == 2 and result.stderr == "usage: bash scripts/sep/reproduce.sh [KEY VALUE ...]\n"
+
+
+def test_an_interrupted_wait_is_never_a_success(monkeypatch):
+    """A wait that is interrupted just after the child was reaped knows nothing of how it ended."""
+
+    class Popen:
+        def __init__(self, *args, **kwargs):
+            self.waits = 0
+
+        def wait(self):
+            self.waits += 1
+            if self.waits == 1:
+                raise KeyboardInterrupt
+            return 0
+
+    monkeypatch.setattr(reproduce.subprocess, "Popen", Popen)
+    assert reproduce.call(["true"]) == 130

@@ -135,8 +135,8 @@ def test_a_signal_to_the_script_reaches_train_py(scripts):
 def test_ctrl_c_stops_a_whole_protocol(scripts):
     process = scripts.start("sep/reproduce.sh", SLEEP=20)
     os.killpg(process.pid, signal.SIGINT)  # to all processes, as a terminal sends it
-    assert process.wait(timeout=10) == 130 and len(scripts.called) == 1
-    assert "stopped at run 1 of" in process.stderr.read()
+    code, said = process.wait(timeout=10), process.stderr.read()
+    assert code == 130 and "stopped at run 1 of" in said and len(scripts.called) == 1, said
 
 
 def test_a_killed_run_is_a_failure_of_the_protocol(scripts):
