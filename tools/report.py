@@ -70,8 +70,6 @@ def main(argv=None):
         print(f"warning: {warning}", file=sys.stderr)
     protocols = list(PROTOCOLS) if args.protocol == "all" else [args.protocol]
     try:
-        if args.html and runs:
-            return _write_page(args, runs, warnings, protocols)
         tables = _tables(args, runs, protocols)
     except UserError as error:
         return fail(error, 2)
@@ -79,6 +77,8 @@ def main(argv=None):
         kind = f"{PROTOCOLS[args.protocol][0]} run" if len(protocols) == 1 else "run"
         print(f"error: no {kind} below {args.folder}; make one with scripts/<method>/", file=sys.stderr)
         return 1
+    if args.html:
+        return _write_page(args, runs, warnings, protocols)
     print(render(tables, COST_NOTE if args.cost else NOTE, args.format or "github"))
     return 0
 
@@ -91,18 +91,25 @@ def _tables(args, runs, protocols):
         sources = read_published()
         return [table for name in protocols for table in published_tables(runs, name, sources)]
     if args.cost:
-        trained_for = {"xd" if name == "dg" else name for name in protocols}  # both test the same models
-        tables = cost_tables([run for run in runs if run.protocol in trained_for])
+        tables = cost_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
         if runs and not tables:
             raise UserError(f"no training run below {args.folder} has its seconds on record in metrics.json")
         return tables
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
 
 
+def _protocols_of_runs(protocols):
+    return {"xd" if name == "dg" else name for name in protocols}  # both test the same models
+
+
 def _write_page(args, runs, warnings, protocols):
     from harness.page import write_page  # matplotlib takes a second to import
 
-    write_page(args.html, args.folder, runs, warnings, {name: PROTOCOLS[name][1](runs) for name in protocols})
+    runs = [run for run in runs if run.protocol in _protocols_of_runs(protocols)]
+    try:
+        write_page(args.html, args.folder, runs, warnings, {name: PROTOCOLS[name][1](runs) for name in protocols})
+    except UserError as error:
+        return fail(error, 1)
     print(args.html)
     return 0
 

@@ -1,6 +1,7 @@
-"""The page's charts: matplotlib's SVG, made part of the page. Colours are the page's, so that they follow light and dark.
+"""The page's charts: matplotlib's SVG, made part of the page.
 
-A chart is small, so that it can be read on a phone; what it shows stands in words in its description too.
+Colours are the page's, so that they follow light and dark. A chart is small, so that it can be read on a phone; what it
+shows stands in words in its description too.
 """
 
 import io
@@ -19,8 +20,8 @@ from ..results import harmonic_mean, shots_rank
 SIZE = 4.6, 3.7  # inches; 331 x 266 units in the page
 SERIES = 10  # colours of the page's style sheet, --series-0 and so on
 # What stands in a drawing for a variable of the style sheet: no chart has such colours otherwise
-INK, GRID, SERIES_FROM = "#0000f0", "#0000f1", "#0000{:02x}"
-_VARIABLE = {INK: "ink", GRID: "line", **{SERIES_FROM.format(i): f"series-{i}" for i in range(SERIES)}}
+INK, GRID, COLORS = "#0000f0", "#0000f1", [f"#0000a{i}" for i in range(SERIES)]
+_VARIABLE = {INK: "ink", GRID: "line", **{color: f"series-{i}" for i, color in enumerate(COLORS)}}
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h", "<", ">", "p")
 DASHES = ("-", "--", "-.", ":")
 STYLE = {
@@ -56,7 +57,7 @@ class Look(NamedTuple):
 def looks(names) -> dict:
     """A Look for each name: told apart by colour, and without it by marker and dash."""
     return {
-        name: Look(SERIES_FROM.format(i % SERIES), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+        name: Look(COLORS[i % SERIES], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
         for i, name in enumerate(names)
     }
 

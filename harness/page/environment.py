@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
+from ..catalogue import TRAINERS
 from ..layout import last_epoch, record_of
-from ..results import MISSING, measured, number
+from ..results import MISSING, measured, number, rank, shots_rank
 from ..tables import Table, leave_out, method_text, numbers_text
-from .runs import by_kind, folder_of, in_order, place_text
+from .runs import ORDER, by_kind, folder_of, in_order, place_text
 from .view import Link
 
 HEADERS = "run, method, config, seed, epochs, accuracy, seconds, memory, device".split(", ")
@@ -73,20 +74,24 @@ def begun(output, runs) -> list:
     for run in in_order(run for run in runs if run.accuracy is None):
         epoch = last_epoch(folder_of(output, run) or "")
         state = f"trained to epoch {epoch}" if epoch else "no checkpoint"
+        state = "no test that counts" if run.part in ("new", "target") else state
         found.append(f"{method_text(run.trainer)}, {place_text(run)}, seed {run.seed}: {state}")
     return found
 
 
 def lacking(runs, protocols) -> list:
-    """One Table, or none: the seeds that a cell of the protocols' tables lacks."""
-    rows = {}
+    """One Table, or none: the seeds that cells of the protocols' tables lack."""
+    rows = []
     for protocol in protocols:
-        for one in measured(runs, protocol)[0]:
-            for name, cell in one.cells.items():
+        found = measured(runs, protocol)[0]
+        for one in sorted(found, key=lambda one: (one.title, one.folder, *_order(one))):
+            for name, cell in one.cells.items() if one.of != "H" else ():  # base and new say it
                 if cell.missing:
                     row = [one.title, one.folder, one.shots, one.dataset, method_text(one.trainer), one.config, name]
-                    rows[tuple(row)] = [*row, numbers_text(cell.missing)]
-    if not rows:
-        return []
+                    rows.append([*row, numbers_text(cell.missing)])
     headers = "table, folder, shots, data set, method, config, of, missing seeds".split(", ")
-    return [Table("Seeds that other cells of a row have", [], *leave_out(headers, [*rows.values()]))]
+    return [Table("Seeds without a result in the tables", [], *leave_out(headers, rows))] if rows else []
+
+
+def _order(one):
+    return shots_rank(one.shots), rank(ORDER, one.dataset), rank(TRAINERS, one.trainer), one.config

@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import zipfile
+import zlib
 from collections import Counter, defaultdict
 from typing import NamedTuple, Optional
 
@@ -18,6 +19,7 @@ MOST_CLASSES = 100  # the hardest
 MOST_PLACES = 24
 PAIRS = 5  # of a method
 PIXELS = 64  # the longer side of a thumbnail
+DAMAGED = (OSError, EOFError, AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 PER_CLASS_NOTE = "Percent of each class's test images, mean ± standard deviation over seeds; the hardest classes first."
 
 
@@ -79,9 +81,11 @@ def read_predictions(path, accuracy) -> Predictions:
         with np.load(path, allow_pickle=False) as file:
             classnames, impaths = file["classnames"].tolist(), file["impaths"].tolist()
             labels, predicted = file["labels"], file["logits"].argmax(axis=1)
-        if not len(labels) == len(predicted) == len(impaths) > 0 or not 0 <= labels.min() <= labels.max() < len(classnames):
+        if not len(labels) == len(predicted) == len(impaths) > 0 or not 0 <= labels.min() <= labels.max() < len(
+            classnames
+        ):
             raise ValueError("its parts do not fit together")
-    except (OSError, KeyError, IndexError, ValueError, zipfile.BadZipFile) as error:
+    except DAMAGED as error:
         raise ValueError(f"{path} cannot be used ({error}); test that run again") from None
     of_these = 100 * float((predicted == labels).mean())
     if accuracy is None or abs(of_these - accuracy) > 0.005:

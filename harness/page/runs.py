@@ -44,7 +44,15 @@ def in_order(runs) -> list:
 
     def key(run):
         place = parts.index((run.protocol, run.part)), shots_rank(run.shots), rank(ORDER, run.dataset)
-        return run.root, PROTOCOLS.index(run.protocol), *place, run.source, rank(TRAINERS, run.trainer), run.cfg, run.seed
+        return (
+            run.root,
+            PROTOCOLS.index(run.protocol),
+            *place,
+            run.source,
+            rank(TRAINERS, run.trainer),
+            run.cfg,
+            run.seed,
+        )
 
     return sorted(runs, key=key)
 
