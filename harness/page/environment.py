@@ -32,15 +32,15 @@ def environment(output, runs) -> tuple:
     runs = [run for run in in_order(runs) if run.accuracy is not None]
     records = [record_of(folder_of(output, run) or "") for run in runs]
     common, groups = _settings(runs)
-    id_of = {run.what: group.id for group in groups for run in group.runs}
-    versions = list(dict.fromkeys(name for record in records for name in record.get("versions", {})))
+    links = {run.what: Link(group.id) for group in groups for run in group.runs}
+    versions = list(dict.fromkeys(name for record in records for name in _versions(record)))
     rows = []
     for run, record in zip(runs, records):
         measures = [number(run.accuracy), number(run.seconds, ".1f"), number(run.peak_memory, ".0f")]
-        epochs = number(record.get("trained_epochs"), "d")
+        epochs = str(record.get("trained_epochs", MISSING))
         row = [place_text(run), method_text(run.trainer), run.cfg, number(run.seed, "d"), epochs, *measures, run.device]
-        row += [str(record.get("versions", {}).get(name, MISSING)) for name in versions]
-        rows.append([*row, str(record.get("git_commit") or MISSING), Link(id_of.get(run.what, MISSING))])
+        row += [str(_versions(record).get(name, MISSING)) for name in versions]
+        rows.append([*row, str(record.get("git_commit") or MISSING), links.get(run.what, MISSING)])
     headers = [*HEADERS, *versions, "commit", "settings"]
     constant = ["config", "device", *versions, "commit"] if len(rows) > 1 else []
     shown, rows_shown = leave_out(headers, rows, constant)
@@ -49,6 +49,11 @@ def environment(output, runs) -> tuple:
     if same:
         notes.append(f"The same in all: {', '.join(same)}.")
     return Table("Runs", notes, shown, rows_shown), common, groups
+
+
+def _versions(record):
+    found = record.get("versions")
+    return found if isinstance(found, dict) else {}
 
 
 def _settings(runs):
@@ -65,7 +70,7 @@ def _settings(runs):
 
 
 def _text(value):
-    return value if isinstance(value, str) and value else str(value) if value != "" else '""'
+    return '""' if value == "" else str(value)
 
 
 def begun(output, runs) -> list:
