@@ -24,9 +24,9 @@ from markupsafe import Markup
 
 from ..cost import cost_tables
 from ..errors import UserError
-from .curves import curves
-from .environment import begun, environment, lacking
-from .mistakes import mistakes
+from .curves import loss_charts
+from .environment import begun, environment_of, lacking
+from .mistakes import find_mistakes
 from .view import View, few_shots, scatters
 
 HERE = Path(__file__).parent
@@ -47,9 +47,9 @@ def write_page(path, output, runs, warnings, tables) -> None:
 
 
 def render_page(output, runs, warnings, tables) -> str:
-    losses, losses_notes = curves(output, runs)
-    places, places_notes = mistakes(output, runs)
-    runs_table, common, settings = environment(output, runs)
+    losses, losses_notes = loss_charts(output, runs)
+    places, places_notes = find_mistakes(output, runs)
+    runs_table, common, settings = environment_of(output, runs)
     script = _part("page.js")
     return _template().render(
         output=os.path.abspath(output),

@@ -11,7 +11,7 @@ MOST_POINTS = 120  # of a line: what a small chart can show
 MOST_CHARTS = 60
 
 
-def curves(output, runs) -> tuple:
+def loss_charts(output, runs) -> tuple:
     """([Chart], sentences): one for each kind of training, with a line for each of its seeds."""
     found, left_out = [], 0
     names = names_of(runs)
@@ -35,7 +35,7 @@ def read_losses(folder) -> dict:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # a run that was cut off is no news
-    events = EventAccumulator(folder, size_guidance={"scalars": 0})
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     found = {}
     for tag in events.Tags()["scalars"]:

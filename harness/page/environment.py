@@ -27,7 +27,7 @@ class Settings(NamedTuple):
         return f"{'; '.join(dict.fromkeys(kinds))} (seeds {numbers_text(seeds)})"
 
 
-def environment(output, runs) -> tuple:
+def environment_of(output, runs) -> tuple:
     """(Table of all runs with a result, [(key, value)] that all share, [Settings])."""
     runs = [run for run in in_order(runs) if run.accuracy is not None]
     records = [record_of(folder_of(output, run) or "") for run in runs]

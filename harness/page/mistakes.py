@@ -54,7 +54,7 @@ class Predictions(NamedTuple):
     impaths: list
 
 
-def mistakes(output, runs) -> tuple:
+def find_mistakes(output, runs) -> tuple:
     """([Place], sentences about what could not be used)."""
     names, places, notes = names_of(runs), defaultdict(dict), []
     for kind in by_kind(runs).values():
