@@ -27,6 +27,7 @@ setup(
         "scikit-learn",
         "scipy",
         "matplotlib",
+        "jinja2",  # the page of tools/report.py
         "tensorboard",
         "tabulate",
         "tqdm",

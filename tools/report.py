@@ -5,6 +5,7 @@
     python tools/report.py output --compare SEP --with CoOp
     python tools/report.py output --published
     python tools/report.py output --cost
+    python tools/report.py output --html output/report.html
 
 Protocols, each printed if it has runs: base-to-new (base2new), cross-dataset (xd), domain generalization (dg),
 few-shot (few_shot). Reads each run's metrics.json, or the log.txt of a base-to-new run that a fork of CoOp made.
@@ -45,19 +46,21 @@ def main(argv=None):
     parser.add_argument("--protocol", default="all", choices=[*PROTOCOLS, "all"], help="only this one's tables")
     parser.add_argument(
         "--format",
-        default="github",
         choices=FORMATS,
         metavar="NAME",
-        help="markdown or latex (the best bold, the second underlined), csv, json, or another of tabulate",
+        help="markdown or latex (the best bold, the second underlined), csv, json, or another of tabulate (github)",
     )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--compare", metavar="METHOD", help="instead: its differences to the method of --with")
     instead.add_argument("--published", action="store_true", help="instead: published numbers beside ours")
     instead.add_argument("--cost", action="store_true", help="instead: seconds, memory and parameters of training")
+    instead.add_argument("--html", metavar="FILE", help="instead: all there is to see, as one page for a browser")
     parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: what it is compared with")
     args = parser.parse_args(argv)
     if (args.compare is None) != (args.other is None) or args.compare == args.other is not None:
         parser.error("--compare and --with name two methods, one each")
+    if args.html and args.format:
+        parser.error("--html writes a page, which has no --format")
 
     if not Path(args.folder).is_dir():
         print(f"error: no folder {args.folder}; give the folder that the scripts wrote to", file=sys.stderr)
@@ -74,7 +77,9 @@ def main(argv=None):
         kind = f"{PROTOCOLS[args.protocol][0]} run" if len(protocols) == 1 else "run"
         print(f"error: no {kind} below {args.folder}; make one with scripts/<method>/", file=sys.stderr)
         return 1
-    print(render(tables, COST_NOTE if args.cost else NOTE, args.format))
+    if args.html:
+        return _write_page(args, runs, warnings, protocols)
+    print(render(tables, COST_NOTE if args.cost else NOTE, args.format or "github"))
     return 0
 
 
@@ -86,12 +91,27 @@ def _tables(args, runs, protocols):
         sources = read_published()
         return [table for name in protocols for table in published_tables(runs, name, sources)]
     if args.cost:
-        trained_for = {"xd" if name == "dg" else name for name in protocols}  # both test the same models
-        tables = cost_tables([run for run in runs if run.protocol in trained_for])
+        tables = cost_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
         if runs and not tables:
             raise UserError(f"no training run below {args.folder} has its seconds on record in metrics.json")
         return tables
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
+
+
+def _protocols_of_runs(protocols):
+    return {"xd" if name == "dg" else name for name in protocols}  # both test the same models
+
+
+def _write_page(args, runs, warnings, protocols):
+    from harness.page import write_page  # matplotlib takes a second to import
+
+    runs = [run for run in runs if run.protocol in _protocols_of_runs(protocols)]
+    try:
+        write_page(args.html, args.folder, runs, warnings, {name: PROTOCOLS[name][1](runs) for name in protocols})
+    except UserError as error:
+        return fail(error, 1)
+    print(args.html)
+    return 0
 
 
 def _compared(args, runs, protocols):
