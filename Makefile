@@ -21,18 +21,22 @@ demo: venv
 	@runs="$${OUTPUT:-output}/base2new/train_base/shapes/shots_16"; \
 		$(PY) tools/tsne.py "$$runs"/{CoOp,SEP,E2MIM}/shapes/seed1 --output "$${OUTPUT:-output}/figures"
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol base2new
+	@$(PY) tools/report.py "$${OUTPUT:-output}" --html "$${OUTPUT:-output}/report.html"
 
 demo-full: venv
 	@$(PY) tools/sweep.py --config configs/sweeps/demo_full.yaml
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol all
+	@$(PY) tools/report.py "$${OUTPUT:-output}" --html "$${OUTPUT:-output}/report.html"
 
 # one thread per worker: two test processes with many threads each are slower than one
 test: export OMP_NUM_THREADS = 1
 test: venv
-	@# the sweep's SLURM tests start one of their own; where it cannot be installed they are skipped, and say so
-	@command -v slurmctld >/dev/null && command -v munged >/dev/null || [ "$$(id -u)" != 0 ] || \
-		! command -v apt-get >/dev/null || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-		apt-get -qq install -y --no-install-recommends slurm-wlm munge; } >/dev/null 2>&1 || true
+	@# the sweep's tests start a SLURM of their own, the page's a browser; where they cannot be installed these tests are
+	@# skipped, and say so
+	@missing=; command -v slurmctld >/dev/null && command -v munged >/dev/null || missing="slurm-wlm munge"; \
+		command -v chromium >/dev/null || missing="$$missing chromium"; \
+		[ -z "$$missing" ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { apt-get -qq update && \
+		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; } >/dev/null 2>&1 || true
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	.venv/bin/shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/*/*.sh
