@@ -18,14 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dassl.utils import MissingFile, UserError
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import datasets
 import trainers
 from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
-from dassl.utils import import_all, set_random_seed
+from dassl.utils import MissingFile, UserError, import_all, set_random_seed
 from harness.config import merge_file
 from harness.errors import fail
 from harness.figures import COLOURS, POINTS, Panel, plot
