@@ -102,7 +102,6 @@ class PromptTrainer(TrainerX):
 
     facts: Mapping[str, Any] = MappingProxyType({})  # what else a caller wants in metrics.json; JSON values
 
-    time_built: float  # time.time() at which building began
     _text_features: Optional[torch.Tensor] = None  # inside `text_encoded_once`
 
     # ---- building ------------------------------------------------------------------------------------------
@@ -113,7 +112,7 @@ class PromptTrainer(TrainerX):
 
     def build_model(self):
         cfg = self.cfg
-        self.time_built = time.time()
+        started = time.time()
         self.precision = Precision(cfg.TRAINER[self.config_node].PREC, self.device)
         print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME})")
         clip_model = clip_loader.load_clip(cfg.MODEL.BACKBONE.NAME)
@@ -146,6 +145,7 @@ class PromptTrainer(TrainerX):
             data=experiment.data_checksums(self.dm.dataset),
             backbone=backbone,
             directory=self.output_dir,
+            started=started,
         )
         if cfg.MODEL.INIT_WEIGHTS:
             self.checkpoints.initialise(cfg.MODEL.INIT_WEIGHTS)
@@ -334,5 +334,5 @@ class PromptTrainer(TrainerX):
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
         weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
         classnames = self.dm.dataset.classnames
-        settings = self.checkpoints.settings
-        return RunRecord(self.cfg, split, weights, settings, classnames, self.device, self.time_built, self.facts)
+        settings, started = self.checkpoints.settings, self.checkpoints.started
+        return RunRecord(self.cfg, split, weights, settings, classnames, self.device, started, self.facts)

@@ -5,6 +5,7 @@ How a file is written and read is in prompting/checkpoint.py.
 
 import copy
 import os
+import time
 import warnings
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
@@ -37,6 +38,7 @@ class RunCheckpoints:
         settings, data: the run's `experiment.settings_of` and `experiment.data_checksums`.
         backbone: {"name": MODEL.BACKBONE.NAME, "fingerprint": checksum of its weights}.
         directory: the run's own folder, its OUTPUT_DIR.
+        started: time.time() at which the run began, or went on.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class RunCheckpoints:
         data: Dict[str, str],
         backbone: Mapping[str, Any],
         directory: str,
+        started: float,
     ):
+        self.started = started  # less what it took before it was resumed
         self.model, self.optim, self.sched, self.precision = model, optim, sched, precision
         self.settings, self.data, self.backbone = settings, data, backbone
         self.directory = directory
@@ -91,6 +95,7 @@ class RunCheckpoints:
             "classnames": self.model.classnames,
             "settings": self.settings,
             "data": self.data["train"],
+            "seconds": time.time() - self.started,
             "optimizer": self.optim.state_dict(),
             "training": {
                 "modules": self.model.training_only.state_dict(),
@@ -146,6 +151,7 @@ class RunCheckpoints:
             self._refuse_other_images(state, path, remedy)
             self._go_on_from(state, path, remedy)
             best_result = self._take_best_along(state["training"]["best_result"], folder, own, remedy)
+            self.started -= state.get("seconds", 0.0)
             print(f"Resuming from {path} ({epoch} of {self.max_epoch} epochs are done)")
             return epoch, best_result
         return None

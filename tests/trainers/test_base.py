@@ -1,5 +1,6 @@
 """Building, precision and training, as far as it is the same for all methods; CoOp stands for them."""
 
+import json
 import random
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
 from trainers.base import add_defaults
+from trainers.prompting import checkpoint
 from trainers.ranges import Key
 
 
@@ -118,3 +120,14 @@ def test_staged_rates_reach_the_layers_that_are_named(make_trainer):
 def test_a_layer_that_is_not_there_is_an_error(make_trainer, layers):
     with pytest.raises(ValueError, match="OPTIM.NEW_LAYERS names .* choose from ctx, meta_net"):
         make_trainer("CoCoOp", "OPTIM.STAGED_LR", True, "OPTIM.NEW_LAYERS", layers)
+
+
+def test_seconds_of_a_resumed_run_count_what_was_before(make_trainer, tmp_path):
+    output = tmp_path / "run"
+    make_trainer("CoOp", output=output).train()
+    path = str(output / "prompt_learner" / "model.pth.tar-3")
+    state = checkpoint.read(path, "")
+    assert 0 < state["seconds"] < 100
+    checkpoint.write({**state, "seconds": 1000.0}, path)
+    make_trainer("CoOp", output=output).train()
+    assert 1000 < json.loads((output / "metrics.json").read_text())["seconds"] < 1100
