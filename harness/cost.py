@@ -9,8 +9,8 @@ from .results import MISSING, Number, rank, shots_rank
 from .tables import Table, leave_out, method_text
 
 NOTES = [
-    "Median over n training runs that differ in their seeds, each with the test that follows; of a resumed run all that "
-    "led to its result.",
+    "Median over n training runs that differ in their seeds, each with the test that follows; of a resumed run, all "
+    "that led to its result.",
     "Memory: on a GPU what PyTorch had allocated, on a CPU the process's resident set; MiB.",
 ]
 UNTRAINED = "{} learns nothing: its runs are tests."
