@@ -227,6 +227,8 @@ class PromptTrainer(TrainerX):
         return batch["img"].to(self.device), batch["label"].to(self.device)
 
     def after_train(self):
+        # again, for a run that was killed between its last epoch and that
+        self.checkpoints.prune(os.path.join(self.output_dir, LEARNER), self.cfg.TRAIN.CHECKPOINT_FREQ)
         super().after_train()  # tests, unless TEST.NO_TEST
         if self.cfg.TEST.NO_TEST:
             self.record().write()

@@ -131,3 +131,12 @@ def test_seconds_of_a_resumed_run_count_what_was_before(make_trainer, tmp_path):
     checkpoint.write({**state, "seconds": 1000.0}, path)
     make_trainer("CoOp", output=output).train()
     assert 1000 < json.loads((output / "metrics.json").read_text())["seconds"] < 1100
+
+
+def test_a_run_that_was_killed_after_its_last_epoch_is_tidied(make_trainer, tmp_path):
+    folder = tmp_path / "run" / "prompt_learner"
+    make_trainer("CoOp", output=folder.parent).train()
+    left = sorted(path.name for path in folder.iterdir())
+    (folder / "model.pth.tar-2").write_bytes((folder / "model.pth.tar-3").read_bytes())
+    make_trainer("CoOp", output=folder.parent).train()
+    assert sorted(path.name for path in folder.iterdir()) == left
