@@ -60,8 +60,7 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
 
 
 MODEL, DATASET, TEST, OPTIM = (SimpleNamespace() for _ in range(4))
-# prompt sequences (classes; CoCoOp: images x classes) in a pass of the text encoder: bounds memory, changes no result;
-# 0: as many as a quarter of the device's memory holds
+# classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
 MODEL.TEXT_CHUNK = Key(0, at_least(0))
 DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
 DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
