@@ -14,11 +14,11 @@ Trained by cross-entropy.
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.compat import autocast, recompute
 from .prompting.errors import UserError
 from .prompting.meta_net import MetaNet
 from .prompting.model import PromptedCLIP, normalise
@@ -67,12 +67,9 @@ class CustomCLIP(PromptedCLIP):
         ctx = self.prompt_learner(image_features)
         n_img, n_cls = len(ctx), len(self.classnames)
         passes = torch.arange(n_img * n_cls, device=ctx.device).split(self.chunk)
-        recompute = len(passes) > 1 and torch.is_grad_enabled() and ctx.requires_grad
+        again = len(passes) > 1 and torch.is_grad_enabled() and ctx.requires_grad
         features = [
-            checkpoint(self._encode_pairs, ctx, pairs, use_reentrant=False, preserve_rng_state=False)
-            if recompute
-            else self._encode_pairs(ctx, pairs)
-            for pairs in passes
+            recompute(self._encode_pairs, ctx, pairs) if again else self._encode_pairs(ctx, pairs) for pairs in passes
         ]
         return torch.cat(features).unflatten(0, (n_img, n_cls))
 
@@ -90,7 +87,7 @@ class CustomCLIP(PromptedCLIP):
 
     def logits(self, image_features, text_features):
         """exp(logit_scale) cos(image, its text): (B, dim), (B, n_cls, dim) -> (B, n_cls), float32."""
-        with torch.autocast(image_features.device.type, enabled=False):
+        with autocast(image_features.device.type, enabled=False):
             return self.logit_scale.exp() * (text_features @ image_features.unsqueeze(-1)).squeeze(-1)
 
 

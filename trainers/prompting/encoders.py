@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .compat import scaled_dot_product_attention
+
 BeforeLayer = Callable[[int, torch.Tensor], torch.Tensor]
 
 
@@ -24,7 +26,7 @@ def attention(attn, query, key, value, causal=False):
         F.linear(x, w, b).unflatten(-1, (heads, -1)).transpose(1, 2)  # (batch, heads, length, width / heads)
         for x, w, b in zip((query, key, value), weights, biases)
     )
-    x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    x = scaled_dot_product_attention(q, k, v, is_causal=causal)
     return attn.out_proj(x.transpose(1, 2).flatten(2))
 
 

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .compat import autocast
 from .errors import UserError
 
 
@@ -47,7 +48,7 @@ class Critic(nn.Module):
 
     def forward(self, x, y):
         """Score all pairs: x (B, dim_x), y (B, dim_y) -> T (B, B), float32, T[i, j] = t(x_i, y_j)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast(x.device.type, enabled=False):
             x = F.normalize(self.view_x(x.float()), dim=-1)
             y = F.normalize(self.view_y(y.float()), dim=-1)
             return self.scale * x @ y.t()
