@@ -69,6 +69,12 @@ for _name, _defaults in (("DATASET", DATASET), ("TEST", TEST), ("OPTIM", OPTIM))
     add_defaults(_name, _defaults, _C, "")
 
 
+def restore_nodes(cfg: CN) -> None:
+    """Put the methods' nodes back into a config that has lost them: some forks remove all nodes but their own."""
+    for method in PromptTrainer.__subclasses__():
+        cfg.TRAINER.setdefault(method.config_node, _C.TRAINER[method.config_node].clone())
+
+
 def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[str, Any]]]:
     """With OPTIM.STAGED_LR, parameter groups: what NEW_LAYERS names learns at LR, the rest at LR * BASE_LR_MULT.
 
