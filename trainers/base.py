@@ -136,7 +136,10 @@ class PromptTrainer(TrainerX):
         if self.n_params == 0:
             self.optim = self.sched = None
         else:
-            self.optim = build_optimizer(self.trained, cfg.OPTIM, staged_groups(self.trained, cfg.OPTIM))
+            groups, optim_cfg = staged_groups(self.trained, cfg.OPTIM), cfg.OPTIM.clone()
+            optim_cfg.defrost()
+            optim_cfg.STAGED_LR = False  # the groups are those; older versions of Dassl take no argument of that name
+            self.optim = build_optimizer(groups or self.trained, optim_cfg)
             for group in self.optim.param_groups:  # the original Dassl does not read EPS
                 if "eps" in group:
                     group["eps"] = cfg.OPTIM.EPS

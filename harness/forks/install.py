@@ -64,7 +64,7 @@ def add(
     root, train = tree.find(folder)
     record = _read_record(root)
     _refuse_edited(root, record)
-    train = TrainFile(_without_ours(root, train, record), train.path)
+    found, train = train.content, TrainFile(_without_ours(root, train, record), train.path)
     if not dirty:
         _refuse_dirty(root, record)
     added = _wanted(trainers, names or {}, record["methods"])
@@ -74,22 +74,24 @@ def add(
     if clash:
         raise UserError(f"The fork has a file {clash[0]} already, which would be overwritten: move it, or use --name.")
     lines = train.lines()
+    texts = [line.text for line in lines]
+    stays = found != train.content and texts == record["lines"]  # wherever somebody has moved them
+    changed = found if stays else train.with_lines(lines)
     folders = {parent.as_posix() for path in content for parent in Path(path).parents[:-1]}
     folders = {place for place in folders if not (root / place).is_dir()} | set(record["folders"])
-    changed = train.with_lines(lines)
     now = {
         "methods": {each.method.trainer: each.name for each in added},
         "files": {path: _checksum(text) for path, text in content.items()},
         "folders": sorted(folders),
-        "lines": [line.text for line in lines],
-        "train": {"before": _checksum(train.content), "after": _checksum(changed)},
+        "lines": texts,
+        "train": record["train"] if stays else {"before": _checksum(train.content), "after": _checksum(changed)},
     }
     # the record first: what is interrupted can be taken away
     content = {RECORD: (json.dumps(now, indent=1) + "\n").encode(), **content, TRAIN: changed}
     write = {path: text for path, text in content.items() if _read(root / path) != text}
     gone = [path for path in record["files"] if path not in content]
-    texts = [f"{TRAIN}, after line {line.after}: {line.text.strip()}" for line in lines] if TRAIN in write else []
-    return Plan(root, added, write, gone, sorted(folders), texts, [])
+    told = [f"{TRAIN}, after line {line.after}: {line.text.strip()}" for line in lines] if TRAIN in write else []
+    return Plan(root, added, write, gone, sorted(folders), told, [])
 
 
 def remove(folder: Path) -> Plan:

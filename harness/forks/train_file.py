@@ -54,7 +54,7 @@ class TrainFile:
         for function in self.tree.body:
             if isinstance(function, ast.FunctionDef):
                 for names, value in self._assignments(function.body):
-                    if len(names) > 2 and names[1] != "TRAINER":
+                    if len(names) > 1 and names[1] != "TRAINER":
                         try:
                             found[".".join(names[1:])] = ast.literal_eval(value)
                         except ValueError:
@@ -113,7 +113,7 @@ class TrainFile:
     def with_lines(self, lines: list[Line]) -> bytes:
         """The file with our lines in it, each ended as the file's first. Raises NoPlace if it would mean more."""
         rows = _split(self.content)
-        end = rows[0][len(rows[0].rstrip(b"\r\n")) :]
+        end = rows[0][len(rows[0].rstrip(b"\r\n")) :] or b"\n"
         for line in reversed(lines):
             row, text = rows[line.after - 1], line.text.encode()
             # behind a last row without an end, ours has none either

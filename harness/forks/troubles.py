@@ -40,7 +40,7 @@ IN_CLIP = (
     Trouble(
         "clip.py",
         r"from pkg_resources import packaging",
-        "with setuptools 70 and newer",
+        "with setuptools 81 and newer, which have no pkg_resources",
         "import packaging.version",
     ),
 )

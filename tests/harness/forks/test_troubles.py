@@ -1,0 +1,52 @@
+import pytest
+
+from harness.forks import troubles
+from tests.harness.forks.trees import coop
+
+DASSL = {
+    "engine/trainer.py": "",
+    "__init__.py": "",
+    "data/datasets/dg/__init__.py": "from .pacs import PACS\nfrom .wilds import *\n",
+    "optim/lr_scheduler.py": "\n\n        super().__init__(optimizer, last_epoch, verbose)\n",
+    "utils/torchtools.py": "        checkpoint = torch.load(fpath, map_location=map_location)\n",
+}
+
+
+def write_dassl(folder):
+    for path, text in DASSL.items():
+        (folder / "dassl" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "dassl" / path).write_text(text)
+    return folder / "dassl"
+
+
+@pytest.mark.parametrize("where", ["carried", "installed", "beside"])
+def test_lines_that_fail_are_named(tmp_path, where, monkeypatch):
+    fork = coop(tmp_path / "forks/CoOp")
+    folder = {"carried": fork / "Dassl", "installed": tmp_path / "site", "beside": tmp_path / "forks/Dassl"}[where]
+    monkeypatch.setattr("sys.path", [str(tmp_path / "site")])
+    dassl = write_dassl(folder)
+    assert troubles.find_dassl(fork) == dassl
+    found = troubles.of_fork(fork)
+    places = ["data/datasets/dg/__init__.py:2", "optim/lr_scheduler.py:3", "utils/torchtools.py:1"]
+    assert [line.split(" ")[0] for line in found] == [f"{dassl}/{place}" for place in places]
+    assert "fails without the package wilds: delete the line" in found[0]
+    for path, text in (("optim/lr_scheduler.py", "super().__init__(optimizer, last_epoch)\n"),):
+        (dassl / path).write_text(text)
+    assert len(troubles.of_fork(fork)) == 2
+
+
+def test_clip(tmp_path):
+    fork = coop(tmp_path / "CoOp")
+    (fork / "clip").mkdir()
+    (fork / "clip/clip.py").write_text("import os\nfrom pkg_resources import packaging\n")
+    assert any(line.startswith(f"{fork}/clip/clip.py:2 fails with setuptools 81") for line in troubles.of_fork(fork))
+
+
+def test_no_dassl(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [])
+    assert "docs/forks.md" in troubles.of_fork(coop(tmp_path / "CoOp"))[0]
+
+
+def test_this_repositorys_own_is_not_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [str(troubles.ROOT)])
+    assert troubles.find_dassl(coop(tmp_path / "CoOp")) is None
