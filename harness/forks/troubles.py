@@ -1,4 +1,4 @@
-"""Lines of a fork and its Dassl that fail on current software, whoever's trainers run; docs/forks.md has them too."""
+"""Lines of a fork and its Dassl that fail, whoever's trainers run; docs/forks.md has them too."""
 
 import importlib.machinery
 import re
@@ -44,15 +44,26 @@ IN_CLIP = (
         "import packaging.version",
     ),
 )
+IN_PARSER = (
+    Trouble(
+        "parse_test_res.py",
+        r'end_signal = "Finished training"',
+        'on logs of a Dassl that prints "Finish training", as this one',
+        "give it --test-log, for trainings too",
+    ),
+)
 
 
 def of_fork(root: Path) -> list[str]:
-    """What to change in the fork's clip/ and in its Dassl, a line each: place, when it fails, what to write."""
+    """What to change in the fork's clip/ and in its Dassl, a line each: place, when it fails, what to do."""
     dassl = find_dassl(root)
-    found = _in(root / "clip", IN_CLIP)
+    found = [*_in(root / "clip", IN_CLIP)]
     if dassl is None:
         return [*found, "Dassl is neither beside this fork nor in this Python, so it was not looked at: docs/forks.md"]
-    return [*found, *_in(dassl, IN_DASSL)]
+    found += _in(dassl, IN_DASSL)
+    if b'"Finish training"' in (dassl / "engine/trainer.py").read_bytes():
+        found += _in(root, IN_PARSER)
+    return found
 
 
 def find_dassl(root: Path) -> Optional[Path]:

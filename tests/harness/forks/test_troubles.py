@@ -42,6 +42,14 @@ def test_clip(tmp_path):
     assert any(line.startswith(f"{fork}/clip/clip.py:2 fails with setuptools 81") for line in troubles.of_fork(fork))
 
 
+@pytest.mark.parametrize(("says", "n"), [("Finish training", 1), ("Finished training", 0)])
+def test_a_parser_that_waits_for_another_line(tmp_path, says, n):
+    fork = coop(tmp_path / "MaPLe")
+    (fork / "parse_test_res.py").write_text('    end_signal = "Finished training"\n')
+    (write_dassl(fork / "Dassl") / "engine/trainer.py").write_text(f'print("{says}")\n')
+    assert sum("parse_test_res.py:1 fails" in line and "--test-log" in line for line in troubles.of_fork(fork)) == n
+
+
 def test_no_dassl(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.path", [])
     assert "docs/forks.md" in troubles.of_fork(coop(tmp_path / "CoOp"))[0]
