@@ -77,7 +77,7 @@ def add(
     texts = [line.text for line in lines]
     stays = found != train.content and texts == record["lines"]  # wherever somebody has moved them
     changed = found if stays else train.with_lines(lines)
-    folders = {parent.as_posix() for path in content for parent in Path(path).parents[:-1]}
+    folders = {parent.as_posix() for path in content for parent in list(Path(path).parents)[:-1]}
     folders = {place for place in folders if not (root / place).is_dir()} | set(record["folders"])
     now = {
         "methods": {each.method.trainer: each.name for each in added},

@@ -1,6 +1,9 @@
+import re
+
 import pytest
 
 from harness.forks import troubles
+from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import coop
 
 DASSL = {
@@ -48,6 +51,13 @@ def test_a_parser_that_waits_for_another_line(tmp_path, says, n):
     (fork / "parse_test_res.py").write_text('    end_signal = "Finished training"\n')
     (write_dassl(fork / "Dassl") / "engine/trainer.py").write_text(f'print("{says}")\n')
     assert sum("parse_test_res.py:1 fails" in line and "--test-log" in line for line in troubles.of_fork(fork)) == n
+
+
+@pytest.mark.parametrize("trouble", [*troubles.IN_DASSL, *troubles.IN_CLIP], ids=lambda trouble: trouble.path)
+def test_the_page_has_them(trouble):
+    page = (REPOSITORY / "docs/forks.md").read_text()
+    row = next(line for line in page.splitlines() if f"/{trouble.path}`" in line)
+    assert re.search(f"`{trouble.line}`", row) and trouble.change.split(",")[0].removesuffix(" the line") in row
 
 
 def test_no_dassl(tmp_path, monkeypatch):
