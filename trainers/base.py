@@ -70,6 +70,12 @@ for _name, _defaults in (("MODEL", MODEL), ("DATASET", DATASET), ("TEST", TEST),
     add_defaults(_name, _defaults, _C, "")
 
 
+def restore_nodes(cfg: CN) -> None:
+    """Put the methods' nodes back into a config that has lost them: some forks remove all nodes but their own."""
+    for method in PromptTrainer.__subclasses__():
+        cfg.TRAINER.setdefault(method.config_node, _C.TRAINER[method.config_node].clone())
+
+
 def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[str, Any]]]:
     """With OPTIM.STAGED_LR, parameter groups: what NEW_LAYERS names learns at LR, the rest at LR * BASE_LR_MULT.
 
@@ -131,7 +137,10 @@ class PromptTrainer(TrainerX):
         if self.n_params == 0:
             self.optim = self.sched = None
         else:
-            self.optim = build_optimizer(self.trained, cfg.OPTIM, staged_groups(self.trained, cfg.OPTIM))
+            groups, optim_cfg = staged_groups(self.trained, cfg.OPTIM), cfg.OPTIM.clone()
+            optim_cfg.defrost()
+            optim_cfg.STAGED_LR = False  # the groups are those; older versions of Dassl take no argument of that name
+            self.optim = build_optimizer(groups or self.trained, optim_cfg)
             for group in self.optim.param_groups:  # the original Dassl does not read EPS
                 if "eps" in group:
                     group["eps"] = cfg.OPTIM.EPS

@@ -17,6 +17,7 @@ from torch import nn
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.compat import autocast
 from .prompting.meta_net import MetaNet
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences, init_ctx
@@ -70,7 +71,7 @@ class CustomCLIP(PromptedCLIP):
 
     def logits(self, image_features, text_features):
         """exp(logit_scale) cos(image, its text): (B, dim), (B, n_cls, dim) -> (B, n_cls), float32."""
-        with torch.autocast(image_features.device.type, enabled=False):
+        with autocast(image_features.device.type, enabled=False):
             return self.logit_scale.exp() * (text_features @ image_features.unsqueeze(-1)).squeeze(-1)
 
 

@@ -5,20 +5,17 @@ A hook is `before_layer(i, x) -> x`, called with the layer's number (from 0) and
 computed but the tokens whose features are read.
 """
 
-import functools
-import inspect
 import os
 from typing import Any, Callable, Optional
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from .compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
 from .text_tokens import TextTokens
 
 BeforeLayer = Callable[[int, Any], Any]
-RECOMPUTES = "use_reentrant" in inspect.signature(checkpoint).parameters  # PyTorch 1.11
 
 
 def memory_limit(device: torch.device) -> int:
@@ -47,7 +44,11 @@ def attend(heads, query, key, value, causal=False, seen=None):
     mask = None if seen is None else seen[:, None, None]
     if causal and n < m:
         mask = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
-    x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and n == m)
+    # On a CPU in 16 bits the gradients of the fused kernel take half of a step on text (docs/performance.md)
+    text = causal or seen is not None
+    plain = text and q.device.type == "cpu" and q.dtype != torch.float32
+    attention = plain_attention if plain else scaled_dot_product_attention
+    x = attention(q, k, v, attn_mask=mask, is_causal=causal and n == m)
     return x.transpose(1, 2).flatten(2)
 
 
@@ -83,10 +84,11 @@ class TextEncoder(nn.Module):
         In training, several passes are recomputed in the backward one instead of being kept, which bounds memory.
         """
         most = self.chunk or self._chunk(tokens, before_layer)
-        encode = self._encode
-        if most < len(tokens.rows) and RECOMPUTES and torch.is_grad_enabled():
-            encode = functools.partial(checkpoint, encode, use_reentrant=False, preserve_rng_state=False)
-        features = [encode(part, before_layer) for part in tokens.parts(most)]
+        again = most < len(tokens.rows) and RECOMPUTES and torch.is_grad_enabled()
+        features = [
+            recompute(self._encode, part, before_layer) if again else self._encode(part, before_layer)
+            for part in tokens.parts(most)
+        ]
         return torch.cat(features)[tokens.rows.argsort()]
 
     def _chunk(self, tokens, before_layer):

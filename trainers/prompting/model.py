@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
+from .compat import autocast
 from .encoders import ImageEncoder, TextEncoder
 from .errors import UserError
 from .prompt_text import PromptSequences
@@ -91,7 +92,7 @@ class PromptedCLIP(nn.Module):
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """exp(logit_scale) cos(image, text): (B, dim), (n_cls, dim) -> (B, n_cls), float32."""
-        with torch.autocast(image_features.device.type, enabled=False):
+        with autocast(image_features.device.type, enabled=False):
             return self.logit_scale.exp() * image_features @ text_features.t()
 
     def losses(

@@ -145,7 +145,7 @@ def group(lengths: torch.Tensor, cost: int) -> Tuple[torch.Tensor, Groups]:
 
     A sequence is as long as the longest of its group; as many groups are made as pay, each at `cost` tokens.
     """
-    order = lengths.argsort(stable=True)
+    order = (lengths * len(lengths) + torch.arange(len(lengths))).argsort()
     each, counts = (t.tolist() for t in lengths.unique(return_counts=True))
     best: List[Tuple[int, Groups]] = [(0, Groups([], []))]  # of the i shortest lengths: cost and groups
     for i in range(1, len(each) + 1):
