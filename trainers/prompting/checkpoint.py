@@ -115,13 +115,7 @@ def _is_text(value):
 
 
 def _is_weights(value):
-    return isinstance(value, dict) and all(_is_text(k) and _is_tensor(v) for k, v in value.items())
-
-
-def _is_tensor(value):
-    """A tensor with numbers in it: no sparse, quantised or nested one, none without memory (meta)."""
-    plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-    return plain and not (value.is_quantized or value.is_nested or value.is_complex())
+    return isinstance(value, dict) and all(_is_text(k) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
 def _is_settings(value):
