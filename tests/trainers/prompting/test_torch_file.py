@@ -115,7 +115,9 @@ def test_memory_that_verifying_asks_for_in_vain(path, monkeypatch):
 
 
 def test_memory_that_pytorch_asks_for_in_vain(path, monkeypatch):
-    monkeypatch.setattr(torch, "from_numpy", raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")))
+    monkeypatch.setattr(
+        torch, "from_numpy", raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    )
     with pytest.raises(UserError, match="cannot be read .not enough memory"):
         load(path)
 
