@@ -124,6 +124,11 @@ def is_trained(record: dict) -> bool:
     return bool(record) and not record.get("model_dir") and ended
 
 
+def is_imported(record: dict) -> bool:
+    """Whether a record is of a model that public code trained, see tools/import_checkpoint.py."""
+    return bool(record.get("imported"))
+
+
 def settings_of(record: dict) -> dict:
     """What makes a record's experiment: the config's keys, and what they stand for on the disk."""
     found = dict(record.get("settings", {}))
@@ -299,7 +304,7 @@ def _facts(record):
         **{field: value if type(value) in (int, float) else None for field, value in numbers.items()},
         "settings": settings_of(record),
         "device": str(record.get("device") or ""),
-        "trained": not record.get("model_dir"),
+        "trained": not (record.get("model_dir") or is_imported(record)),
     }
 
 

@@ -150,6 +150,7 @@ _EXPECTED = {
     "classnames": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of names"),
     "settings": (_is_settings, "config values by key"),
     "data": (_is_text, "a checksum"),
+    "imported": (lambda v: isinstance(v, dict) and all(map(_is_text, v.values())), "words about a file"),
     "seconds": (lambda v: isinstance(v, float) and 0 <= v < float("inf"), "seconds"),
     "optimizer": (
         lambda v: isinstance(v, dict) and isinstance(v.get("state"), dict) and isinstance(v.get("param_groups"), list),
