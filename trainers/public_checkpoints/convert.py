@@ -1,13 +1,13 @@
 """From the tensors of a public checkpoint to those of the prompt learner here. Nothing is guessed or dropped."""
 
 import re
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Collection, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
 from ..prompting import checkpoint, torch_file
 from ..prompting.errors import UserError
-from .layouts import LAYOUTS, SEP_PARTS, SEP_TEMPLATES, Layout, Row, ignored
+from .layouts import LAYOUTS, SEP_LAYERS, SEP_PARTS, SEP_TEMPLATES, Layout, Row, ignored
 
 # Classes of the live objects in a checkpoint of Dassl: the warm-up scheduler's successor, and the optimizer in it
 HARMLESS = frozenset(
@@ -60,23 +60,19 @@ def convert(path: str, trainer: str, layers: Sequence[int] = ()) -> Converted:
     """
     weights, epoch = read(path)
     layout = LAYOUTS[trainer]
-    left = ignored(layout, list(weights))
-    found = {name: value for name, value in weights.items() if name not in set(left)}
     if trainer == "SEP":
         layers = _sep_layers(path, weights, layers)
-        unused = [name for name in found if _fusion(name) is not None and _fusion(name) >= len(layers)]
-        left += unused
-        found = {name: value for name, value in found.items() if name not in set(unused)}
-    numbers = _numbers(layout, found)
-    named = _named(layout, numbers)
-    _check_names(path, trainer, found, named)
-    sizes = dict(numbers)
-    for theirs, (row, _) in named.items():
-        _measure(path, trainer, theirs, found[theirs], row.shape, sizes)
-    bad = checkpoint.first_not_finite(found.items())
+    taken, left = match(path, trainer, weights, layers)
+    sizes: Dict[str, int] = {}
+    for theirs, (_, row) in taken.items():
+        _measure(path, trainer, theirs, weights[theirs], row.shape, sizes)
+    for row in layout.rows:
+        if row.layers:
+            sizes[row.layers] = sum(other.theirs == row.theirs for _, other in taken.values())
+    bad = checkpoint.first_not_finite((name, weights[name]) for name in taken)
     if bad:
         raise UserError(f'Checkpoint "{path}" holds infinite or NaN weights ({bad}): {_REMEDY}.')
-    ours = {_placed(name, layers): found[theirs].float().clone() for theirs, (_, name) in named.items()}
+    ours = {name: weights[theirs].float().clone() for theirs, (name, _) in taken.items()}
     settings = {f"TRAINER.{layout.node}.{key}": value for key, value in layout.settings(sizes).items()}
     return Converted(ours, settings, epoch, left)
 
@@ -84,42 +80,45 @@ def convert(path: str, trainer: str, layers: Sequence[int] = ()) -> Converted:
 # ---- names -----------------------------------------------------------------------------------------------------------
 
 
-def _numbers(layout: Layout, found: Mapping[str, torch.Tensor]) -> Dict[str, int]:
-    """How many layers have a tensor of each row that has {}, by the rows' name of that number."""
-    numbers: Dict[str, int] = {}
+def match(
+    path: str, trainer: str, names: Iterable[str], layers: Sequence[int] = SEP_LAYERS
+) -> Tuple[Dict[str, Tuple[str, Row]], List[str]]:
+    """Names of theirs that are taken -> our name and the layout's row, and names that are knowingly left behind.
+
+    layers: SEP's. Raises UserError, naming the checkpoint `path`, if one is missing or has no place.
+    """
+    layout, names = LAYOUTS[trainer], list(names)
+    left = ignored(layout, names)
+    if trainer == "SEP":
+        left += [name for name in names if name not in left and (_fusion(name) or 0) >= len(layers)]
+    wanted = {}
     for row in layout.rows:
-        if row.layers:
+        numbers = range(row.first, row.first + _n_layers(layout, row.layers, set(names) - set(left)))
+        for i in numbers if row.layers else (0,):
+            wanted[row.theirs.format(i)] = _placed(row.ours.format(i + row.shift), layers), row
+    for name in wanted:
+        if name not in names:
+            raise UserError(
+                f'Checkpoint "{path}" is none of {trainer}\'s public code: "{name}" is missing; name the trainer that '
+                f"it is of with --trainer."
+            )
+    for name in names:
+        if name not in wanted and name not in left:
+            raise UserError(
+                f'Checkpoint "{path}" holds "{name}", which {trainer}\'s public code does not have: name the trainer '
+                f"that it is of with --trainer."
+            )
+    return wanted, left
+
+
+def _n_layers(layout: Layout, layers: str, names: Collection[str]) -> int:
+    """How many layers have tensors of the rows with that name of their number: as many as any of them reaches to."""
+    last = 0
+    for row in layout.rows:
+        if row.layers and row.layers == layers:
             pattern = re.compile(re.escape(row.theirs).replace(r"\{\}", r"(\d+)"))
-            matches = [match for match in map(pattern.fullmatch, found) if match]
-            last = max((int(match[1]) + 1 - row.first for match in matches), default=0)
-            numbers[row.layers] = max(numbers.get(row.layers, 0), last)
-    return numbers
-
-
-def _named(layout: Layout, numbers: Mapping[str, int]) -> Dict[str, Tuple[Row, str]]:
-    """Every name of theirs that there has to be -> its row and our name."""
-    named = {}
-    for row in layout.rows:
-        if not row.layers:
-            named[row.theirs] = row, row.ours
-        for i in range(row.first, row.first + numbers.get(row.layers, 0)):
-            named[row.theirs.format(i)] = row, row.ours.format(i + row.shift)
-    return named
-
-
-def _check_names(path, trainer, found, named):
-    missing = [name for name in named if name not in found]
-    unexpected = [name for name in found if name not in named]
-    if missing:
-        raise UserError(
-            f'Checkpoint "{path}" is none of {trainer}\'s public code: it has no "{missing[0]}"; name the trainer that '
-            f"it is of with --trainer."
-        )
-    if unexpected:
-        raise UserError(
-            f'Checkpoint "{path}" holds "{unexpected[0]}", which {trainer}\'s public code does not have: name the '
-            f"trainer that it is of with --trainer."
-        )
+            last = max([last, *(int(m[1]) + 1 - row.first for m in map(pattern.fullmatch, names) if m)])
+    return last
 
 
 # ---- shapes ----------------------------------------------------------------------------------------------------------
@@ -175,12 +174,12 @@ def _sep_layers(path: str, weights: Mapping[str, torch.Tensor], layers: Sequence
             f"{len(layers) or 'some first'} LAYERS leave behind: give those it was trained with, "
             f'TRAINER.SEP.LAYERS "[3, 6, 9]".'
         )
-    if not layers and n != 11:
+    if not layers and n != len(SEP_LAYERS):
         raise UserError(
             f'Checkpoint "{path}" was trained with {n} LAYERS, and does not say which: give them, TRAINER.SEP.LAYERS '
             f'"[3, 6, 9]".'
         )
-    return sorted(layers) if layers else range(1, 12)
+    return sorted(layers) if layers else SEP_LAYERS
 
 
 def _is_trained(weights, i):
@@ -195,7 +194,7 @@ def _is_trained(weights, i):
 
 
 def _placed(name: str, layers: Sequence[int]) -> str:
-    """Our name with the layer in the place of the module's number."""
+    """Our name of a fusion module's tensor, with the layer in the place of the module's number; others as they are."""
     stack, _, rest = name.partition(".")
     if stack not in ("text_enhancer", "image_enhancer"):
         return name

@@ -84,6 +84,7 @@ def _fusions(theirs: str, ours: str, width: str) -> Tuple[Row, ...]:
 
 # Their modules of one kind start as copies of a template, which is not trained; those that LAYERS does not use stay so
 SEP_TEMPLATES = {"prompt_projections": "meta_net_", "visual_prompts": "visual_meta_net_"}
+SEP_LAYERS = tuple(range(1, 12))  # what their modules are of by default (L_IND 0)
 SEP_PARTS = tuple(theirs for theirs, _, _ in _PARTS)
 
 # ---- the methods ---------------------------------------------------------------------------------------------------
