@@ -110,6 +110,7 @@ _CALLS = {
     "collections.OrderedDict": lambda: OrderedDict(),  # filled by later opcodes
     "collections.defaultdict": lambda kind: {},
     "collections.Counter": lambda counts: counts,
+    "builtins.bytes": lambda: b"",  # others are encoded text
     "builtins.set": lambda values: set(_keys(values)),
     "_codecs.encode": _encode,
     "torch.Size": tuple,
