@@ -53,7 +53,7 @@ def read(file: IO[bytes], storage: Callable[[str, torch.dtype, int], torch.Tenso
     machine = _Machine(storage, inert)
     for opcode, argument, _ in pickletools.genops(file):
         machine.do(opcode.name, argument)
-    (result,) = machine.stack
+    (result,) = machine.pop(len(machine.stack))
     return result
 
 

@@ -181,7 +181,7 @@ def promptsrc(n_ctx=4, n_ctx_v=3, depth=2, depth_v=3):
     return _draw(shapes)
 
 
-def sep(n_ctx=6, n_ctx_v=4, trained=2, modules=12):
+def sep(n_ctx=6, n_ctx_v=4, trained=1, modules=12):
     """The modules behind the first `trained` are as their template is, up to fp16."""
     shapes = {
         "ctx": (n_ctx, WIDTH),
