@@ -54,7 +54,8 @@ def place_of_file(file: str, top: str, trainer: str, protocol: str = "") -> Plac
     at = next((i for i in reversed(range(len(parts))) if parts[i] in datasets), None)
     if at is None:
         raise UserError(f'The path of "{file}" names no data set: import it alone, with --dataset-config-file.')
-    below = parts[min(at, len(Path(os.path.abspath(top)).parts) - 1) :]
+    start = at - (parts[at - 1] in ("train_base", "few_shot"))  # in front of the data set, in scripts' layouts
+    below = parts[min(start, len(Path(os.path.abspath(top)).parts) - 1) :]
     other = [part for part in below if part in {row.trainer for row in METHODS} - {trainer}]
     if other:
         raise UserError(f'"{file}" is of {other[-1]} by its folder, not of {trainer}: import it with --trainer.')
