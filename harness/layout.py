@@ -126,7 +126,7 @@ def is_trained(record: dict) -> bool:
 
 def is_imported(record: dict) -> bool:
     """Whether a record is of a model that public code trained, see tools/import_checkpoint.py."""
-    return bool(record.get("imported"))
+    return "imported" in record
 
 
 def settings_of(record: dict) -> dict:
@@ -135,6 +135,7 @@ def settings_of(record: dict) -> dict:
     if found:
         found["the test images"] = record.get("data", {}).get("test")
         found["the weights of the backbone"] = record.get("backbone_fingerprint")
+        found["the code that trained it"] = record["imported"]["code"] if is_imported(record) else "this repository's"
     return found
 
 
@@ -222,6 +223,7 @@ class Run(NamedTuple):
     learnable_parameters: Optional[int] = None
     device: str = ""
     trained: bool = False
+    imported: bool = False  # its model was trained by public code, see tools/import_checkpoint.py
 
     @property
     def what(self) -> tuple:
@@ -305,6 +307,7 @@ def _facts(record):
         "settings": settings_of(record),
         "device": str(record.get("device") or ""),
         "trained": not (record.get("model_dir") or is_imported(record)),
+        "imported": is_imported(record),
     }
 
 

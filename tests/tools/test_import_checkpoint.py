@@ -11,7 +11,7 @@ import pytest
 from harness.layout import find_runs
 from tests.conftest import REPOSITORY
 from tests.trainers.public_checkpoints import theirs
-from tools import tsne
+from tools import report, tsne
 from tools.import_checkpoint import main
 
 CFG = "vit_b16_c2_ep5_batch4_2ctx"
@@ -63,6 +63,8 @@ def test_from_a_published_folder_to_a_table(tmp_path, caltech_stub, pairs, zoo, 
         ("new", 1, False),
     }
     assert not any(r.trained for r in runs)  # costs of training are not ours
+    assert report.main([str(output)]) == 0
+    assert "but trained by their public code (imported): MaPLe." in " ".join(capsys.readouterr().out.split())
     monkeypatch.setattr(tsne, "plot", lambda panels, stem: [stem])
     assert tsne.main([str(run), "--classes", "2", "--output", str(tmp_path / "figures")]) == 0
 

@@ -43,6 +43,8 @@ def read(path: str) -> Tuple[Dict[str, torch.Tensor], int]:
     )
     if not named:
         raise UserError(f'Checkpoint "{path}" is none that Dassl wrote: "state_dict" is no tensors by name; {_REMEDY}.')
+    if isinstance(epoch, float) and epoch.is_integer():  # one of numpy's, once
+        epoch = int(epoch)
     if type(epoch) is not int or epoch < 1:
         raise UserError(f'Checkpoint "{path}" is none that Dassl wrote: "epoch" is no number from 1; {_REMEDY}.')
     if checkpoint.epoch_of(path) not in (None, epoch):

@@ -51,7 +51,8 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
     source = {"file": os.path.abspath(path), "sha256": _sha256(path), "code": f"the public code of {trainer}"}
     settings = settings_of(cfg, [layout.node])
     imported = Imported(folder, len(converted.weights), converted.ignored, changed, new=True)
-    if _is_there(folder, source["sha256"], settings):
+    target = checkpoint.path_of(os.path.join(folder, LEARNER), converted.epoch)
+    if _is_there(folder, target, source["sha256"], settings):
         return imported._replace(new=False)
     state = {
         "state_dict": converted.weights,
@@ -59,7 +60,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
         "settings": settings,
         "imported": source,
     }
-    checkpoint.write(state, checkpoint.path_of(os.path.join(folder, LEARNER), converted.epoch))
+    checkpoint.write(state, target)
     write_whole(os.path.join(folder, "config.yaml"), lambda f: f.write(cfg.dump().encode()))
     record = {
         "trainer": trainer,
@@ -121,8 +122,8 @@ def _sha256(path):
     return digest.hexdigest()
 
 
-def _is_there(folder, sha256, settings):
-    """Whether the same import is in `folder`. Raises UserError if anything else is."""
+def _is_there(folder, target, sha256, settings):
+    """Whether the same import is in `folder`, whole. Raises UserError if anything else is."""
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -136,6 +137,16 @@ def _is_there(folder, sha256, settings):
             record = json.load(file)
         if record["imported"]["sha256"] == sha256 and record["settings"] == settings:
             return True
-    except (OSError, KeyError, TypeError, ValueError):  # no import, or one that was interrupted
+    except FileNotFoundError:  # an import that was interrupted is done again
+        if _is_of(target, sha256):
+            return False
+    except (OSError, KeyError, TypeError, ValueError):
         pass
     raise UserError(f'"{folder}" holds something else already: use another --output-dir, or delete that folder.')
+
+
+def _is_of(target, sha256):
+    try:
+        return checkpoint.read(target)["imported"]["sha256"] == sha256
+    except (KeyError, UserError):
+        return False

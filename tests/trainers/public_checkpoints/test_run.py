@@ -93,6 +93,8 @@ def test_an_import_is_done_once(tmp_path, imported):
     assert imported("CoOp")[1].new
     before = (tmp_path / "run/metrics.json").stat().st_mtime_ns
     assert not imported("CoOp")[1].new and (tmp_path / "run/metrics.json").stat().st_mtime_ns == before
+    (tmp_path / "run/metrics.json").unlink()  # as if it had been killed before its end
+    assert imported("CoOp")[1].new and (tmp_path / "run/metrics.json").exists()
     with pytest.raises(UserError, match="holds something else already: use another --output-dir"):
         imported("CoOp", weights={**theirs.coop(), "ctx": torch.ones(4, 64)})
     with pytest.raises(UserError, match="holds something else already"):
