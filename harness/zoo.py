@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
+from . import layout
 from .catalogue import METHODS, Method
 from .errors import UserError
 from .layout import PARTS, Place
@@ -42,37 +43,58 @@ def checkpoints_below(folder: str) -> list[str]:
     return found
 
 
-def place_of_file(file: str, top: str, trainer: str, protocol: str = "") -> Place:
+def place_of_file(
+    file: str, top: str, trainer: str, protocol: str = "", dataset: str = "", seed: Optional[int] = None
+) -> Place:
     """The run that a checkpoint's path says it is of. Raises UserError, naming what it does not say.
 
-    top: the folder of the zoo. Above it, only the data set is looked for.
-    protocol: base2new, xd or few_shot, where paths do not say it.
+    Args:
+        top: the folder of the zoo. Above it, only the data set is looked for.
+        protocol: base2new, xd or few_shot, where the path does not say it.
+        dataset, seed: instead of what the path says.
     """
     method = method_of(trainer)
     parts = Path(os.path.abspath(file)).parent.parts
-    datasets = sorted(path.stem for path in ROOT.glob("configs/datasets/*.yaml"))
-    at = next((i for i in reversed(range(len(parts))) if parts[i] in datasets), None)
-    if at is None:
+    names = sorted(path.stem for path in ROOT.glob("configs/datasets/*.yaml"))
+    at = next((i for i in reversed(range(len(parts))) if parts[i] in names), None)
+    if at is None and not dataset:
         raise UserError(f'The path of "{file}" names no data set: import it alone, with --dataset-config-file.')
-    start = at - (parts[at - 1] in ("train_base", "few_shot"))  # in front of the data set, in scripts' layouts
-    below = parts[min(start, len(Path(os.path.abspath(top)).parts) - 1) :]
+    start = len(Path(os.path.abspath(top)).parts) - 1
+    if at is not None:  # scripts' layouts have the protocol in front of the data set
+        start = min(start, at - (parts[at - 1] in ("train_base", "few_shot")))
+    below, dataset = parts[start:], dataset or parts[at]
     other = [part for part in below if part in {row.trainer for row in METHODS} - {trainer}]
     if other:
         raise UserError(f'"{file}" is of {other[-1]} by its folder, not of {trainer}: import it with --trainer.')
     tested = [part for part in below if part in _TESTS]
     if tested:
         raise UserError(f'"{file}" is of a test by its folder, "{tested[-1]}": import the training\'s.')
-    seed = _last(_SEED.fullmatch, below)
-    if seed is None:
+    named = _last(_SEED.fullmatch, below)
+    if seed is None and named is None:
         raise UserError(f'The path of "{file}" names no seed ("seed1"): import it alone, with --seed.')
     shots = _last(_SHOTS.search, below)
-    protocol = protocol or _protocol(below, parts[at])
+    protocol = protocol or _protocol(below, dataset)
     if not protocol:
         raise UserError(f'The path of "{file}" names no protocol: add --protocol.')
     n_shots = int(shots[1] or shots[2]) if shots else SHOTS
     own = [part for part in below if (ROOT / f"configs/trainers/{trainer}/{part}.yaml").is_file()]
-    cfg = own[-1] if own else method.config(protocol, parts[at], n_shots)
-    return Place(TRAINS[protocol].folder, parts[at], str(n_shots), trainer, cfg, int(seed[1]))
+    cfg = own[-1] if own else method.config(protocol, dataset, n_shots)
+    return Place(TRAINS[protocol].folder, dataset, str(n_shots), trainer, cfg, int(named[1]) if seed is None else seed)
+
+
+def place_of_run(folder: str, trainer: str) -> Optional[Place]:
+    """The run that a folder of this layout is for; None for any other folder. Raises UserError if it cannot be that."""
+    found = layout.place_of(folder)
+    if found is None:
+        return None
+    place = found[1]
+    if place.trainer != trainer:
+        raise UserError(
+            f"{folder} is for a run of {place.trainer}, not of {trainer}: correct --output-dir or --trainer."
+        )
+    if place.folder not in {step.folder for step in TRAINS.values()}:
+        raise UserError(f"{folder} is for a test, not for a training: use another --output-dir.")
+    return place
 
 
 def _last(match, parts):

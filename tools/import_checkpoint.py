@@ -9,7 +9,7 @@ from the file's path ("caltech101/base/seed1"); and the flags, those of train.py
 run below a folder goes where it belongs in the layout. The file is read without running anything in it, every tensor
 in it must have its place, and settings that show in it (numbers of tokens, depths) are taken from it.
 
-Exit code: 0 all are imported; 1 one is not, and says why; 2 the command line or a config is wrong.
+Exit code: 0 all are imported; 1 one is not, and says why; 2 the command line is wrong.
 """
 
 import argparse
@@ -102,13 +102,10 @@ def test_command(args, done, flags, pairs):
 
 def import_single(args):
     file = source_file(args.source)
-    placed = layout.place_of(args.output_dir)
-    if placed:
-        place = placed[1]._replace(trainer=args.trainer)
-    elif args.dataset_config_file and args.config_file and args.seed is not None:
-        place = None
-    else:
-        place = zoo.place_of_file(file, os.path.dirname(file), args.trainer, args.protocol)
+    place = zoo.place_of_run(args.output_dir, args.trainer)
+    if place is None and not (args.dataset_config_file and args.config_file):
+        dataset = Path(args.dataset_config_file).stem if args.dataset_config_file else ""
+        place = zoo.place_of_file(file, os.path.dirname(file), args.trainer, args.protocol, dataset, args.seed)
     print(import_one(args, file, args.output_dir, place))
     return 0
 

@@ -90,17 +90,21 @@ def test_where_the_settings_come_from(tmp_path, pairs, zoo):
     """The run's folder, else the file's path, else the flags; the flags win."""
     file = str(zoo / f"dtd/base/seed2/{LEARNER}/model.pth.tar-5")
     placed, named, flagged = run_of(tmp_path / "o", "dtd", 3), tmp_path / "named", tmp_path / "flagged"
+    loose, bare = tmp_path / "loose", theirs.save(tmp_path / "theirs.pth", theirs.maple(), 5)
     assert main(["--trainer", "MaPLe", file, "--output-dir", str(placed), *pairs]) == 0
     assert main(["--trainer", "MaPLe", str(zoo / "dtd/base/seed2"), "--output-dir", str(named), *pairs]) == 0
     configs = REPOSITORY / "configs"
     flags = ["--dataset-config-file", f"{configs}/datasets/eurosat.yaml", "--seed", "7"]
     flags += ["--config-file", f"{configs}/trainers/MaPLe/{CFG}.yaml"]
     assert main(["--trainer", "MaPLe", file, "--output-dir", str(flagged), *flags, *pairs]) == 0
-    found = [json.loads((folder / "metrics.json").read_text()) for folder in (placed, named, flagged)]
+    flags = [*flags[:4], "--protocol", "base2new"]  # the config is then the published one
+    assert main(["--trainer", "MaPLe", bare, "--output-dir", str(loose), *flags, *pairs]) == 0
+    found = [json.loads((folder / "metrics.json").read_text()) for folder in (placed, named, flagged, loose)]
     assert [(r["dataset"], r["seed"], r["shots"], r["subsample_classes"]) for r in found] == [
         ("DescribableTextures", 3, 16, "base"),
         ("DescribableTextures", 2, 16, "base"),
         ("EuroSAT", 7, -1, "all"),
+        ("EuroSAT", 7, 16, "base"),
     ]
 
 
@@ -111,6 +115,14 @@ def test_where_the_settings_come_from(tmp_path, pairs, zoo):
         (
             ["--trainer", "Mapel", "x", "--output-dir", "y"],
             "Unknown trainer Mapel: --trainer can be Zero",
+        ),
+        (
+            ["--trainer", "MaPLe", "x", "--output-dir", f"o/base2new/train_base/dtd/shots_16/CoOp/{CFG}/seed1"],
+            "is for a run of CoOp, not of MaPLe: correct --output-dir or --trainer",
+        ),
+        (
+            ["--trainer", "MaPLe", "x", "--output-dir", f"o/base2new/test_new/dtd/shots_16/MaPLe/{CFG}/seed1"],
+            "is for a test, not for a training: use another --output-dir",
         ),
         (["--trainer", "MaPLe", "empty", "--recursive"], "is no checkpoint .model.pth.tar-<epoch>.: correct the path"),
         (["--trainer", "MaPLe", "empty", "--output-dir", "y"], "is no checkpoint: name one file, or import all"),
