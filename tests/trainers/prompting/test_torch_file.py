@@ -207,6 +207,7 @@ def test_pytorch_before_1_6_cut_short(path, length):
         load(path, legacy=True)
 
 
+@pytest.mark.filterwarnings("ignore")  # of escape sequences
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255))
 def test_pytorch_before_1_6_changed(path, where, mask):
