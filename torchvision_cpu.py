@@ -1,8 +1,11 @@
-"""Let torchvision import beside a CPU-only PyTorch; do nothing anywhere else.
+"""Let torchvision import beside a CPU-only PyTorch, and quickly.
 
 torchvision's PyPI wheel is compiled for CUDA. Next to a CPU-only PyTorch its operator library does not load, and
 `import torchvision` then fails where it registers fake kernels for `torchvision::nms` and `torchvision::qnms`,
 which nobody has declared. Image transforms need neither, so declaring the two is enough.
+
+`import torchvision` also imports its models, operators and data sets, and with them PyTorch's compiler, which takes
+longer than PyTorch itself. These are imported when they are first used.
 
 Import this module before torchvision (or anything that imports it, such as clip).
 """
@@ -10,6 +13,7 @@ Import this module before torchvision (or anything that imports it, such as clip
 import importlib.machinery
 import importlib.util
 import os
+import sys
 
 import torch
 
@@ -44,5 +48,18 @@ def _declare_missing():
     return library
 
 
+class _WhenUsed:
+    """A finder of modules that are executed when an attribute of theirs is first read."""
+
+    def find_spec(self, name, path, target=None):
+        if name not in ("torchvision.datasets", "torchvision.models", "torchvision.ops"):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+sys.meta_path.insert(0, _WhenUsed())
 _load_operators()
 _LIBRARY = _declare_missing()  # the declarations live as long as this object

@@ -1,11 +1,26 @@
 """PyTorch's optimisers, by Dassl's names and config keys."""
 
+import inspect
 import warnings
 
 import torch
 from torch import nn
 
 from dassl.utils import UserError, check_availability, tolist_if_not
+
+
+def _leave_out_the_compiler():
+    """Let optimisers be built without importing torch._dynamo, which takes longer than PyTorch itself.
+
+    PyTorch shields these methods from its compiler, for which it looks the compiler up at their first call. What it
+    would find is the method again, which is put where it looks first. A PyTorch that looks elsewhere imports it as ever.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        method = inspect.unwrap(getattr(torch.optim.Optimizer, name))
+        method.__dict__.setdefault("__dynamo_disable", method)
+
+
+_leave_out_the_compiler()
 
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
 

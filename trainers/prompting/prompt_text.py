@@ -4,13 +4,12 @@ from typing import List, Sequence, Tuple
 
 import clip
 import torch
-from clip.simple_tokenizer import SimpleTokenizer
+from clip.clip import _tokenizer
 from torch import nn
 
 from .clip_loader import CONTEXT_LENGTH
 from .errors import UserError, up_to
 
-_tokenizer = SimpleTokenizer()
 CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)
 
 
