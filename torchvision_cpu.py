@@ -14,6 +14,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+import types
 
 import torch
 
@@ -48,18 +49,38 @@ def _declare_missing():
     return library
 
 
-class _WhenUsed:
-    """A finder of modules that are executed when an attribute of theirs is first read."""
+class _Later(types.ModuleType):
+    """A module that runs when it is asked for something that is not there yet; its name and path are."""
 
+    def __getattr__(self, name):
+        if name.startswith("__"):  # anyone may look for these, in the middle of another import
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        self.__class__ = types.ModuleType
+        self.__spec__.loader.run(self)
+        return getattr(self, name)
+
+
+class _LaterLoader:
+    def __init__(self, loader):
+        self.run = loader.exec_module
+
+    def create_module(self, spec):
+        return _Later(spec.name)
+
+    def exec_module(self, module):
+        """Nothing yet."""
+
+
+class _LaterFinder:
     def find_spec(self, name, path, target=None):
         if name not in ("torchvision.datasets", "torchvision.models", "torchvision.ops"):
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         if spec is not None:
-            spec.loader = importlib.util.LazyLoader(spec.loader)
+            spec.loader = _LaterLoader(spec.loader)
         return spec
 
 
-sys.meta_path.insert(0, _WhenUsed())
+sys.meta_path.insert(0, _LaterFinder())
 _load_operators()
 _LIBRARY = _declare_missing()  # the declarations live as long as this object
