@@ -50,8 +50,11 @@ from trainers.prompting.files import disk_errors
 
 import_all(trainers)
 import_all(datasets)
-gc.freeze()  # what has been imported stays: no collection looks at it again, nor copies its pages in a fork
+gc.freeze()  # what has been imported stays: no collection looks at it again
 gc.enable()
+
+
+LATER = ("torch.utils.tensorboard", "sklearn.metrics")  # what a run imports when it first needs it
 
 
 # ---- config ------------------------------------------------------------------------------------------------
