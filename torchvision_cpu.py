@@ -1,8 +1,11 @@
-"""Let torchvision import beside a CPU-only PyTorch; do nothing anywhere else.
+"""Let torchvision import beside a CPU-only PyTorch, and quickly.
 
 torchvision's PyPI wheel is compiled for CUDA. Next to a CPU-only PyTorch its operator library does not load, and
 `import torchvision` then fails where it registers fake kernels for `torchvision::nms` and `torchvision::qnms`,
 which nobody has declared. Image transforms need neither, so declaring the two is enough.
+
+`import torchvision` also imports its models, operators and data sets, and with them PyTorch's compiler, which takes
+longer than PyTorch itself. These are imported when they are first used.
 
 Import this module before torchvision (or anything that imports it, such as clip).
 """
@@ -10,6 +13,8 @@ Import this module before torchvision (or anything that imports it, such as clip
 import importlib.machinery
 import importlib.util
 import os
+import sys
+import types
 
 import torch
 
@@ -44,5 +49,38 @@ def _declare_missing():
     return library
 
 
+class _Later(types.ModuleType):
+    """A module that runs when it is asked for something that is not there yet; its name and path are."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):  # anyone may look for these, in the middle of another import
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        self.__class__ = types.ModuleType
+        self.__spec__.loader.run(self)
+        return getattr(self, name)
+
+
+class _LaterLoader:
+    def __init__(self, loader):
+        self.run = loader.exec_module
+
+    def create_module(self, spec):
+        return _Later(spec.name)
+
+    def exec_module(self, module):
+        """Nothing yet."""
+
+
+class _LaterFinder:
+    def find_spec(self, name, path, target=None):
+        if name not in ("torchvision.datasets", "torchvision.models", "torchvision.ops"):
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None:
+            spec.loader = _LaterLoader(spec.loader)
+        return spec
+
+
+sys.meta_path.insert(0, _LaterFinder())
 _load_operators()
 _LIBRARY = _declare_missing()  # the declarations live as long as this object

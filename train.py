@@ -12,6 +12,11 @@ Exit code: 0 done; 1 the run failed; 2 the command line or a config is wrong; 13
 mend is one line on stderr; TRACEBACK=1 in the environment adds the stack trace.
 """
 
+# ruff: noqa: E402  imports behind a statement
+import gc
+
+gc.disable()  # until all is imported: a collection walks through everything, and imports leave nothing to collect
+
 import contextlib
 import glob
 import os
@@ -45,6 +50,11 @@ from trainers.prompting.files import disk_errors
 
 import_all(trainers)
 import_all(datasets)
+gc.freeze()  # what has been imported stays: no collection looks at it again
+gc.enable()
+
+
+LATER = ("torch.utils.tensorboard", "sklearn.metrics")  # what a run imports when it first needs it
 
 
 # ---- config ------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ nothing is computed, drawn or asked of a GPU before it.
 """
 
 import contextlib
+import gc
+import importlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -26,12 +28,16 @@ _GRACE = 20  # seconds that an interrupted run has to end by itself
 
 
 def load() -> Callable:
-    """train.py's `main`, with all that it imports loaded."""
+    """train.py's `main`, with all loaded that it imports, now or later."""
     # clip asks whether there is a GPU when it is imported. PyTorch's usual answer starts CUDA, which does not survive a
     # fork; this makes it ask the driver's library.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     try:
-        return runpy.run_path(TRAIN, run_name="train")["main"]
+        train = runpy.run_path(TRAIN, run_name="train")
+        for name in train.get("LATER", ()):
+            importlib.import_module(name)
+        gc.freeze()  # so that no collection copies these pages in a fork
+        return train["main"]
     finally:
         del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
 

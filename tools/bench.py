@@ -3,6 +3,8 @@
 python tools/bench.py text    text encoder of ViT-B/16's geometry: cut against full context
 python tools/bench.py step    one optimisation step of every trainer on Shapes' base classes
 python tools/bench.py data    ImageNet's list of files, 1.33 million of them
+python tools/bench.py run     start of a run until its first step
+python tools/bench.py harness a sweep of 300 runs that do nothing, a report over 3,000 finished ones
 
 Where ways are compared, ratios hold on other machines; milliseconds do not. --json, in front of the subject, prints
 the numbers for a program.
@@ -13,10 +15,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import data, step, text
+from benchmarks import data, harness, run, step, text
 from harness.errors import UserError, fail
 
-SUBJECTS = {"text": text, "step": step, "data": data}
+SUBJECTS = {"text": text, "step": step, "data": data, "run": run, "harness": harness}
 
 
 def main(argv=None):

@@ -6,7 +6,6 @@ from multiprocessing.context import get_spawning_popen
 
 import torch
 import torchvision.transforms as T
-from tabulate import tabulate
 from torch.utils.data import DataLoader, Dataset
 
 from dassl.data.datasets import build_dataset
@@ -156,7 +155,11 @@ class DataManager:
             items = getattr(self.dataset, split)
             if items:
                 table.append([f"# {split}", f"{len(items):,}"])
-        print(tabulate(table))
+        widths = [max(len(str(row[i])) for row in table) for i in range(2)]
+        line = "  ".join(
+            "-" * width for width in widths
+        )  # as by tabulate, whose import takes longer than reading Shapes
+        print("\n".join([line, *(f"{title:{widths[0]}}  {value}" for title, value in table), line]))
 
 
 class _Once:

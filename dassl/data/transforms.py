@@ -3,7 +3,6 @@
 import torch
 import torchvision.transforms as T
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import GaussianNoise
 
 from dassl.utils import check_availability
 
@@ -137,6 +136,8 @@ def _train_steps(inp, choices):
     if "normalize" in choices:
         yield normalization(inp)
     if "gaussian_noise" in choices:
+        from torchvision.transforms.v2 import GaussianNoise  # here: it needs all of torchvision
+
         noise = GaussianNoise(mean=inp.GN_MEAN, sigma=inp.GN_STD, clip=False)
         yield f"gaussian noise (mean={inp.GN_MEAN}, std={inp.GN_STD})", T.RandomApply([noise], p=0.5)
     if "instance_norm" in choices:

@@ -5,7 +5,6 @@ from collections import OrderedDict
 
 import numpy as np
 import torch
-from sklearn.metrics import confusion_matrix, f1_score
 
 from dassl.utils import Registry, write_whole
 
@@ -65,6 +64,8 @@ class Classification(EvaluatorBase):
         F1 is averaged over the classes that occur in the ground truth. `cfg.TEST.PER_CLASS_RESULT` adds
         "perclass_accuracy", averaged over the same classes.
         """
+        from sklearn.metrics import confusion_matrix, f1_score  # here: it takes as long to import as PyTorch
+
         y_true, y_pred = np.array(self._y_true), np.array(self._y_pred)
         matches = y_true == y_pred
         correct, total = int(matches.sum()), len(matches)

@@ -1,5 +1,6 @@
 """PyTorch's optimisers, by Dassl's names and config keys."""
 
+import inspect
 import warnings
 
 import torch
@@ -30,7 +31,7 @@ def build_optimizer(model, optim_cfg, param_groups=None):
     elif param_groups is None:
         param_groups = model.parameters() if isinstance(model, nn.Module) else model
     cls, options = _choose(optim_cfg)
-    return cls(param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options)
+    return _light(cls)(param_groups, lr=optim_cfg.LR, weight_decay=optim_cfg.WEIGHT_DECAY, **options)
 
 
 def _choose(optim_cfg):
@@ -52,6 +53,16 @@ def _choose(optim_cfg):
         "radam": (torch.optim.RAdam, {**adam, "decoupled_weight_decay": True}),
         "adamw": (torch.optim.AdamW, adam),
     }[name]
+
+
+def _light(cls):
+    """The optimiser class without the import of PyTorch's compiler, which takes longer than that of PyTorch itself.
+
+    These methods import it for nothing but to tell it that it is to leave them alone.
+    """
+    names = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
+    methods = {name: inspect.unwrap(getattr(cls, name)) for name in names}
+    return type(cls.__name__, (cls,), {**methods, "step": torch.no_grad()(inspect.unwrap(cls.step))})
 
 
 def _staged_groups(model, optim_cfg):

@@ -67,10 +67,11 @@ def build_clip(state_dict):
     """Build OpenAI's model from a state dict without losing digits: (name -> tensor) -> CLIP in fp32.
 
     `clip.model.build_model` casts weights to fp16 before it copies them, which costs 1e-3 in the logits of
-    weights that are not fp16 themselves. They are therefore copied once more into the fp32 module.
+    weights that are not fp16 themselves. It therefore gets their shapes alone, zeros that take no memory, and they are
+    copied into its fp32 module.
     """
-    weights = {k: v.float() for k, v in state_dict.items() if k not in _NOT_WEIGHTS}
-    model = _build_model(dict(weights)).float()
+    weights = {k: v for k, v in state_dict.items() if k not in _NOT_WEIGHTS}
+    model = _build_model({k: torch.zeros(()).expand(v.shape) for k, v in weights.items()}).float()
     model.load_state_dict(weights)
     return model.eval().requires_grad_(False)
 

@@ -4,14 +4,13 @@ from typing import List, Optional, Sequence, Tuple
 
 import clip
 import torch
-from clip.simple_tokenizer import SimpleTokenizer
+from clip.clip import _tokenizer
 from torch import nn
 
 from .clip_loader import CONTEXT_LENGTH
 from .errors import UserError, up_to
 from .text_tokens import Groups, TextTokens
 
-_tokenizer = SimpleTokenizer()
 CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)
 # Tokens whose computing costs as much as one group of sequences more (our choice)
 GROUP_COST = {"cpu": 32, "cuda": 16384}

@@ -150,6 +150,9 @@ def test_weights_that_do_not_fit(weights, message):
 
 
 def test_first_not_finite():
-    fine = ("a", torch.zeros(2)), ("n", torch.arange(3)), ("h", torch.zeros(2).half())
+    kinds = torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool
+    fine = [(str(dtype), torch.zeros(2, 3).to(dtype)) for dtype in kinds] + [("empty", torch.zeros(0))]
     assert checkpoint.first_not_finite(fine) is None
-    assert checkpoint.first_not_finite([*fine, ("b", torch.tensor([1.0, float("nan")]))]) == "b"
+    for wrong in ("nan", "inf", "-inf"):
+        assert checkpoint.first_not_finite([*fine, ("b", torch.tensor([1.0, float(wrong)]))]) == "b"
+        assert checkpoint.first_not_finite([("b", torch.tensor([float(wrong), 1.0]).half()), *fine]) == "b"

@@ -6,6 +6,7 @@ import urllib.error
 import clip
 import pytest
 import torch
+from clip.model import build_model
 
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
@@ -40,6 +41,17 @@ def test_jit_archive(weights, tmp_path):
 def test_openai_extra_entries_are_ignored():
     state = dict(clip_state_dict(g=GEOMETRY), input_resolution=torch.tensor(32), context_length=torch.tensor(77))
     assert build_clip(state).visual.input_resolution == 32
+
+
+def test_building_draws_what_openais_function_draws():
+    """So that what is drawn next, a random context, is as ever; and it keeps the digits of the weights."""
+    state, after = clip_state_dict(g=GEOMETRY), []
+    for build in (build_model, build_clip):
+        torch.manual_seed(0)
+        model = build(dict(state))
+        after.append(torch.rand(1))
+    assert after[0] == after[1]
+    assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
 
 
 def test_embedding_stored_by_rows(tmp_path):
