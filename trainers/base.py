@@ -31,9 +31,8 @@ from .prompting import checkpoint, clip_loader
 from .prompting.errors import MissingFile, NotFinite, UserError
 from .prompting.files import cannot_write, disk_errors
 from .prompting.model import PromptedCLIP
-from .prompting.precision import CHOICES as PRECISIONS
-from .prompting.precision import Precision
-from .ranges import RANGES, Key, above, one_of
+from .prompting.precision import ENCODER_DTYPES, Precision
+from .ranges import RANGES, Key, above, at_least, one_of
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
 
@@ -42,7 +41,7 @@ def method_defaults() -> SimpleNamespace:
     """The config keys that every method has, to which it adds its own: attributes, values or `ranges.Key`s."""
     defaults = SimpleNamespace()
     # Type of the frozen encoders; on a CPU fp16 falls back to fp32
-    defaults.PREC = Key("fp16", one_of(*PRECISIONS))
+    defaults.PREC = Key("fp16", one_of(*ENCODER_DTYPES))
     return defaults
 
 
@@ -60,12 +59,14 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
             RANGES[f"{section}{name}.{key}"] = value.range
 
 
-DATASET, TEST, OPTIM = SimpleNamespace(), SimpleNamespace(), SimpleNamespace()
+MODEL, DATASET, TEST, OPTIM = (SimpleNamespace() for _ in range(4))
+# classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
+MODEL.TEXT_CHUNK = Key(0, at_least(0))
 DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
 DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
 TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
 OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
-for _name, _defaults in (("DATASET", DATASET), ("TEST", TEST), ("OPTIM", OPTIM)):
+for _name, _defaults in (("MODEL", MODEL), ("DATASET", DATASET), ("TEST", TEST), ("OPTIM", OPTIM)):
     add_defaults(_name, _defaults, _C, "")
 
 

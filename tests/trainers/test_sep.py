@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.tiny import CLASSNAMES
+from tests.tiny import CLASSNAMES, as_tokens
 from trainers.prompting.errors import UserError
 from trainers.prompting.model import normalise
 from trainers.sep import ImageEnhancer, TextEnhancer, TokenFusion, enhanced_layers
@@ -20,9 +20,11 @@ def test_representative_tokens_are_those_of_largest_power_in_order():
 def test_prompts_are_replaced_and_the_rest_is_untouched():
     torch.manual_seed(0)
     x = torch.randn(3, 12, 64)
+    x[:, :5] = x[0, :5]
+    tokens = as_tokens(x, 5)
     text, image = TextEnhancer([2], 64, 4, False), ImageEnhancer([2], 64, 4, False)
-    assert torch.equal(text(1, x), x) and torch.equal(image(0, x), x)
-    y = text(2, x)
+    assert text(1, tokens) is tokens and torch.equal(image(0, x), x)
+    y = text(2, tokens).read(0, 12)
     assert torch.equal(y[:, :1], x[:, :1]) and torch.equal(y[:, 5:], x[:, 5:])
     torch.testing.assert_close(y[:, 1:5], text["2"](x[:, 5:9], x[:, 1:5]))
     y = image(2, x)
@@ -58,14 +60,9 @@ def test_layers():
     assert enhanced_layers([9, 3, 1], 6, 12) == [1, 3]  # the shallower encoder has no layer 9
     with pytest.raises(ValueError, match=r"LAYERS names \[12\].*layers 0 to 11"):
         enhanced_layers([1, 12], 12, 12)
-    for wrong in (-1, 1.0, True, "1"):
-        with pytest.raises(UserError, match=r"LAYERS names \["):
-            enhanced_layers([wrong], 12, 12)
-    with pytest.raises(UserError, match=r"LAYERS names \[3\] more than once"):
-        enhanced_layers([3, 1, 3], 12, 12)
 
 
-@pytest.mark.parametrize("number", [0, 18, 10**9])
+@pytest.mark.parametrize("number", [18, 10**9])
 def test_visual_tokens_that_an_image_cannot_renew(build, number):
     with pytest.raises(UserError, match=rf"N_CTX_V is {number}, but an image has 17 tokens .*: choose 1 to 17"):
         build("sep", "TRAINER.SEP.N_CTX_V", number)
@@ -101,17 +98,12 @@ def test_text_features_of_a_class_do_not_depend_on_the_others(build):
 def test_context_is_long_enough_for_the_fusion(build):
     """With short class names the tokens that the fusion reads lie behind the last EOS."""
     model = build("sep", "TRAINER.SEP.N_CTX", 16, classnames=["a", "b"])
-    assert model.prompt_learner.sequences.length == 33
+    assert list(model.prompt_learner.sequences.groups.lengths) == [33]
     assert model(torch.randn(2, 3, 32, 32)).shape == (2, 2)
 
 
 def test_context_from_words(build):
     assert build("sep", "TRAINER.SEP.CTX_INIT", "a photo of a").prompt_learner.ctx.shape == (4, 64)
-
-
-def test_unknown_variant(build):
-    with pytest.raises(ValueError, match="VARIANT.*papers.*paper or released"):
-        build("sep", "TRAINER.SEP.VARIANT", "papers")
 
 
 def test_losses_by_their_definitions(build):

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import torch
 from torch.nn import functional as F
@@ -10,13 +10,21 @@ from torch.utils.checkpoint import checkpoint
 
 
 def plain_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, is_causal: bool = False
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: Optional[torch.Tensor] = None,
+    is_causal: bool = False,
 ) -> torch.Tensor:
-    """softmax(query key^T / sqrt(dim)) value: (..., n, dim), (..., m, dim), (..., m, dim) -> (..., n, dim)."""
+    """softmax(query key^T / sqrt(dim)) value: (..., n, dim), (..., m, dim), (..., m, dim) -> (..., n, dim).
+
+    attn_mask: true where a query sees a key, as (..., n, m).
+    """
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (..., n, m)
     if is_causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-        scores = scores.masked_fill(later, -math.inf)
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, -math.inf)
     return scores.softmax(dim=-1) @ value
 
 
@@ -26,13 +34,13 @@ def gpu_autocast(device_type: str, dtype: Any = None, enabled: bool = True) -> t
 
 
 def recompute(function: Callable[..., torch.Tensor], *args: Any) -> torch.Tensor:
-    """function(*args), whose intermediate results are not kept but computed again for the gradients."""
-    # The newer kind since PyTorch 1.11; the older one asks that an argument needs gradients
-    newer = "use_reentrant" in inspect.signature(checkpoint).parameters
-    return checkpoint(function, *args, preserve_rng_state=False, **({"use_reentrant": False} if newer else {}))
+    """function(*args), whose intermediate results are not kept but computed again for the gradients; see RECOMPUTES."""
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
 
 
 scaled_dot_product_attention = getattr(F, "scaled_dot_product_attention", plain_attention)  # PyTorch 2.0
 autocast = getattr(torch, "autocast", gpu_autocast)  # PyTorch 1.10
 GradScaler = getattr(getattr(torch, "amp", None), "GradScaler", torch.cuda.amp.GradScaler)  # PyTorch 2.3
 AUTOCASTS_ON_CPU = autocast is not gpu_autocast
+# The older kind of recomputing, which is all that PyTorch 1.9 and 1.10 have, sees only the gradients of its arguments
+RECOMPUTES = "use_reentrant" in inspect.signature(checkpoint).parameters

@@ -11,13 +11,16 @@ from yacs.config import CfgNode
 from .compat import autocast
 from .encoders import ImageEncoder, TextEncoder
 from .errors import UserError
-from .prompt_text import embed, end_of_text, tokenize_classes
+from .prompt_text import PromptSequences
 
 Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
 
 
 class PromptedCLIP(nn.Module):
     """A frozen CLIP around a `prompt_learner`.
+
+    Whoever builds one checks the config first (`trainers/ranges.py`), as `PromptTrainer` does: a method looks only at
+    what depends on the backbone.
 
     A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.
     What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
@@ -47,7 +50,7 @@ class PromptedCLIP(nn.Module):
         self.name = cfg.TRAINER.NAME
         self.classnames = list(classnames)
         self.image_encoder = ImageEncoder(clip_model.visual)
-        self.text_encoder = TextEncoder(clip_model)
+        self.text_encoder = TextEncoder(clip_model, cfg.MODEL.TEXT_CHUNK)
         self.logit_scale = clip_model.logit_scale
         self.register_buffer("hand_features", None, persistent=False)
         self.training_only = nn.ModuleDict()
@@ -79,8 +82,7 @@ class PromptedCLIP(nn.Module):
 
     def encode_text(self) -> torch.Tensor:
         """Normalised text features (n_cls, dim), float32; they depend on the prompts alone."""
-        learner = self.prompt_learner
-        return normalise(self.text_encoder(learner(), learner.sequences.eos))
+        return normalise(self.text_encoder(self.prompt_learner()))
 
     def text_views(self) -> Dict[str, torch.Tensor]:
         """Text features that a figure may show: name -> (n_cls, dim)."""
@@ -140,9 +142,6 @@ def encode_prompts(
     encoder = TextEncoder(clip_model)
     features = 0
     for template in templates:
-        tokens = tokenize_classes(classnames, template)
-        eos, length = end_of_text(tokens)
-        x = embed(clip_model, tokens[:, :length])
-        each = encoder(x, eos.to(x.device)).float()
+        each = encoder(PromptSequences(clip_model, classnames, ending=template)()).float()
         features = features + (normalise(each) if unit else each)
     return normalise(features)

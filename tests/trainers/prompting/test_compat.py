@@ -37,22 +37,19 @@ def test_what_is_missing_is_made_up_for(older):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("is_causal", [False, True])
-def test_plain_attention(is_causal):
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"attn_mask": torch.ones(5, 5, dtype=torch.bool).tril()}])
+def test_plain_attention(options):
     torch.manual_seed(0)
     ours, theirs = ([torch.randn(2, 3, 5, 8, requires_grad=True) for _ in range(3)] for _ in range(2))
     for a, b in zip(ours, theirs):
         b.data.copy_(a.data)
+    results = []
     for function, tensors in ((compat.plain_attention, ours), (F.scaled_dot_product_attention, theirs)):
-        function(*tensors, is_causal=is_causal).square().sum().backward()
+        results.append(function(*tensors, **options))
+        results[-1].square().sum().backward()
+    torch.testing.assert_close(*results, atol=1e-6, rtol=1e-6)
     for a, b in zip(ours, theirs):
         torch.testing.assert_close(a.grad, b.grad, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(
-        compat.plain_attention(*ours, is_causal=is_causal),
-        F.scaled_dot_product_attention(*theirs, is_causal=is_causal),
-        atol=1e-6,
-        rtol=1e-6,
-    )
 
 
 def test_a_method_gives_the_same_logits(build, monkeypatch):
@@ -65,18 +62,29 @@ def test_a_method_gives_the_same_logits(build, monkeypatch):
         torch.testing.assert_close(model(image), expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("newer", [True, False])
-def test_recompute(newer, monkeypatch):
-    def checkpoint(function, *args, **kwargs):  # as PyTorch 1.10 has it, which refuses other arguments
-        assert kwargs == {"preserve_rng_state": False}
-        return function(*args)
-
-    if not newer:
-        monkeypatch.setattr(compat, "checkpoint", checkpoint)
+def test_recompute():
     calls = []
     x = torch.tensor(3.0, requires_grad=True)
     compat.recompute(lambda y: calls.append(1) or y**2, x).backward()
-    assert x.grad == 6 and len(calls) == 1 + newer
+    assert x.grad == 6 and len(calls) == 2
+
+
+def test_nothing_is_recomputed_where_gradients_would_be_lost(monkeypatch):
+    """The older `checkpoint`, which takes no `use_reentrant`."""
+    assert compat.RECOMPUTES
+    monkeypatch.setattr("torch.utils.checkpoint.checkpoint", lambda function, *args, **kwargs: None)
+    spec = importlib.util.spec_from_file_location("older_compat", compat.__file__)
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+    assert not module.RECOMPUTES
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_text_in_16_bits_on_a_cpu_goes_plainly(monkeypatch, dtype):
+    """Images and float32 by the fused kernel."""
+    monkeypatch.setattr(encoders, "plain_attention", lambda q, k, v, **_: 0 * q)
+    x = torch.randn(2, 5, 16).to(dtype)
+    assert encoders.attend(2, x, x, x, causal=True).any() == (dtype == torch.float32)
+    assert encoders.attend(2, x, x, x).any()
 
 
 def test_amp_on_a_cpu_needs_a_newer_one(monkeypatch):
