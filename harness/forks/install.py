@@ -14,7 +14,7 @@ from typing import NamedTuple, Optional
 from ..catalogue import METHODS, Method
 from ..errors import UserError
 from . import PACKAGE, tree
-from .content import FOLDER, Added, files
+from .content import FOLDER, ROOT, Added, files
 from .train_file import IMPORT, NoPlace, TrainFile, without_lines
 
 RECORD = f"{FOLDER}/added.json"
@@ -122,6 +122,9 @@ def _read_record(root):
         record = json.loads(path.read_text(encoding="utf-8"))
         if record.keys() != empty.keys() or any(type(record[key]) is not type(empty[key]) for key in empty):
             raise ValueError("keys are missing")
+        outside = [p for p in (*record["files"], *record["folders"]) if Path(p).is_absolute() or ".." in Path(p).parts]
+        if outside:
+            raise ValueError(f"{outside[0]} is not in the fork")
         return record
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(
@@ -212,8 +215,6 @@ def _refuse_taken(root, train, added):
 
 def steps_by_hand(trainers: Iterable[str] = DEFAULT) -> Iterator[str]:
     """What to do where this command cannot."""
-    from .content import ROOT
-
     known = {name: method for method in METHODS for name in (method.trainer.lower(), method.folder)}
     modules = [known[name.lower()].folder for name in trainers if name.lower() in known]
     configs = " and ".join(f"configs/trainers/{known[module].trainer}/" for module in modules)

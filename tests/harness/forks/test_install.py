@@ -250,6 +250,23 @@ def test_a_damaged_record(fork, text):
             action(fork)
 
 
+@pytest.mark.parametrize("key", ["files", "folders"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_record_reaches_nothing_outside(fork, key, absolute):
+    add(fork).carry_out()
+    (fork.parent / "empty").write_bytes(b"")
+    path = str(fork.parent / "empty") if absolute else f"{PACKAGE}/../../../empty"
+    record = json.loads((fork / RECORD).read_text())
+    if key == "files":
+        record["files"][path] = install._checksum(b"")
+    else:
+        record["folders"].append(path)
+    (fork / RECORD).write_text(json.dumps(record))
+    with pytest.raises(UserError, match="empty is not in the fork"):
+        remove(fork)
+    assert (fork.parent / "empty").exists()
+
+
 # ---- refused ---------------------------------------------------------------------------------------------------
 
 
