@@ -67,6 +67,7 @@ class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
         options = self.options = cfg.TRAINER.E2MIM
+        self.mixes_pixels = options.MIXUP_SPACE == "image"
         self._said = set()
         if options.MIXUP_SPACE not in ("feature", "image"):
             raise UserError(f'TRAINER.E2MIM.MIXUP_SPACE "{options.MIXUP_SPACE}" is unknown: choose feature or image.')
@@ -103,7 +104,7 @@ class CustomCLIP(PromptedCLIP):
         if partner is None:
             return None
         lam = draw_lam(len(label), self.options.MIXUP_ALPHA, label.device)
-        if self.options.MIXUP_SPACE == "image":
+        if self.mixes_pixels:
             f_mix = self.encode_image(mixup(image, image[partner], lam))
         else:
             f_mix = mix_features(f, partner, lam)
