@@ -344,6 +344,9 @@ class PromptTrainer(TrainerX):
                     logits = self.model_inference(image)
                 self.evaluator.process(logits, label)
                 record.add(logits, label, batch["impath"])
+        if reading.found:
+            print(f"{reading.found:,} of {record.n:,} image features came from {self.frozen.store.folder}")
+        record.facts = {**record.facts, "features_from_store": reading.found}
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)

@@ -158,7 +158,7 @@ def test_several_writers_and_kills(store):
     for _ in range(3):
         started = [spawn.Event(), spawn.Event()]
         writers = [spawn.Process(target=write_forever, args=(store.folder, event)) for event in started]
-        for writer, event in zip(writers, started):
+        for writer in writers:
             writer.start()
         assert all(event.wait(60) for event in started)
         end = time.monotonic() + 0.5
