@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dassl.data.data_manager as data_manager
-from trainers import frozen_features, stored_views
+from trainers import frozen_features, ranges, stored_views
 from trainers.experiment import settings_of
 from trainers.prompting.errors import UserError
 from trainers.stored_views import View, ViewLoader, drawn_from
@@ -45,14 +45,10 @@ def finish(trainer):
 def test_a_view_depends_on_seed_number_and_picture_alone(make_trainer):
     trainer = make_trainer("CoOp", *VIEWS)
     first = views_of(trainer, 0)
-    random.random(), torch.rand(3), np.random.rand()
+    torch.rand(3)
     other = make_trainer("KgCoOp", *VIEWS, "DATALOADER.TRAIN_X.BATCH_SIZE", 4)
-    assert same(
-        first,
-        reversed(
-            [View(other.views.loader.dataset, 1, 0, other.views.dataset_dir)[i]["img"] for i in range(35, -1, -1)]
-        ),
-    )
+    images = View(other.views.loader.dataset, 1, 0, other.views.dataset_dir)
+    assert same(first[::-1], [images[i]["img"] for i in reversed(range(36))])
     for changed in (views_of(trainer, 1), views_of(trainer, 0, seed=2)):
         assert not any(map(torch.equal, first, changed))
     trainer.views.dataset_dir = ""  # paths as they are: another name of each picture
@@ -129,7 +125,7 @@ def test_the_first_run_encodes_and_all_others_share(make_trainer, tmp_path, monk
     ],
 )
 def test_as_many_views_as_epochs_train_as_the_pictures_would(make_trainer, tmp_path, monkeypatch, name, options):
-    """The same views through the encoder, batch by batch, but for the last bits, which are those of another batch size."""
+    """The same views through the encoder, batch by batch; the last bits are those of another batch size."""
     # An optimiser whose steps are as small as its gradients' differences
     options = (*options, *VIEWS, "OPTIM.NAME", "sgd", "TEST.NO_TEST", True)
     stored = finish(make_trainer(name, *options, output=tmp_path / "stored"))
@@ -175,8 +171,8 @@ def test_the_number_of_views_makes_the_experiment(make_cfg, make_trainer):
         finish(make_trainer("CoOp", "DATALOADER.STORED_VIEWS", 2))
 
 
-def test_views_need_a_seed(make_trainer):
+def test_views_need_a_seed(make_cfg):
     with pytest.raises(UserError, match="STORED_VIEWS are drawn from the seed: set SEED"):
-        make_trainer("CoOp", *VIEWS, "SEED", -1)
+        ranges.check(make_cfg("CoOp", *VIEWS, "SEED", -1))
     with pytest.raises(UserError, match="DATALOADER.STORED_VIEWS is -1"):
-        make_trainer("CoOp", "DATALOADER.STORED_VIEWS", -1)
+        ranges.check(make_cfg("CoOp", "DATALOADER.STORED_VIEWS", -1))
