@@ -1,46 +1,31 @@
-"""Evaluations and training epochs with and without stored image features, at ViT-B/16's geometry with random weights.
+"""Evaluations and training epochs with and without stored image features, on random weights of ViT-B/16's geometry."""
 
-    python -m benchmarks.store [--json]
-
-Ways are measured in turns within one run, medians, as wall time and as the process's CPU time: ratios hold on other
-machines. Nothing is trained or tested for its accuracy here.
-"""
-
-import argparse
 import contextlib
 import io
-import json
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-import torchvision_cpu  # noqa: F401  first: clip imports torchvision
-
-# isort: split
 import numpy as np
 import torch
-from clip.model import CLIP
 from PIL import Image
-from tabulate import tabulate
 
-import datasets
-import trainers
-from dassl.config import get_cfg_default
 from dassl.engine import build_trainer
-from dassl.utils import import_all, set_random_seed
-from harness.command_line import parse_args
-from harness.config import merge_args
+from dassl.utils import set_random_seed
 from trainers.prompting.feature_store import FeatureStore
 
-import_all(trainers)
-import_all(datasets)
+# isort: split
+from clip.model import CLIP
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from .config import REPOSITORY, config_of
+from .table import Table
+
 COLOURS = "red green blue yellow black white brown pink".split()
 NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone helicopter lamp owl piano rose".split()
 BATCH = 32  # of the training
+GEOMETRY = 512, 224, 12, 768, 16, 77, 49408, 512, 8, 12  # ViT-B/16's, as clip.model.CLIP takes it
 
 
 def add_arguments(parser):
@@ -51,32 +36,29 @@ def add_arguments(parser):
     parser.add_argument("--only", choices=("evaluations", "epochs"))
 
 
-def run(args):
+def measure(args):
+    """Tests and training epochs with stored image features, and without."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         make_pictures(Path(folder, "image_folder"), args)
-        weights = os.path.join(folder, "vit_b16.pt")
+        weights = os.path.join(folder, "weights.pt")
         torch.manual_seed(0)
-        torch.save(CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12).state_dict(), weights)
-        rows = []
-        for name, measures in (("CoOp", (evaluations, epochs)), ("SEP", (evaluations,)), ("E2MIM", (epochs,))):
-            measures = [measure for measure in measures if args.only in (None, measure.__name__)]
-            trainer = build(name, folder, weights) if measures else None
-            for measure in measures:
-                rows += [[name, measure.__name__, *row] for row in in_turns(measure(trainer, folder), args.rounds)]
-    headers = ["method", "of", "way", "wall s", "CPU s", "wall / first", "CPU / first"]
-    if args.json:
-        print(json.dumps([dict(zip(headers, row)) for row in rows], indent=2))
-    else:
-        print(
-            f"{args.classes} classes, {args.pictures} pictures tested, {args.batches} batches of {BATCH} an epoch, ",
-            end="",
-        )
-        print(f"{'cuda' if torch.cuda.is_available() else 'cpu'}, {torch.get_num_threads()} threads\n")
-        print(tabulate(rows, headers, tablefmt="github", floatfmt=".3f"))
+        torch.save(CLIP(*GEOMETRY).state_dict(), weights)
+        for name, subjects in (("CoOp", (evaluations, epochs)), ("SEP", (evaluations,)), ("E2MIM", (epochs,))):
+            subjects = [subject for subject in subjects if args.only in (None, subject.__name__)]
+            trainer = build(name, folder, weights) if subjects else None
+            for subject in subjects:
+                rows += [[name, subject.__name__, *row] for row in in_turns(subject(trainer, folder), args.rounds)]
+    return Table(
+        f"{args.classes} classes; {args.pictures} pictures tested; {args.batches} batches of {BATCH} in an epoch; "
+        f"{'cuda' if torch.cuda.is_available() else 'cpu'}",
+        [("", ""), ("", ""), ("", ""), ("wall s", ".2f"), ("CPU s", ".2f"), ("/ first", ".3f"), ("/ first", ".3f")],
+        rows,
+    )
 
 
 def make_pictures(root, args):
-    """JPEGs of 224 x 224 pixels with smooth random contents, in the layout of an image folder."""
+    """JPEGs with smooth random contents, in the layout of an image folder."""
     names = [f"{colour} {noun}" for noun in NOUNS for colour in COLOURS][: args.classes]
     rng = np.random.RandomState(0)
     for split, n in (("train", max(BATCH * args.batches, len(names))), ("test", max(args.pictures, len(names)))):
@@ -84,19 +66,26 @@ def make_pictures(root, args):
             path = root / split / names[i % len(names)] / f"{i}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             coarse = Image.fromarray(rng.randint(0, 256, (14, 14, 3), dtype=np.uint8))
-            coarse.resize((224, 224), Image.BICUBIC).save(path)
+            coarse.resize((GEOMETRY[1],) * 2, Image.BICUBIC).save(path)
 
 
 def build(name, folder, weights):
     """A trainer of the method at 4 context tokens (SEP: its 6), fp32, whose views are stored."""
-    cfg = get_cfg_default()
     data, output = REPOSITORY / "configs/datasets/image_folder.yaml", os.path.join(folder, "output")
     arguments = f"--seed 1 --trainer {name} --dataset-config-file {data} --root {folder} --output-dir {output}".split()
+    size = GEOMETRY[1]
     method = [f"TRAINER.{name.upper()}.PREC", "fp32"] + ["TRAINER.COOP.N_CTX", "4"] * (name == "CoOp")
-    pairs = ["INPUT.TRANSFORMS", "['random_resized_crop', 'random_flip', 'normalize']", "DATALOADER.NUM_WORKERS", "0"]
+    pairs = [
+        "INPUT.SIZE",
+        f"({size}, {size})",
+        "INPUT.TRANSFORMS",
+        "['random_resized_crop', 'random_flip', 'normalize']",
+        "DATALOADER.NUM_WORKERS",
+        "0",
+    ]
     pairs += ["DATALOADER.TEST.BATCH_SIZE", "50", "DATALOADER.TRAIN_X.BATCH_SIZE", str(BATCH)]
     pairs += ["DATALOADER.STORED_VIEWS", "1", "OPTIM.NAME", "sgd"]
-    merge_args(cfg, parse_args([*arguments, "--backbone", weights, *pairs, *method]))
+    cfg = config_of([*arguments, "--backbone", weights, *pairs, *method])
     set_random_seed(cfg.SEED)
     with contextlib.redirect_stdout(io.StringIO()):
         return build_trainer(cfg)
@@ -131,7 +120,6 @@ def epochs(trainer, folder):
     def stored():
         trainer.views = trainer.train_loader_x = views
         views._encoded.clear()  # each epoch reads its view
-        trainer.frozen.__dict__.pop("_encoder", None)
 
     return {"drawn views": (drawn, trainer.run_epoch), "stored views, warm": (stored, trainer.run_epoch)}
 
@@ -153,14 +141,3 @@ def in_turns(ways, rounds):
     medians = {name: [statistics.median(column) for column in zip(*times)] for name, times in taken.items()}
     first = next(iter(medians.values()))
     return [[name, *times, *(t / f for t, f in zip(times, first))] for name, times in medians.items()]
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON, not as a table")
-    add_arguments(parser)
-    run(parser.parse_args(argv))
-
-
-if __name__ == "__main__":
-    main()

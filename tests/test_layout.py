@@ -11,15 +11,18 @@ from tests.conftest import REPOSITORY
 
 SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set(p.relative_to(REPOSITORY).parts)]
 FILES = {method.folder for method in METHODS}  # trainers/<folder>.py
+TOPS = ("tools", "benchmarks", "pretraining")  # what nothing stands on, but tests and, for the last two, tools
 # Folder or file -> what it must not import, directly
 FORBIDDEN = {
-    "dassl": ("trainers", "datasets", "harness", "tools", "train"),
-    "datasets": ("trainers", "harness", "tools", "train"),
-    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", "tools", "train"),
-    "trainers": ("datasets", "harness", "tools", "train"),
+    "dassl": ("trainers", "datasets", "harness", "train", *TOPS),
+    "datasets": ("trainers", "harness", "train", *TOPS),
+    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", "train", *TOPS),
+    "trainers": ("datasets", "harness", "train", *TOPS),
     "trainers/prompting": ("dassl", "trainers.base"),
-    "train.py": ("tools",),
-    "parse_test_res.py": ("torch", "dassl", "trainers", "datasets", "tools", "train"),
+    "train.py": TOPS,
+    "parse_test_res.py": ("torch", "dassl", "trainers", "datasets", "train", *TOPS),
+    "benchmarks": ("tools", "pretraining", "train"),
+    "pretraining": ("tools", "benchmarks", "harness", "train"),
     "tools": ("tools", "train"),
 }
 

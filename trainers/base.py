@@ -32,8 +32,7 @@ from .prompting import checkpoint, clip_loader
 from .prompting.errors import MissingFile, NotFinite, UserError
 from .prompting.files import cannot_write, disk_errors
 from .prompting.model import PromptedCLIP
-from .prompting.precision import CHOICES as PRECISIONS
-from .prompting.precision import Precision
+from .prompting.precision import ENCODER_DTYPES, Precision
 from .ranges import RANGES, Key, above, at_least, one_of, whole
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
@@ -44,7 +43,7 @@ def method_defaults() -> SimpleNamespace:
     """The config keys that every method has, to which it adds its own: attributes, values or `ranges.Key`s."""
     defaults = SimpleNamespace()
     # Type of the frozen encoders; on a CPU fp16 falls back to fp32
-    defaults.PREC = Key("fp16", one_of(*PRECISIONS))
+    defaults.PREC = Key("fp16", one_of(*ENCODER_DTYPES))
     return defaults
 
 

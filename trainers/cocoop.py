@@ -19,7 +19,6 @@ from torch.utils.checkpoint import checkpoint
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.errors import UserError
 from .prompting.meta_net import MetaNet
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences, init_ctx
@@ -58,8 +57,6 @@ class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
         self.chunk = cfg.TRAINER.COCOOP.CHUNK
-        if self.chunk < 1:
-            raise UserError(f"TRAINER.COCOOP.CHUNK is {self.chunk}: choose 1 or more prompt sequences.")
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
 
     def encode_text(self, image_features):

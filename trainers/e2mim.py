@@ -33,7 +33,7 @@ DEFAULTS.MIXUP_WEIGHT = Key(1.0, WEIGHT)  # weight of the loss on mixed images; 
 DEFAULTS.MIXUP_ALPHA = Key(1.0, above(0))  # lambda ~ Beta(alpha, alpha) [ours]
 DEFAULTS.MIXUP_SPACE = Key("feature", one_of("feature", "image"))  # what is mixed [ours]
 DEFAULTS.MI_WEIGHT = Key(1.0, WEIGHT)  # weight of the estimate of mutual information; 0 turns it off [ours]
-DEFAULTS.MI_ESTIMATOR = Key("jsd", one_of("jsd", "dv", "infonce"))  # the lower bound [ours]
+DEFAULTS.MI_ESTIMATOR = Key("jsd", one_of(*MIEstimator.bounds))  # the lower bound [ours]
 DEFAULTS.CRITIC_HIDDEN = Key(256, WIDTH)  # width of the critic's hidden layers [ours]
 DEFAULTS.CRITIC_OUT = Key(128, WIDTH)  # width of the critic's embeddings [ours]
 DEFAULTS.CRITIC_SCALE = Key(10.0, above(0))  # scores of the critic lie within plus and minus this [ours]
@@ -69,8 +69,6 @@ class CustomCLIP(PromptedCLIP):
         options = self.options = cfg.TRAINER.E2MIM
         self.mixes_pixels = options.MIXUP_SPACE == "image"
         self._said = set()
-        if options.MIXUP_SPACE not in ("feature", "image"):
-            raise UserError(f'TRAINER.E2MIM.MIXUP_SPACE "{options.MIXUP_SPACE}" is unknown: choose feature or image.')
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         self.add_hand_features(clip_model, hand_templates(cfg))  # T_h
         if options.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes

@@ -23,7 +23,6 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
-from .prompting.errors import UserError
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import promptsrc_templates
@@ -44,12 +43,7 @@ add_defaults("PROMPTSRC", DEFAULTS)
 
 
 def gaussian_weights(n_epochs, mean, std):
-    """Weights of the prompts after epochs 1 .. n_epochs: a Gaussian over the epoch that sums to 1, float64.
-
-    Raises UserError if std is not positive.
-    """
-    if std <= 0:
-        raise UserError(f"TRAINER.PROMPTSRC.GPA_STD is {std} epochs: it must be greater than 0.")
+    """Weights of the prompts after epochs 1 .. n_epochs: a Gaussian over the epoch that sums to 1, float64."""
     epochs = torch.arange(1, n_epochs + 1, dtype=torch.float64)
     return torch.softmax(-0.5 * ((epochs - mean) / std) ** 2, dim=0)
 
@@ -80,8 +74,6 @@ class PromptLearner(nn.Module):
         depth_text, depth_vision = options.PROMPT_DEPTH_TEXT, options.PROMPT_DEPTH_VISION
         check_depth("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", depth_text, text_encoder.n_layers)
         check_depth("TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", depth_vision, image_encoder.n_layers)
-        if options.N_CTX_VISION < 1:
-            raise UserError(f"TRAINER.PROMPTSRC.N_CTX_VISION is {options.N_CTX_VISION}: it must be 1 or more.")
         ctx, words = first_prompts("TRAINER.PROMPTSRC.N_CTX_TEXT", clip_model, options.N_CTX_TEXT, options.CTX_INIT)
         print(f'Initial context: "{words}", of which the first {len(ctx)} tokens are learned')
         self.ctx = nn.Parameter(ctx)  # P_0 (n_ctx_text, width of text)

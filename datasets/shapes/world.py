@@ -1,7 +1,7 @@
 """A small world of coloured shapes: seeded pictures, drawn with PIL.
 
-Two users: Shapes and its family (`family.py`) draw with the `ROUGH` look, and `tools/pretrain_shapes.py` trains the
-bundled CLIP on captioned scenes with the `LARGE` and `CLEAN` looks. A picture is made in two steps: `single` or
+Two users: Shapes and its family (`family.py`) draw with the `ROUGH` look, and `pretraining/` trains the bundled
+CLIP on captioned scenes with the `LARGE` and `CLEAN` looks. A picture is made in two steps: `single` or
 `several` choose what is in it, plain data that a caption can be read from (`captions.py`), and `draw` makes its pixels.
 
 Every random number comes from `random.Random.random` or a `numpy.random.RandomState` that is seeded with a name of the

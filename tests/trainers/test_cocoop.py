@@ -91,11 +91,6 @@ def test_chunk_bounds_what_autograd_keeps(build, batch):
     assert kept(6) < kept(48) / 20
 
 
-def test_chunk_is_checked(build):
-    with pytest.raises(ValueError, match="TRAINER.COCOOP.CHUNK is 0: choose 1 or more"):
-        build("cocoop", *chunk(0))
-
-
 def test_evaluation_computes_no_text_ahead(make_trainer):
     trainer = make_trainer("CoCoOp")
     images = torch.stack([trainer.test_loader.dataset[i]["img"] for i in range(0, 18, 3)])

@@ -124,13 +124,6 @@ def test_templates_of_the_hand_crafted_view(make_cfg):
             hand_templates(cfg)
 
 
-def test_unknown_choices(build):
-    with pytest.raises(ValueError, match="MIXUP_SPACE.*feature or image"):
-        build("e2mim", "TRAINER.E2MIM.MIXUP_SPACE", "pixels")
-    with pytest.raises(ValueError, match="jsd, dv, infonce"):
-        build("e2mim", "TRAINER.E2MIM.MI_ESTIMATOR", "mine")
-
-
 def test_evaluation_ignores_the_critic(build, batch):
     model = build("e2mim").eval()
     with torch.no_grad():

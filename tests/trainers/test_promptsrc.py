@@ -42,8 +42,6 @@ def test_weights_are_a_gaussian_over_epochs_from_one(n_epochs, mean, std):
 def test_weights_sum_to_one_however_far_the_mean():
     weights = gaussian_weights(5, 500, 1)
     assert weights.sum() == pytest.approx(1) and weights.argmax() == 4
-    with pytest.raises(ValueError, match="GPA_STD is 0 epochs: it must be greater than 0"):
-        gaussian_weights(5, 3, 0)
 
 
 def test_final_prompts_are_the_weighted_sum(make_trainer, tmp_path):
@@ -159,7 +157,6 @@ def test_first_words_are_learned_and_the_others_stay(build, tiny_clip):
         ("PROMPT_DEPTH_VISION", 4, "PROMPT_DEPTH_VISION is 4.*choose 1 to 3"),
         ("PROMPT_DEPTH_VISION", 0, "PROMPT_DEPTH_VISION is 0.*choose 1 to 3"),
         ("N_CTX_TEXT", 5, 'N_CTX_TEXT is 5, but CTX_INIT "a photo of a" has 4 tokens.*choose 1 to 4'),
-        ("N_CTX_VISION", 0, "N_CTX_VISION is 0: it must be 1 or more"),
     ],
 )
 def test_what_cannot_be_built(build, key, value, sentence):

@@ -18,6 +18,9 @@ Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
 class PromptedCLIP(nn.Module):
     """A frozen CLIP around a `prompt_learner`.
 
+    Whoever builds one checks the config first (`trainers/ranges.py`), as `PromptTrainer` does: a method looks only at
+    what depends on the backbone.
+
     A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.
     What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
     `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation.

@@ -19,8 +19,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .errors import UserError
-
 
 class Critic(nn.Module):
     """Separable critic t(x, y) = scale * cos(g(x), h(y)), with a two-layer MLP for each view (our choice).
@@ -83,23 +81,21 @@ class MIEstimator(nn.Module):
     buffer: with it in the checkpoint, training resumes exactly.
 
     `nats` says whether the value is an amount of information in nats.
-    Raises UserError for an unknown name, ValueError for a batch of fewer than two samples: it has no marginal pairs.
+    Raises KeyError for an unknown name, ValueError for a batch of fewer than two samples: it has no marginal pairs.
     """
 
     bounds = {"jsd": jsd, "dv": dv, "infonce": infonce}
 
     def __init__(self, name, decay=0.9):
         super().__init__()
-        if name not in self.bounds:
-            raise UserError(f'MI estimator "{name}" is unknown: choose one of {", ".join(self.bounds)}.')
-        self.name = name
+        self.name, self.bound = name, self.bounds[name]
         self.nats = name != "jsd"
         self.decay = decay
         if name == "dv":  # log of the moving average of mean e^t; -inf until the first batch
             self.register_buffer("log_average", torch.tensor(-math.inf))
 
     def forward(self, scores):
-        value = self.bounds[self.name](scores)
+        value = self.bound(scores)
         if self.name == "dv" and self.training:
             return self._correct_gradient(value, scores)
         return value

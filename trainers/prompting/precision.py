@@ -5,9 +5,7 @@ from typing import Any, ContextManager, Dict, Optional, Union
 
 import torch
 
-from .errors import UserError
-
-CHOICES = ("fp32", "fp16", "bf16", "amp")
+ENCODER_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "amp": torch.float32}  # of PREC
 
 
 class Precision:
@@ -19,7 +17,7 @@ class Precision:
     - fp16, bf16: frozen encoders in that dtype; fp16 with loss scaling.
     - amp: float32 weights under autocast (float16 on a GPU with loss scaling, bfloat16 on a CPU).
 
-    On a CPU fp16 falls back to fp32 and says so. Raises UserError for any other PREC.
+    On a CPU fp16 falls back to fp32 and says so. Raises KeyError for any other PREC.
     """
 
     prec: str  # what PREC has become on this device
@@ -28,14 +26,12 @@ class Precision:
     scaler: Optional[torch.cuda.amp.GradScaler]
 
     def __init__(self, prec: str, device: Union[str, torch.device]):
-        if prec not in CHOICES:
-            raise UserError(f'PREC "{prec}" is unknown: choose one of {", ".join(CHOICES)}.')
         self.device_type = torch.device(device).type
         if prec == "fp16" and self.device_type == "cpu":
             print("PREC fp16 needs a GPU: running in fp32 on the CPU")
             prec = "fp32"
         self.prec = prec
-        self.encoder_dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(prec, torch.float32)
+        self.encoder_dtype = ENCODER_DTYPES[prec]
         half = torch.float16 if self.device_type == "cuda" else torch.bfloat16
         self.autocast_dtype = half if prec == "amp" else None
         scaled = self.device_type == "cuda" and prec in ("fp16", "amp")

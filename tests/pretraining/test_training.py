@@ -4,22 +4,24 @@ import re
 import pytest
 import torch
 
-import trainers  # noqa: F401  lets torchvision, which clip imports, import beside a CPU-only PyTorch
 from datasets.shapes.world import CLASSNAMES, COLOURS, SHAPES
+from pretraining import data, training
+from pretraining.model import new_model
+from pretraining.training import pretrain
 from tests.conftest import REPOSITORY
-from tools import pretrain_shapes
 from trainers.prompting.clip_loader import load_clip
+from trainers.prompting.prompt_text import tokenize
 
 WEIGHTS = REPOSITORY / "assets" / "shapes-tiny.pt"
 CARD = (REPOSITORY / "assets" / "MODEL_CARD.md").read_text()
-TINY = ["--data-size", "48", "--batch-size", "16", "--epochs", "2"]  # six steps, all three stages
+TINY = {"epochs": 2, "data_size": 48, "batch_size": 16, "seed": 1}  # six steps, all three stages
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Six steps: no pictures are drawn by other processes, no accuracy is measured after each epoch."""
-    monkeypatch.setattr(pretrain_shapes.multiprocessing, "get_context", lambda _: _Here)
-    monkeypatch.setattr(pretrain_shapes, "_accuracy", lambda path: "")
+    monkeypatch.setattr(data.multiprocessing, "get_context", lambda _: _Here)
+    monkeypatch.setattr(training, "_accuracy", lambda path: "")
 
 
 class _Here:
@@ -39,30 +41,8 @@ class _Here:
             return map(function, jobs)
 
 
-def test_the_vocabulary_holds_the_templates():
-    vocabulary = pretrain_shapes.Vocabulary()
-    rows, ends = vocabulary.batch(["a picture of a red circle.", "circle"])
-    assert rows.shape == (2, 9) and ends.tolist() == [8, 2]
-    assert vocabulary.rows == sorted(vocabulary.rows) and vocabulary.rows[rows[0, 8]] == 49407
-
-
-def test_the_encoders_are_clips(monkeypatch):
-    vocabulary, model = pretrain_shapes.Vocabulary(), pretrain_shapes.new_model(seed=3).eval()
-    texts = ["a photo of a blue star.", "three leaves"]
-    rows, ends = vocabulary.batch(texts)
-    table = model.token_embedding.weight[vocabulary.rows]
-    pictures = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        text = pretrain_shapes.encode_text(model, table, rows, ends)
-        image = pretrain_shapes.encode_image(model, pictures)
-        torch.testing.assert_close(text, model.encode_text(pretrain_shapes.clip.tokenize(texts)), atol=1e-5, rtol=0)
-        torch.testing.assert_close(image, model.encode_image(pictures), atol=1e-5, rtol=0)
-        every = torch.arange(64).flip(0).expand(2, -1)  # all patches, in another order
-        torch.testing.assert_close(pretrain_shapes.encode_image(model, pictures, every), image, atol=1e-5, rtol=0)
-
-
 def test_learning_rate():
-    rates = [pretrain_shapes.rate(step, 1000) for step in range(1000)]
+    rates = [training.rate(step, 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(1e-3 / 60) and max(rates) == rates[60] == 1e-3
     assert rates[60:] == sorted(rates[60:], reverse=True) and rates[-1] < 1e-8
     assert rates[530] == pytest.approx(0.5e-3 * (1 + math.cos(math.pi / 2)))
@@ -70,36 +50,36 @@ def test_learning_rate():
 
 def test_training_from_scratch_gives_a_clip(tmp_path):
     path = tmp_path / "deep" / "clip.pt"
-    pretrain_shapes.main(["--output", str(path), *TINY])
+    pretrain(path, **TINY)
 
     model = load_clip(str(path))
     assert model.visual.input_resolution == 64 and model.vocab_size == 49408
     assert len(model.visual.transformer.resblocks) == 6 and len(model.transformer.resblocks) == 4
     assert not path.with_name("clip.pt.resume").exists()
-    fresh = pretrain_shapes.new_model(seed=1).token_embedding.weight
+    fresh = new_model(seed=1).token_embedding.weight
     changed = (model.token_embedding.weight - fresh).abs().amax(1) > 1e-4  # half precision alone changes 3e-5
     assert 0 < changed.sum() < 100  # rows that no caption uses are those that the loader fills in
-    unused = pretrain_shapes.clip.tokenize("zebra")[0, 1]
+    unused = tokenize(["zebra"])[0, 1]
     assert torch.equal(model.token_embedding.weight[unused], fresh[unused])
 
 
 def test_an_interrupted_run_ends_like_a_whole_one(tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole.pt", tmp_path / "parts.pt"
-    pretrain_shapes.main(["--output", str(whole), *TINY])
+    pretrain(whole, **TINY)
 
-    train_step = pretrain_shapes.train_step
+    train_step = training.train_step
 
     def interrupted(learner, vocabulary, data, step, *args):
         if step == 4:
             raise KeyboardInterrupt
         return train_step(learner, vocabulary, data, step, *args)
 
-    monkeypatch.setattr(pretrain_shapes, "train_step", interrupted)
+    monkeypatch.setattr(training, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pretrain_shapes.main(["--output", str(parts), *TINY])
+        pretrain(parts, **TINY)
     assert parts.exists()  # the first epoch's weights can be used
-    monkeypatch.setattr(pretrain_shapes, "train_step", train_step)
-    pretrain_shapes.main(["--output", str(parts), *TINY])
+    monkeypatch.setattr(training, "train_step", train_step)
+    pretrain(parts, **TINY)
 
     first, second = (torch.load(p, weights_only=True) for p in (whole, parts))
     assert first.keys() == second.keys()
@@ -113,13 +93,13 @@ def test_the_bundled_file_is_small_and_half_precision():
     assert set(kinds.values()) == {torch.float16}
     rows = set(state["token_embedding.rows"].tolist())
     for word in [*COLOURS, *SHAPES]:
-        assert set(pretrain_shapes.tokenizer.encode(word)) <= rows
+        assert set(data.tokenizer.encode(word)) <= rows
 
 
 def test_the_bundled_file_is_as_good_as_its_card_says():
     stated = [float(x) for x in re.search(r"\| zero-shot \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", CARD).groups()]
     assert 50 <= stated[0] <= 85
-    measured = pretrain_shapes.zero_shot(WEIGHTS, per_class=2)  # 200 pictures: a standard error of about 3 points
+    measured = training.zero_shot(WEIGHTS, per_class=2)  # 200 pictures: a standard error of about 3 points
     for accuracy, figure in zip(measured, stated):
         assert abs(accuracy - figure) < 11
     assert len(CLASSNAMES) == 100

@@ -1,0 +1,72 @@
+"""One optimisation step of every trainer on Shapes' base classes."""
+
+import contextlib
+import io
+import sys
+import tempfile
+
+from dassl.engine import TRAINER_REGISTRY, build_trainer
+from harness.errors import UserError
+from harness.tables import in_papers_order
+from trainers.run_record import peak_memory_mb
+
+from .config import DATA, REPOSITORY, config_of
+from .table import Table, ratios
+from .timing import in_fresh_process, interleaved
+
+
+def add_arguments(parser):
+    parser.add_argument(
+        "--trainers", nargs="+", default=[], metavar="NAME", help="only these (default: all that learn)"
+    )
+    parser.add_argument("--root", default=DATA, help="root of the data sets")
+    parser.add_argument("--batch-size", type=int, default=32, help="of all trainers, whatever their configs say")
+    parser.add_argument("--rounds", type=int, default=10)
+
+
+def measure(args):
+    """One optimisation step of each trainer on the same batch of Shapes' base classes."""
+    names = args.trainers or in_papers_order(TRAINER_REGISTRY.registered_names())
+    with tempfile.TemporaryDirectory() as output:
+        arguments = {name: (name, args.root, args.batch_size, output) for name in names}
+        print("Memory, a process for each trainer; then time, in turns", file=sys.stderr)
+        memory = {name: in_fresh_process(memory_of_steps, *of) for name, of in arguments.items()}
+        built = {name: build(*arguments[name]) for name in arguments if memory[name] is not None}
+        if not built:
+            raise UserError(f"none of these trainers learns anything: {', '.join(names)}")
+        first = next(iter(built.values()))
+        batch = next(iter(first.train_loader_x))
+        ways = {name: lambda t=trainer: t.forward_backward(batch) for name, trainer in built.items()}
+        seconds = interleaved(ways, args.rounds, first.device.type)
+    rows = [[*row, 1000 * seconds[row[0]] / args.batch_size, memory[row[0]]] for row in ratios(seconds)]
+    return Table(
+        f"Optimisation step on {first.num_classes} classes, batch {args.batch_size} for all, {first.device.type}",
+        [("", ""), ("ms", ".1f"), (f"/ {rows[0][0]}", ".3f"), ("ms per image", ".2f"), ("peak MiB", ".0f")],
+        rows,
+    )
+
+
+def build(name, root, batch_size, output):
+    """A trainer on Shapes' base classes, ready for a step that is not an epoch's last."""
+    command = (
+        f"--seed 1 --trainer {name} --dataset-config-file {REPOSITORY}/configs/datasets/shapes.yaml "
+        f"--config-file {REPOSITORY}/configs/trainers/{name}/shapes.yaml"
+    )
+    pairs = f"DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base DATALOADER.TRAIN_X.BATCH_SIZE {batch_size}"
+    arguments = [*command.split(), "--root", root, "--output-dir", output, *pairs.split()]
+    with contextlib.redirect_stdout(io.StringIO()):
+        trainer = build_trainer(config_of(arguments))
+    trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 2
+    trainer.set_model_mode("train")
+    return trainer
+
+
+def memory_of_steps(*arguments):
+    """Peak MiB of a process that takes three steps; None if there is nothing to train."""
+    trainer = build(*arguments)
+    if trainer.optim is None:
+        return None
+    batch = next(iter(trainer.train_loader_x))
+    for _ in range(3):
+        trainer.forward_backward(batch)
+    return peak_memory_mb()

@@ -1,0 +1,27 @@
+"""What a subject has measured, for people and for programs."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from tabulate import tabulate
+
+
+@dataclass
+class Table:
+    title: str
+    columns: list  # (name, how its numbers are printed: ".1f"; "" for text)
+    rows: list  # a cell for each column
+
+    def text(self):
+        rows = [[format(cell, spec) for cell, (_, spec) in zip(row, self.columns)] for row in self.rows]
+        names = [name for name, _ in self.columns]
+        return f"{self.title}\n\n{tabulate(rows, names, tablefmt='github', disable_numparse=True)}"
+
+    def json(self):
+        return json.dumps(asdict(self), indent=2)
+
+
+def ratios(seconds):
+    """Rows [name, milliseconds, ratio to the first] of name -> seconds."""
+    first = next(iter(seconds.values()))
+    return [[name, 1000 * s, s / first] for name, s in seconds.items()]

@@ -1,0 +1,49 @@
+from types import SimpleNamespace
+
+import pytest
+
+from benchmarks import step
+from dassl.engine import TRAINER_REGISTRY
+from harness.command_line import parse_args
+
+
+def measure(*trainers):
+    return step.measure(SimpleNamespace(trainers=list(trainers), root="", batch_size=4, rounds=1))
+
+
+@pytest.fixture
+def tiny_configs(monkeypatch, make_cfg):
+    """The command's trainers and pairs on TinyData."""
+
+    def config_of(arguments):
+        args = parse_args(arguments)
+        return make_cfg(args.trainer, *args.opts)
+
+    monkeypatch.setattr(step, "config_of", config_of)
+
+
+def test_trainers_that_learn_are_listed(tiny_configs, one_process):
+    table = measure("CoOp", "ZeroshotCLIP", "E2MIM")
+    assert table.title.startswith("Optimisation step on 3 classes, batch 4 for all")  # the base half of six
+    (first, second) = table.rows
+    assert (first[0], first[2], second[0]) == ("CoOp", 1, "E2MIM")
+    for _, ms, ratio, per_image, memory in (first, second):
+        assert ms > 0 and memory > 0
+        assert per_image == pytest.approx(ms / 4)
+        assert ratio == pytest.approx(ms / first[1])
+
+
+def test_every_trainer_is_listed_in_the_papers_order(monkeypatch, one_process):
+    asked = []
+    monkeypatch.setattr(step, "memory_of_steps", lambda name, *_: asked.append(name))  # None: learns nothing
+    with pytest.raises(ValueError, match="learns"):
+        measure()
+    assert set(asked) == set(TRAINER_REGISTRY.registered_names())
+    assert [name for name in asked if name in ("SEP", "CoOp", "E2MIM", "MaPLe")] == ["CoOp", "MaPLe", "SEP", "E2MIM"]
+
+
+def test_a_timed_step_is_not_an_epochs_last(tiny_configs, tmp_path):
+    trainer = step.build("CoOp", "", 4, str(tmp_path))
+    before = trainer.get_current_lr()
+    trainer.forward_backward(next(iter(trainer.train_loader_x)))
+    assert trainer.get_current_lr() == before and trainer.model.training

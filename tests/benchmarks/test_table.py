@@ -1,0 +1,19 @@
+import json
+
+from benchmarks.table import Table, ratios
+
+TABLE = Table("Speed", [("", ""), ("ms", ".1f"), ("limit", ".0f"), ("kept", "")], [["slow", 1.26, 1.0, "NO"]])
+
+
+def test_ratios_are_to_the_first():
+    assert ratios({"a": 0.5, "b": 0.25}) == [["a", 500.0, 1.0], ["b", 250.0, 0.5]]
+
+
+def test_text_has_the_digits_that_the_columns_ask_for():
+    title, empty, header, _, row = TABLE.text().splitlines()
+    assert (title, empty) == ("Speed", "") and header.split() == "| | ms | limit | kept |".split()
+    assert row.split() == "| slow | 1.3 | 1 | NO |".split()
+
+
+def test_json_has_all_digits():
+    assert json.loads(TABLE.json())["rows"] == [["slow", 1.26, 1.0, "NO"]]
