@@ -21,13 +21,8 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-try:
-    from dassl.utils import progress
-except ImportError:  # the original Dassl
-    from tqdm import tqdm as progress
-
 from . import experiment, ranges
-from .frozen_features import FrozenFeatures
+from .frozen_features import FrozenFeatures, progress
 from .prompting import checkpoint, clip_loader
 from .prompting.errors import MissingFile, NotFinite, UserError
 from .prompting.files import cannot_write, disk_errors

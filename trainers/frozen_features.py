@@ -84,7 +84,8 @@ class FrozenFeatures:
         for name, tensor in self.model.image_encoder.state_dict().items():
             weights.update(f"{name} {tuple(tensor.shape)} ".encode())
             weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        device = [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]  # threads divide a batch
+        cpu = getattr(torch.backends, "cpu", None)  # PyTorch 2.1
+        device = [cpu and cpu.get_cpu_capability(), torch.get_num_threads()]  # threads divide a batch
         if self.device.type == "cuda":
             device = [torch.cuda.get_device_name(self.device), torch.get_float32_matmul_precision()]
         return {
