@@ -276,7 +276,8 @@ def logits_of(folder):
 @pytest.mark.parametrize("transforms", [["random_flip", "random_resized_crop", "normalize"], ["normalize"]])
 def test_stored_features_change_no_bit(method, make_trainer, tmp_path, transforms):
     """Of training with evaluations in between and of the test: nothing stored, the store cold, and warm."""
-    options = ("TEST.SAVE_PREDICTIONS", True, "TEST.FINAL_MODEL", "best_val", "INPUT.TRANSFORMS", transforms)
+    options = ("OPTIM.MAX_EPOCH", 2, "TEST.SAVE_PREDICTIONS", True, "TEST.FINAL_MODEL", "best_val")
+    options = (*options, "INPUT.TRANSFORMS", transforms)
     none = run(make_trainer, method, tmp_path / "none", *options, "STORE.MAX_GB", 0.0)
     for name in ("cold", "warm"):
         again = run(make_trainer, method, tmp_path / name, *options)
