@@ -40,6 +40,8 @@ test: venv
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	.venv/bin/shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/*/*.sh
+	@# forks, into which trainers/ goes, still use Python 3.8
+	.venv/bin/vermin -q -t=3.8- --eval-annotations --no-tips --violations trainers
 	$(PY) -m pytest -q -n 2
 
 # what takes longer than a test may: kills at random moments, and a fuzz of the command line

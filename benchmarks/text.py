@@ -1,7 +1,9 @@
-"""Text encoder of ViT-B/16's geometry: cut against full context."""
+"""Text encoder of ViT-B/16's geometry: the plain way against ours."""
 
 import torch
+from torch.nn import functional as F
 
+from trainers.prompting.clip_loader import cast_weights
 from trainers.prompting.encoders import TextEncoder
 from trainers.prompting.prompt_text import PromptSequences, init_ctx
 
@@ -11,36 +13,67 @@ from clip.model import CLIP
 from .table import Table, ratios
 from .timing import interleaved
 
-COLOURS = "red green blue yellow black".split()
+ADJECTIVES = "red green blue yellow black white big small old new".split()
 NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone helicopter lamp".split()
 
 
 def add_arguments(parser):
     parser.add_argument("--classes", type=int, default=50, help="number of class prompts")
+    parser.add_argument("--context", type=int, default=4, help="number of context tokens")
+    parser.add_argument("--names", metavar="FILE", help="class names, one a line (default: of two words each)")
+    parser.add_argument("--prec", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)
 
 
+def plain(clip_model, sequences, length):
+    """The way of the public code: whole sequences through `nn.MultiheadAttention`, cut after `length` positions."""
+    tokens = sequences.tokenized_prompts.to(clip_model.positional_embedding.device)
+    embedding = clip_model.token_embedding(tokens)[:, :length]
+    mask = torch.full((length, length), float("-inf"), device=tokens.device).triu(1)
+    n_cls, eos, dtype = len(tokens), tokens.argmax(dim=-1), clip_model.text_projection.dtype
+
+    def encode(ctx):
+        x = torch.cat([embedding[:, :1], ctx.expand(n_cls, -1, -1), embedding[:, 1 + len(ctx) :]], dim=1)
+        x = (x + clip_model.positional_embedding[:length]).to(dtype).transpose(0, 1)
+        for block in clip_model.transformer.resblocks:
+            h = block.ln_1(x)
+            x = x + block.attn(h, h, h, need_weights=False, attn_mask=mask.to(dtype))[0]
+            x = x + block.mlp(block.ln_2(x))
+        x = x.transpose(0, 1)[torch.arange(n_cls), eos]
+        return clip_model.ln_final(x) @ clip_model.text_projection
+
+    return encode
+
+
 def measure(args):
-    """Encode class prompts, forward and backward, with all 77 positions and with the context cut."""
+    """Encode class prompts, forward and backward: all 77 positions, the context cut, and nothing twice (ours)."""
     torch.manual_seed(0)
-    clip_model = CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12).to(args.device).requires_grad_(False)
-    encoder = TextEncoder(clip_model)
-    names = [f"{adjective} {noun}" for adjective in COLOURS for noun in NOUNS][: args.classes]
-    ctx, words = init_ctx(clip_model.to("cpu"), 4, "a photo of a")
-    sequences = {
-        f"{s.length} positions": s.to(args.device)
-        for s in (PromptSequences(clip_model, names, words, 4, min_length=n) for n in (77, 0))
-    }
+    clip_model = CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12).requires_grad_(False)
+    if args.names:
+        with open(args.names) as file:
+            names = [line.strip() for line in file if line.strip()][: args.classes]
+    else:
+        names = [f"{adjective} {noun}" for adjective in ADJECTIVES for noun in NOUNS][: args.classes]
+    ctx, words = init_ctx(clip_model, args.context)
+    sequences = PromptSequences(clip_model, names, words, args.context).to(args.device)
     clip_model.to(args.device)
+    if args.prec == "bf16":
+        cast_weights(clip_model, torch.bfloat16)
     ctx = ctx.to(args.device).requires_grad_()
-
-    def encode(s):
-        return lambda: encoder(s(ctx), s.eos).sum().backward()
-
-    seconds = interleaved({name: encode(s) for name, s in sequences.items()}, args.rounds, args.device)
+    encoder, longest = TextEncoder(clip_model), max(sequences.groups.lengths)
+    ways = {
+        "77 positions": plain(clip_model, sequences, 77),
+        f"{longest} positions": plain(clip_model, sequences, longest),
+        "ours": lambda ctx: encoder(sequences(ctx)),
+    }
+    features = {name: F.normalize(way(ctx).float(), dim=-1) for name, way in ways.items()}
+    error = max((f - features["77 positions"]).abs().max().item() for f in features.values())
+    steps = {name: lambda way=way: way(ctx).float().sum().backward() for name, way in ways.items()}
+    seconds = interleaved(steps, args.rounds, args.device)
     return Table(
-        f"Text encoder of ViT-B/16, {len(names)} classes, forward and backward, {args.device}",
+        f"Text encoder of ViT-B/16, {len(names)} classes, {args.context} context tokens, {args.prec}, forward and "
+        f"backward, {args.device}; features differ by at most {error:.1e}",
         [("", ""), ("ms", ".1f"), (f"/ {next(iter(seconds))}", ".3f")],
         ratios(seconds),
     )

@@ -142,12 +142,16 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
     replaces = folder if settings.force and os.path.isdir(folder) else ""
     if job.needs:
         return _plan_test(job, cfg, folder, arguments, own, settings)._replace(replaces=replaces)
-    if not job.method.learns:
-        arguments.append("--eval-only")
-    arguments += own
     record = {} if settings.force else layout.record_of(folder)
     epoch = 0 if settings.force else layout.last_epoch(folder)
-    if layout.is_trained(record):
+    if layout.is_imported(record):
+        arguments += ["--eval-only", "--model-dir", folder]
+    elif not job.method.learns:
+        arguments.append("--eval-only")
+    arguments += own
+    if layout.is_imported(record) and not layout.has_result(record):
+        message = f"testing the imported model: {folder}"
+    elif layout.is_trained(record):
         skipped = _skip(folder, record, arguments)
         if skipped:
             return skipped

@@ -124,12 +124,18 @@ def is_trained(record: dict) -> bool:
     return bool(record) and not record.get("model_dir") and ended
 
 
+def is_imported(record: dict) -> bool:
+    """Whether a record is of a model that public code trained, see tools/import_checkpoint.py."""
+    return "imported" in record
+
+
 def settings_of(record: dict) -> dict:
     """What makes a record's experiment: the config's keys, and what they stand for on the disk."""
     found = dict(record.get("settings", {}))
     if found:
         found["the test images"] = record.get("data", {}).get("test")
         found["the weights of the backbone"] = record.get("backbone_fingerprint")
+        found["the code that trained it"] = record["imported"]["code"] if is_imported(record) else "this repository's"
     return found
 
 
@@ -217,6 +223,7 @@ class Run(NamedTuple):
     learnable_parameters: Optional[int] = None
     device: str = ""
     trained: bool = False
+    imported: bool = False  # its model was trained by public code, see tools/import_checkpoint.py
 
     @property
     def what(self) -> tuple:
@@ -299,7 +306,8 @@ def _facts(record):
         **{field: value if type(value) in (int, float) else None for field, value in numbers.items()},
         "settings": settings_of(record),
         "device": str(record.get("device") or ""),
-        "trained": not record.get("model_dir"),
+        "trained": not (record.get("model_dir") or is_imported(record)),
+        "imported": is_imported(record),
     }
 
 

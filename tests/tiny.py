@@ -13,6 +13,7 @@ from dassl.engine import build_trainer
 from dassl.utils import import_all, set_random_seed
 from tests.golden.formula import clip_state_dict
 from trainers.prompting.clip_loader import build_clip
+from trainers.prompting.text_tokens import Groups, TextTokens
 
 import_all(trainers)  # a run names its trainer
 
@@ -115,3 +116,18 @@ def make_trainer(make_cfg):
         return build_trainer(cfg)
 
     return make
+
+
+def written_out(tokens):
+    """Each sequence of `TextTokens` up to the end of its group, in the order of their numbers."""
+    shared, own = tokens.split(tokens.x)
+    groups = [torch.cat(both, dim=1) for both in zip(tokens.each(shared), own)]
+    sequences = [sequence for group in groups for sequence in group]
+    return [sequences[i] for i in tokens.rows.argsort()]
+
+
+def as_tokens(x, n_shared):
+    """Sequences (n, length, width) that begin with the same `n_shared` tokens, as `TextTokens`."""
+    n, length = x.shape[:2]
+    flat = torch.cat([x[0, :n_shared], x[:, n_shared:].flatten(0, 1)])
+    return TextTokens(flat, n_shared, Groups([n], [length]), torch.arange(n), torch.full((n,), length - 1))

@@ -1,86 +1,139 @@
-"""Turn a checkpoint of SEP's public code into one of this repository.
+"""Make runs of checkpoints that the methods' public code has trained, to be tested and tabulated here.
 
-    python tools/import_checkpoint.py THEIRS/prompt_learner/model.pth.tar-50 OURS/prompt_learner/model.pth.tar-50
+    python tools/import_checkpoint.py --trainer MaPLe THEIRS/model.pth.tar-5 \\
+        --output-dir output/base2new/train_base/caltech101/shots_16/MaPLe/vit_b16_c2_ep5_batch4_2ctx/seed1
+    python tools/import_checkpoint.py --trainer PromptSRC ZOO --recursive [--output-dir output]
 
-Test the result with TRAINER.SEP.VARIANT released and the LAYERS it was trained with.
+Data set, seed, shots, classes and config of a run follow from its folder here, if that is one of the layout; else
+from the file's path ("caltech101/base/seed1"); and the flags, those of train.py, come first. With --recursive each
+run below a folder goes where it belongs in the layout. The file is read without running anything in it, every tensor
+in it must have its place, and settings that show in it (numbers of tokens, depths) are taken from it.
+
+Exit code: 0 all are imported; 1 one is not, and says why; 2 the command line is wrong.
 """
 
 import argparse
 import os
-import re
+import shlex
 import sys
+from pathlib import Path
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import trainers
+from dassl.config import get_cfg_default
+from dassl.utils import import_all
+from harness import layout, zoo
+from harness.command_line import parse_args as parse_train_args
+from harness.config import merge_args
+from harness.errors import UserError, fail
+from trainers import ranges
+from trainers.public_checkpoints.run import import_run
 
-import trainers  # noqa: E402, F401  first: it prepares torchvision
-from trainers.prompting import checkpoint  # noqa: E402
-from trainers.prompting.errors import UserError  # noqa: E402
-
-ALL_LAYERS = tuple(range(1, 12))  # what the authors trained with (their L_IND 0)
-
-_STACKS = {"prompt_projections": "text_enhancer", "visual_prompts": "image_enhancer"}
-_PARTS = {
-    "promt_attention_visual": "attn",
-    "ln_pa_1_visual": "ln_1",
-    "ln_pa_2_visual": "ln_2",
-    "mlp_pa_visual.c_fc1": "mlp_in",
-    "mlp_pa_visual.c_proj": "mlp_out",
-    "scale1": "scale_1",
-    "scale2": "scale_2",
-}
+import_all(trainers)
 
 
-def sep_name(name, layers=ALL_LAYERS):
-    """Our name of one of their parameters, or None if ours has no such thing.
-
-    Theirs number fusion modules by their place in LAYERS and keep twelve of them; unused ones, the templates they
-    were cloned from, class prototypes and class-name embeddings have no counterpart.
-    """
-    if name in ("ctx", "ctx_visual"):
-        return name
-    match = re.match(r"(prompt_projections|visual_prompts)\.(\d+)\.(.+)$", name)
-    if match is None or int(match.group(2)) >= len(layers):
-        return None
-    stack, index, rest = match.groups()
-    for theirs, ours in _PARTS.items():
-        if rest == theirs or rest.startswith(theirs + "."):
-            return f"{_STACKS[stack]}.{layers[int(index)]}.{ours}{rest[len(theirs) :]}"
-    return None  # ln_pa_1_token, never used
-
-
-def convert_sep(state_dict, layers=ALL_LAYERS):
-    """Their prompt learner's state dict -> ours, float32."""
-    named = {sep_name(name, layers): value.float() for name, value in state_dict.items()}
-    named.pop(None, None)
-    return named
-
-
-def convert(theirs, ours, layers=ALL_LAYERS):
-    """Read checkpoint `theirs`, write `ours`; returns the number of tensors. Raises UserError."""
-    state = checkpoint.read(theirs)
-    name, epoch = os.path.basename(ours), state["epoch"]
-    if name != checkpoint.BEST and checkpoint.epoch_of(ours) != epoch:
-        wanted = os.path.basename(checkpoint.path_of("", epoch))
-        raise UserError(f'"{ours}" would not be found by its epoch, which is {epoch}: call it {wanted}.')
-    converted = convert_sep(state["state_dict"], layers)
-    if "ctx" not in converted:
-        raise UserError(f'"{theirs}" is no checkpoint of SEP\'s public code: it has no "ctx".')
-    checkpoint.write({"state_dict": converted, "epoch": epoch}, ours)
-    return len(converted)
-
-
-def main():
+def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("theirs", help="checkpoint of SEP's public code")
-    parser.add_argument("ours", help="file to write")
-    parser.add_argument("--layers", type=int, nargs="+", default=ALL_LAYERS, help="LAYERS it was trained with")
-    args = parser.parse_args()
+    parser.add_argument("source", metavar="SRC", help="checkpoint, or folder with one run (--recursive: with many)")
+    parser.add_argument("--trainer", required=True, help="whose public code trained it, such as MaPLe")
+    parser.add_argument("--output-dir", help="the run's folder to make; with --recursive the output folder (output)")
+    parser.add_argument("--recursive", action="store_true", help="import every run below SRC")
+    parser.add_argument(
+        "--protocol", choices=zoo.TRAINS, default="", help="what it was trained for, if no path says so"
+    )
+    parser.add_argument("--dataset-config-file", default="", help="config of the data set that it was trained on")
+    parser.add_argument("--config-file", default="", help="config that it was trained with")
+    parser.add_argument("--seed", type=int, help="seed that it was trained with")
+    parser.add_argument("--root", default="", help="folder that holds the data sets, for tools that read config.yaml")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys that it was trained with")
+    args = parser.parse_intermixed_args(argv)
+    if args.recursive and (args.dataset_config_file or args.config_file or args.seed is not None):
+        parser.error("--recursive takes data sets, configs and seeds from the paths")
+    if not args.recursive and not args.output_dir:
+        parser.error("--output-dir is needed: the folder of the run to make")
+    return args
+
+
+def source_file(source):
+    """The checkpoint that `source` is, or that the one run below it has. Raises UserError."""
+    if not os.path.isdir(source):
+        return source
+    found = zoo.checkpoints_below(source)
+    if len(found) != 1:
+        which = "is no checkpoint" if not found else f"are the checkpoints of {len(found)} runs"
+        raise UserError(f"Below {source} {which}: name one file, or import all with --recursive.")
+    return found[0]
+
+
+def import_one(args, file, folder, place):
+    """Import one file; returns what to print."""
+    flags, pairs = zoo.train_arguments(place) if place else (["--trainer", args.trainer], [])
+    for flag in ("dataset_config_file", "config_file", "seed", "root"):
+        value = getattr(args, flag)
+        flags += [f"--{flag.replace('_', '-')}", str(value)] if value not in ("", None) else []
+    cfg = get_cfg_default()
+    merge_args(cfg, parse_train_args([*flags, "--output-dir", folder, *pairs, *args.opts]))
+    ranges.check(cfg)
+    done = import_run(cfg, file, args.opts[::2])
+    return "\n".join(_said(done, file, test_command(args, done, flags, pairs)))
+
+
+def _said(done, file, command):
+    if not done.new:
+        yield f"imported before: {done.folder}"
+        return
+    yield f"{file} -> {done.folder}"
+    yield f"  {done.n_tensors} tensors taken, {len(done.ignored)} left behind that have no use here"
+    for key, value in done.changed.items():
+        yield f"  {key} is {value!r}, as the file has it"
+    yield f"  test it: {command}"
+
+
+def test_command(args, done, flags, pairs):
+    """What to type to test an imported run; a test needs the settings that it was trained with."""
+    changed = [text for key, value in done.changed.items() for text in (key, str(value))]
+    placed = layout.place_of(done.folder)
+    script = zoo.test_command(placed[1], placed[0], args.root, [*args.opts, *changed]) if placed else None
+    if script:
+        return script
+    rest = [*flags, "--eval-only", "--model-dir", done.folder, "--output-dir", f"{done.folder}/test"]
+    return shlex.join(["python", "train.py", *rest, *pairs, *args.opts, *changed])
+
+
+def import_single(args):
+    file = source_file(args.source)
+    place = zoo.place_of_run(args.output_dir, args.trainer)
+    if place is None and not (args.dataset_config_file and args.config_file):
+        dataset = Path(args.dataset_config_file).stem if args.dataset_config_file else ""
+        place = zoo.place_of_file(file, os.path.dirname(file), args.trainer, args.protocol, dataset, args.seed)
+    print(import_one(args, file, args.output_dir, place))
+    return 0
+
+
+def import_all_below(args):
+    """Import every run below a folder, one after the other; whatever one of them lacks, the others go on."""
+    output, failed = args.output_dir or str(zoo.ROOT / "output"), 0
+    files = zoo.checkpoints_below(args.source)
+    if not files:
+        raise UserError(f"Below {args.source} is no checkpoint (model.pth.tar-<epoch>): correct the path.")
+    for file in files:
+        try:
+            place = zoo.place_of_file(file, args.source, args.trainer, args.protocol)
+            print(import_one(args, file, place.below(output), place), flush=True)
+        except Exception as error:
+            failed = fail(error, 1)
+    print(f"{len(files)} checkpoints below {args.source}; report: python tools/report.py {shlex.quote(output)}")
+    return failed
+
+
+def main(argv=None):
+    args = parse_args(argv)
     try:
-        n = convert(args.theirs, args.ours, args.layers)
-    except UserError as error:
-        parser.exit(1, f"error: {error}\n")
-    print(f"Wrote {n} tensors to {args.ours}")
+        zoo.method_of(args.trainer)
+        return import_all_below(args) if args.recursive else import_single(args)
+    except Exception as error:
+        return fail(error, 1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -79,8 +79,15 @@ def main(argv=None):
         return 1
     if args.html:
         return _write_page(args, runs, warnings, protocols)
-    print(render(tables, COST_NOTE if args.cost else NOTE, args.format or "github"))
+    note = COST_NOTE if args.cost else NOTE + _imported(runs)
+    print(render(tables, note, args.format or "github"))
     return 0
+
+
+def _imported(runs):
+    """What is to be said of models that were not trained here."""
+    names = in_papers_order({run.trainer for run in runs if run.imported and run.accuracy is not None})
+    return f" Tested here, but trained by their public code (imported): {', '.join(names)}." if names else ""
 
 
 def _tables(args, runs, protocols):

@@ -56,7 +56,9 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
             RANGES[f"{section}{name}.{key}"] = value.range
 
 
-DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(5))
+MODEL, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(6))
+# classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
+MODEL.TEXT_CHUNK = Key(0, at_least(0))
 DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
 DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
 # views of each training image that SEED gives, the same for all methods; 0: drawn anew in each epoch of each run
@@ -65,8 +67,14 @@ TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
 OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
 STORE.DIR = ""  # folder of stored image features; empty: the environment's STORE, or else DATASET.ROOT/feature_store
 STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of image features there; 0: none
-for _name in ("DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):
+for _name in ("MODEL", "DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):
     add_defaults(_name, globals()[_name], _C, "")
+
+
+def restore_nodes(cfg: CN) -> None:
+    """Put the methods' nodes back into a config that has lost them: some forks remove all nodes but their own."""
+    for method in PromptTrainer.__subclasses__():
+        cfg.TRAINER.setdefault(method.config_node, _C.TRAINER[method.config_node].clone())
 
 
 def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[str, Any]]]:
@@ -130,7 +138,10 @@ class PromptTrainer(TrainerX):
         if self.n_params == 0:
             self.optim = self.sched = None
         else:
-            self.optim = build_optimizer(self.trained, cfg.OPTIM, staged_groups(self.trained, cfg.OPTIM))
+            groups, optim_cfg = staged_groups(self.trained, cfg.OPTIM), cfg.OPTIM.clone()
+            optim_cfg.defrost()
+            optim_cfg.STAGED_LR = False  # the groups are those; older versions of Dassl take no argument of that name
+            self.optim = build_optimizer(groups or self.trained, optim_cfg)
             for group in self.optim.param_groups:  # the original Dassl does not read EPS
                 if "eps" in group:
                     group["eps"] = cfg.OPTIM.EPS

@@ -7,30 +7,28 @@ feature f into one token pi = h(f), which is added to every context token (secti
     logits = exp(logit_scale) cos(f, g_c(v(f)))
 
 so each image has text features of its own: B images and n_cls classes are B n_cls prompt sequences. The authors' code
-encodes them image by image. Here all of a batch go through the text encoder together, at most CHUNK sequences a pass;
-in training, several passes are recomputed in the backward one instead of being kept, which bounds memory.
-Trained by cross-entropy.
+encodes them image by image. Here those of several images go through the text encoder together. Trained by
+cross-entropy.
 """
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.compat import autocast
 from .prompting.meta_net import MetaNet
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences, init_ctx
-from .ranges import TOKENS, Key, at_least
+from .ranges import TOKENS, Key
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty (section 4)
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (section 4)
-# prompt sequences (images x classes) in a pass of the text encoder: bounds memory, changes no result
-DEFAULTS.CHUNK = Key(1024, at_least(1))
 add_defaults("COCOOP", DEFAULTS)
 
+SEQUENCES = 1024  # evaluated at once, or one image's (our choice)
 REDUCTION = 16  # the meta network's hidden layer is so much narrower than its input (section 3.2)
 
 
@@ -56,29 +54,15 @@ class CustomCLIP(PromptedCLIP):
 
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
-        self.chunk = cfg.TRAINER.COCOOP.CHUNK
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
 
     def encode_text(self, image_features):
         """Normalised text features for each image: (B, dim) -> (B, n_cls, dim), float32."""
-        ctx = self.prompt_learner(image_features)
-        n_img, n_cls = len(ctx), len(self.classnames)
-        passes = torch.arange(n_img * n_cls, device=ctx.device).split(self.chunk)
-        recompute = len(passes) > 1 and torch.is_grad_enabled() and ctx.requires_grad
-        features = [
-            checkpoint(self._encode_pairs, ctx, pairs, use_reentrant=False, preserve_rng_state=False)
-            if recompute
-            else self._encode_pairs(ctx, pairs)
-            for pairs in passes
-        ]
-        return torch.cat(features).unflatten(0, (n_img, n_cls))
-
-    def _encode_pairs(self, ctx, pairs):
-        """pairs (n,), numbers image * n_cls + class -> (n, dim)."""
-        sequences = self.prompt_learner.sequences
-        image, label = pairs // len(self.classnames), pairs % len(self.classnames)
-        x = torch.cat([sequences.token_prefix[label], ctx[image], sequences.token_suffix[label]], dim=1)
-        return normalise(self.text_encoder(x, sequences.eos[label]))
+        learner, n_cls = self.prompt_learner, len(self.classnames)
+        ctx = learner(image_features)
+        n_img = len(ctx) if torch.is_grad_enabled() else max(1, SEQUENCES // n_cls)
+        features = [self.text_encoder(learner.sequences.of_images(some)) for some in ctx.split(n_img)]
+        return normalise(torch.cat(features)).unflatten(0, (-1, n_cls))
 
     def text_views(self):
         """The part that no image changes: prompts of the context v + h(0)."""
@@ -87,7 +71,7 @@ class CustomCLIP(PromptedCLIP):
 
     def logits(self, image_features, text_features):
         """exp(logit_scale) cos(image, its text): (B, dim), (B, n_cls, dim) -> (B, n_cls), float32."""
-        with torch.autocast(image_features.device.type, enabled=False):
+        with autocast(image_features.device.type, enabled=False):
             return self.logit_scale.exp() * (text_features @ image_features.unsqueeze(-1)).squeeze(-1)
 
 

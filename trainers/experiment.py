@@ -25,7 +25,7 @@ NOT_THE_EXPERIMENT = {
     "TEST.SPLIT",
     "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.PRINT_FREQ",
-    "TRAINER.COCOOP.CHUNK",  # bounds memory
+    "MODEL.TEXT_CHUNK",  # bounds memory
     "USE_CUDA",
     "VERBOSE",
     "VERSION",

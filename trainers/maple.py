@@ -63,7 +63,7 @@ class CustomCLIP(PromptedCLIP):
 
     def encode_text(self):
         learner = self.prompt_learner
-        return normalise(self.text_encoder(learner(), learner.sequences.eos, replace_text(learner.deep_ctx)))
+        return normalise(self.text_encoder(learner(), replace_text(learner.deep_ctx)))
 
 
 @TRAINER_REGISTRY.register()

@@ -13,13 +13,13 @@ context starts as the words of the data set's template, behind zeros.
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.errors import UserError
 from .prompting.gradient_projection import project_conflicting
+from .prompting.mixup import soft_cross_entropy
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import PromptSequences, check_room, embed, init_ctx, n_tokens, tokenize, words_of
 from .prompting.templates import PROGRAD_TEMPLATES, template_for
@@ -82,7 +82,7 @@ class CustomCLIP(PromptedCLIP):
         """ce and kl; their sum, logged as `loss`, is not what is trained."""
         losses = super().losses(image_features, text_features, logits, label)
         p0 = (self.logits(image_features, self.hand_features) / self.options.T).softmax(dim=-1)  # (B, n_cls)
-        losses["kl"] = self.options.T**2 * F.cross_entropy(logits / self.options.T, p0)
+        losses["kl"] = self.options.T**2 * soft_cross_entropy(logits / self.options.T, p0)
         return losses
 
     def backward(self, losses):

@@ -62,6 +62,7 @@ class RunCheckpoints:
         self.trained_epochs = 0  # how many their training has had; more than `epoch` if earlier weights are tested
         self.model_dir = ""  # the run that they were loaded from to be tested; "" if trained here
         self.model_settings: Optional[Dict[str, Any]] = None  # of that run, if its checkpoint says
+        self.imported: Optional[Dict[str, str]] = None  # what public checkpoint they come from, if from one
         self.saved = ""  # the file that was written last
 
     def now_at(self, epoch: int) -> None:
@@ -81,6 +82,8 @@ class RunCheckpoints:
         }
         if self.model_dir and self.model_settings is not None:
             said["model"] = {"fingerprint": fingerprint(self.model_settings), "epoch": self.epoch}
+        if self.imported is not None:
+            said["imported"] = self.imported
         return said
 
     # ---- writing -------------------------------------------------------------------------------------------
@@ -232,7 +235,7 @@ class RunCheckpoints:
         self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)
         self._load_prompts(state, path)
         self.epoch, self.trained_epochs = state["epoch"], max([state["epoch"], *checkpoint.epochs_in(folder)])
-        self.model_settings = state.get("settings")
+        self.model_settings, self.imported = state.get("settings"), state.get("imported")
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
 
     def _path_to_load(self, folder, epoch, best):
@@ -284,8 +287,11 @@ class RunCheckpoints:
 
     def _check_prompts(self, state, path):
         learner, weights = self.model.prompt_learner, state["state_dict"]
-        classnames = state.get("classnames", self.model.classnames)
-        if getattr(learner, "class_specific", False) and classnames != self.model.classnames:
+        classnames, class_specific = state.get("classnames"), getattr(learner, "class_specific", False)
+        if class_specific and classnames is None:  # an imported one, of the classes that its settings say
+            others = [key for key in A_TEST_MAY_CHANGE if key != "DATASET"]
+            self._refuse_other_settings(state, path, others, "its contexts are those of the classes it was trained on")
+        elif class_specific and classnames != self.model.classnames:
             raise UserError(
                 f'Checkpoint "{path}" holds a context for each of the {len(classnames)} classes it was trained on, '
                 f"which are not those of this run: test it on its own, or train a context for all (CSC False)."

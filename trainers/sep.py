@@ -77,7 +77,7 @@ class TokenFusion(nn.Module):
 
 
 class TextEnhancer(nn.ModuleDict):
-    """Hook before the text encoder's layers: x (n_cls, length, width) = [SOS, P, class name, ".", EOS, ...]."""
+    """Hook before the text encoder's layers: each class's x = [SOS, P, class name, ".", EOS, ...]."""
 
     def __init__(self, layers, width, n_ctx, across_batch):
         super().__init__({str(i): TokenFusion(width, across_batch) for i in layers})
@@ -87,8 +87,8 @@ class TextEnhancer(nn.ModuleDict):
         if str(layer) not in self:
             return x
         n = self.n_ctx
-        prompts = self[str(layer)](x[:, 1 + n : 1 + 2 * n], x[:, 1 : 1 + n])
-        return torch.cat([x[:, :1], prompts, x[:, 1 + n :]], dim=1)
+        prompts = self[str(layer)](x.read(1 + n, 1 + 2 * n), x.read(1, 1 + n))
+        return x.replace(1, prompts)
 
 
 class ImageEnhancer(nn.ModuleDict):
@@ -178,7 +178,7 @@ class CustomCLIP(PromptedCLIP):
 
     def encode_text(self):
         learner = self.prompt_learner
-        prompted = self.text_encoder(learner(), learner.sequences.eos, learner.text_enhancer)
+        prompted = self.text_encoder(learner(), learner.text_enhancer)
         return normalise(normalise(prompted) + self.hand_features)
 
     def prototype_logits(self, features):

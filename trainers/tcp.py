@@ -72,7 +72,7 @@ class CustomCLIP(KnowledgeGuidedCLIP):
     def encode_text(self):
         learner = self.prompt_learner
         class_aware = replace_text([learner.class_prompts(self.hand_features)], first=self.layer)
-        return normalise(self.text_encoder(learner(), learner.sequences.eos, class_aware))
+        return normalise(self.text_encoder(learner(), class_aware))
 
 
 @TRAINER_REGISTRY.register()

@@ -274,3 +274,15 @@ def test_any_arguments_end_in_a_run_or_in_one_sentence(checkout, step, args, env
 def test_a_name_is_no_path(checkout, name):
     result = checkout("coop/base2new_train.sh", name, 1)
     assert result.returncode == 2 and f'no data set "{name}"' in result.stderr
+
+
+def test_an_imported_model_is_tested_not_trained(checkout):
+    """tools/import_checkpoint.py leaves its record without a result; once there is one, the run is finished."""
+    checkout.checkpoint(50)
+    record = {"imported": {"file": "theirs"}, "split": None, "trained_epochs": 50, "max_epoch": 50, "model_dir": ""}
+    (checkout.run_dir() / "metrics.json").write_text(json.dumps(record))
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert result.stdout == f"testing the imported model: {checkout.run_dir()}\n"
+    where = checkout.called.index("--output-dir")
+    assert checkout.called[where + 2 : where + 5] == ["--eval-only", "--model-dir", str(checkout.run_dir())]
+    assert checkout("sep/base2new_test.sh", "shapes", 1).stdout.startswith("testing: ")

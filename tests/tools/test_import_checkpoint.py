@@ -1,74 +1,153 @@
+"""The command: one file, a whole zoo, and the way from a published folder to a table."""
+
+import json
+import os
 import re
+import subprocess
 import sys
 
 import pytest
-import torch
 
-from tools import import_checkpoint
-from tools.import_checkpoint import convert_sep, sep_name
-from trainers.prompting import checkpoint
-from trainers.prompting.errors import UserError
+from harness.layout import find_runs
+from tests.conftest import REPOSITORY
+from tests.trainers.public_checkpoints import theirs
+from tools import report, tsne
+from tools.import_checkpoint import main
 
-
-def test_names():
-    assert sep_name("ctx") == "ctx"
-    assert sep_name("prompt_projections.0.scale1") == "text_enhancer.1.scale_1"
-    assert sep_name("visual_prompts.2.mlp_pa_visual.c_fc1.weight", [3, 6, 9]) == "image_enhancer.9.mlp_in.weight"
-    for unused in (
-        "visual_prompts.11.scale1",  # twelfth of eleven
-        "prompt_projections.3.ln_pa_1_token.weight",
-        "meta_net_.scale1",
-        "VPT_fc.weight",
-        "token_prefix",
-    ):
-        assert sep_name(unused) is None
+CFG = "vit_b16_c2_ep5_batch4_2ctx"
+LEARNER = "MultiModalPromptLearner"
 
 
-def test_converted_file_loads_into_sep(tmp_path, monkeypatch, make_trainer):
-    trainer = make_trainer("SEP", output=tmp_path / "run")
-    ours = {name: value.clone() for name, value in trainer.model.prompt_learner.state_dict().items()}
-    back = {"text_enhancer": "prompt_projections", "image_enhancer": "visual_prompts"}
-    parts = {v: k for k, v in import_checkpoint._PARTS.items()}
-    theirs = {"token_prefix": torch.zeros(1), "VPT_fc.weight": torch.zeros(6, 32)}
-    for name, value in ours.items():
-        stack, _, rest = name.partition(".")
-        if stack in back:
-            layer, _, part = rest.partition(".")
-            leaf = next(p for p in parts if part == p or part.startswith(p + "."))
-            name = f"{back[stack]}.{int(layer) - 1}.{parts[leaf]}{part[len(leaf) :]}"
-        theirs[name] = value.half() + 1
-    source, target = str(tmp_path / "theirs.pth"), str(tmp_path / "new" / "prompt_learner" / "model.pth.tar-50")
-    torch.save({"state_dict": theirs, "epoch": 50}, source)
-    monkeypatch.setattr(sys, "argv", ["import_checkpoint.py", source, target])
-    import_checkpoint.main()
-    trainer.load_model(str(tmp_path / "new"))
-    assert trainer.checkpoints.trained_epochs == 50
-    for name, value in trainer.model.prompt_learner.state_dict().items():
-        assert torch.equal(value, (ours[name].half() + 1).float()), name
-    with pytest.raises(UserError, match="mode.*an imported one, which can be tested but not resumed"):
-        make_trainer("SEP", "OPTIM.MAX_EPOCH", 50, output=tmp_path / "new").resume_model_if_exist("")
-    assert convert_sep(checkpoint.read(source)["state_dict"]).keys() == ours.keys()
+@pytest.fixture
+def pairs(weights):
+    return ["INPUT.SIZE", "(32, 32)", "MODEL.BACKBONE.NAME", weights["vit"], "DATALOADER.NUM_WORKERS", "0"]
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    """MaPLe's published layout: two data sets, two seeds."""
+    for dataset in ("caltech101", "dtd"):
+        for seed in (1, 2):
+            theirs.save(tmp_path / f"zoo/{dataset}/base/seed{seed}/{LEARNER}/model.pth.tar-5", theirs.maple(), 5)
+    return tmp_path / "zoo"
+
+
+def run_of(output, dataset="caltech101", seed=1):
+    return output / f"base2new/train_base/{dataset}/shots_16/MaPLe/{CFG}/seed{seed}"
+
+
+def test_from_a_published_folder_to_a_table(tmp_path, caltech_stub, pairs, zoo, capsys, monkeypatch):
+    output = tmp_path / "output"
+    arguments = ["--trainer", "MaPLe", str(zoo / "caltech101"), "--recursive", "--root", str(caltech_stub)]
+    assert main([*arguments, "--output-dir", str(output), *pairs]) == 0
+    said = capsys.readouterr().out
+    command = said.split("test it: ")[1].splitlines()[0]
+    assert command.endswith("TRAINER.MAPLE.PROMPT_DEPTH 2") and "2 checkpoints below" in said
+    environment = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    for script in (command, command.replace("base2new_train", "base2new_test")):
+        done = subprocess.run(script, shell=True, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert (
+        "finished already"
+        in subprocess.run(command, shell=True, cwd=REPOSITORY, env=environment, capture_output=True, text=True).stdout
+    )
+
+    run = run_of(output)
+    for folder in (run, run_of(output).parent / "seed1"):
+        record = json.loads((folder / "metrics.json").read_text())
+        assert record["imported"]["file"].endswith("seed1/MultiModalPromptLearner/model.pth.tar-5")
+    runs, warnings = find_runs(output)
+    assert not warnings and {(r.part, r.seed, r.accuracy is None) for r in runs} == {
+        ("base", 1, False),
+        ("base", 2, True),  # imported, not tested
+        ("new", 1, False),
+    }
+    assert not any(r.trained for r in runs)  # costs of training are not ours
+    assert report.main([str(output)]) == 0
+    assert "but trained by their public code (imported): MaPLe." in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setattr(tsne, "plot", lambda panels, stem: [stem])
+    assert tsne.main([str(run), "--classes", "2", "--output", str(tmp_path / "figures")]) == 0
+
+
+def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, pairs, zoo, capsys):
+    (zoo / f"caltech101/base/seed2/{LEARNER}/model.pth.tar-5").write_bytes(b"PK damaged")
+    theirs.save(zoo / "things/base/seed1/L/model.pth.tar-5", theirs.maple(), 5)
+    output = tmp_path / "output"
+    assert main(["--trainer", "MaPLe", str(zoo), "--recursive", "--output-dir", str(output), *pairs]) == 1
+    printed = capsys.readouterr()
+    first, second = printed.err.splitlines()
+    assert first.startswith("error: Checkpoint") and "caltech101/base/seed2" in first and "is damaged" in first
+    assert "things/base/seed1" in second and "names no data set" in second
+    made = [run_of(output, d, s).is_dir() for d, s in (("caltech101", 1), ("caltech101", 2), ("dtd", 1), ("dtd", 2))]
+    assert made == [True, False, True, True]
+    # once more: what is there stays, what is mended comes along
+    theirs.save(zoo / f"caltech101/base/seed2/{LEARNER}/model.pth.tar-5", theirs.maple(), 5)
+    assert main(["--trainer", "MaPLe", str(zoo), "--recursive", "--output-dir", str(output), *pairs]) == 1
+    assert capsys.readouterr().out.count("imported before") == 3 and run_of(output, seed=2).is_dir()
+
+
+def test_where_the_settings_come_from(tmp_path, pairs, zoo):
+    """The run's folder, else the file's path, else the flags; the flags win."""
+    file = str(zoo / f"dtd/base/seed2/{LEARNER}/model.pth.tar-5")
+    placed, named, flagged = run_of(tmp_path / "o", "dtd", 3), tmp_path / "named", tmp_path / "flagged"
+    loose, bare = tmp_path / "loose", theirs.save(tmp_path / "theirs.pth", theirs.maple(), 5)
+    assert main(["--trainer", "MaPLe", file, "--output-dir", str(placed), *pairs]) == 0
+    assert main(["--trainer", "MaPLe", str(zoo / "dtd/base/seed2"), "--output-dir", str(named), *pairs]) == 0
+    configs = REPOSITORY / "configs"
+    flags = ["--dataset-config-file", f"{configs}/datasets/eurosat.yaml", "--seed", "7"]
+    flags += ["--config-file", f"{configs}/trainers/MaPLe/{CFG}.yaml"]
+    assert main(["--trainer", "MaPLe", file, "--output-dir", str(flagged), *flags, *pairs]) == 0
+    flags = [*flags[:4], "--protocol", "base2new"]  # the config is then the published one
+    assert main(["--trainer", "MaPLe", bare, "--output-dir", str(loose), *flags, *pairs]) == 0
+    found = [json.loads((folder / "metrics.json").read_text()) for folder in (placed, named, flagged, loose)]
+    assert [(r["dataset"], r["seed"], r["shots"], r["subsample_classes"]) for r in found] == [
+        ("DescribableTextures", 3, 16, "base"),
+        ("DescribableTextures", 2, 16, "base"),
+        ("EuroSAT", 7, -1, "all"),
+        ("EuroSAT", 7, 16, "base"),
+    ]
 
 
 @pytest.mark.parametrize(
-    "state, ours, sentence",
+    "arguments, sentence",
     [
+        (["--trainer", "MaPLe", "nothing.pth", "--output-dir", "dtd/seed1"], "names no data set"),
         (
-            {"state_dict": {"ctx": torch.zeros(2)}, "epoch": 50},
-            "model.pth.tar-5",
-            "which is 50: call it model",
+            ["--trainer", "Mapel", "x", "--output-dir", "y"],
+            "Unknown trainer Mapel: --trainer can be Zero",
         ),
-        ({"state_dict": {"weight": torch.zeros(2)}, "epoch": 5}, "model.pth.tar-5", 'no checkpoint of SEP.* no "ctx"'),
-        ({"state_dict": {"ctx": torch.zeros(2)}}, "model.pth.tar-5", '"epoch" in it is missing'),
-        (None, "model.pth.tar-5", 'theirs.pth" does not exist'),
+        (
+            ["--trainer", "MaPLe", "x", "--output-dir", f"o/base2new/train_base/dtd/shots_16/CoOp/{CFG}/seed1"],
+            "is for a run of CoOp, not of MaPLe: correct --output-dir or --trainer",
+        ),
+        (
+            ["--trainer", "MaPLe", "x", "--output-dir", f"o/base2new/test_new/dtd/shots_16/MaPLe/{CFG}/seed1"],
+            "is for a test, not for a training: use another --output-dir",
+        ),
+        (["--trainer", "MaPLe", "empty", "--recursive"], "is no checkpoint .model.pth.tar-<epoch>.: correct the path"),
+        (["--trainer", "MaPLe", "empty", "--output-dir", "y"], "is no checkpoint: name one file, or import all"),
+        (["--trainer", "MaPLe", "zoo", "--output-dir", "y"], "are the checkpoints of 4 runs: name one file, or import"),
+        (["--trainer", "CoOp", "zoo", "--recursive", "--output-dir", "o"], 'CoOp\'s public code.*"ctx" is missing'),
     ],
 )
-def test_what_cannot_be_imported(tmp_path, monkeypatch, capsys, state, ours, sentence):
-    source, target = tmp_path / "theirs.pth", tmp_path / ours
-    if state is not None:
-        torch.save(state, source)
-    monkeypatch.setattr(sys, "argv", ["import_checkpoint.py", str(source), str(target)])
-    with pytest.raises(SystemExit) as ended:
-        import_checkpoint.main()
+def test_errors(tmp_path, zoo, monkeypatch, capsys, arguments, sentence):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
     error = capsys.readouterr().err
-    assert ended.value.code == 1 and error.count("\n") == 1 and re.search(sentence, error) and not target.exists()
+    assert re.search(sentence, error)
+    assert not list(tmp_path.glob("**/metrics.json"))
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["x", "--output-dir", "y"], "--trainer"),
+        (["--trainer", "MaPLe", "x"], "--output-dir is needed"),
+        (["--trainer", "MaPLe", "x", "--recursive", "--seed", "1"], "--recursive takes data sets, configs and seeds"),
+    ],
+)
+def test_wrong_command_lines(capsys, arguments, sentence):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2 and sentence in capsys.readouterr().err

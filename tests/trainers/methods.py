@@ -24,7 +24,7 @@ _ROWS = {
     "zsclip": Method("ZeroshotCLIP", "ZSCLIP", learns=False),
     "coop": Method("CoOp", "COOP", ("TRAINER.COOP.N_CTX", 4)),
     # 8 images x 6 classes in several passes
-    "cocoop": Method("CoCoOp", "COCOOP", ("TRAINER.COCOOP.CHUNK", 20)),
+    "cocoop": Method("CoCoOp", "COCOOP", ("MODEL.TEXT_CHUNK", 20)),
     "kgcoop": Method("KgCoOp", "KGCOOP"),
     "prograd": Method("ProGrad", "PROGRAD"),
     # The tiny CLIP's text encoder has two layers

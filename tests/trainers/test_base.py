@@ -10,6 +10,7 @@ from torch.utils.data import default_collate
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
+from trainers import base
 from trainers.base import add_defaults
 from trainers.prompting import checkpoint
 from trainers.ranges import Key
@@ -114,6 +115,14 @@ def test_staged_rates_reach_the_layers_that_are_named(make_trainer):
     found = rates(make_trainer("CoOp", *options, "OPTIM.NEW_LAYERS", ["ctx"]))
     assert found == {"ctx": 0.01}
     assert set(rates(make_trainer("SEP", "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)).values()) == {0.01}
+
+
+def test_staged_rates_on_a_dassl_that_takes_no_groups(make_trainer, monkeypatch):
+    """That of KgCoOp's and ProGrad's forks."""
+    newer = base.build_optimizer
+    monkeypatch.setattr(base, "build_optimizer", lambda model, optim_cfg: newer(model, optim_cfg))
+    options = ("OPTIM.STAGED_LR", True, "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)
+    assert rates(make_trainer("CoCoOp", *options, "OPTIM.NEW_LAYERS", ["meta_net"]))["ctx"] == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize("layers", [[], ["ct"], ["ctx", "meta"], ["prompt_learner"], [""]])

@@ -1,7 +1,6 @@
 """Our methods against outputs of their authors' code, on weights made by a formula (tests/golden/README.md)."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -19,39 +18,25 @@ import trainers.tcp
 import trainers.zsclip
 from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict, fill
-from tools.import_checkpoint import sep_name
 from trainers.prompting.clip_loader import build_clip
+from trainers.public_checkpoints.convert import match
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def maple_name(name):
-    """Theirs keep the first layer's coupling apart from those of the deeper ones, which they count from 0."""
-    name = name.replace("prompt_learner.", "").replace("compound_prompts_text.", "deep_ctx.")
-    name = re.sub(r"^proj\.", "couplings.0.", name)
-    return re.sub(r"^compound_prompt_projections\.(\d+)", lambda m: f"couplings.{int(m[1]) + 1}", name)
-
-
-def promptsrc_name(name):
-    """Theirs hold the deep prompts in the layers that read them."""
-    name = name.replace("prompt_learner.", "").replace("image_encoder.VPT", "ctx_visual.0")
-    name = re.sub(r"^image_encoder.*\.(\d+)\.VPT_shallow", r"ctx_visual.\1", name)
-    return re.sub(r"^text_encoder.*\.(\d+)\.VPT_shallow", lambda m: f"deep_ctx.{int(m[1]) - 1}", name)
-
-
 METHODS = {
-    # golden file: trainer module, config, our name of a reference parameter
+    # golden file: trainer module, config, the method whose names its parameters have
     "zsclip": (trainers.zsclip, ["TRAINER.ZSCLIP.PREC", "fp32"], None),
-    "coop": (trainers.coop, ["TRAINER.COOP.PREC", "fp32", "TRAINER.COOP.N_CTX", 4], str),
-    "cocoop": (trainers.cocoop, ["TRAINER.COCOOP.PREC", "fp32"], str),
-    "kgcoop": (trainers.kgcoop, ["TRAINER.KGCOOP.PREC", "fp32"], str),
-    "prograd": (trainers.prograd, ["TRAINER.PROGRAD.PREC", "fp32"], str),
-    "prograd_conflicting": (trainers.prograd, ["TRAINER.PROGRAD.PREC", "fp32"], str),  # with other labels
-    "maple": (trainers.maple, ["TRAINER.MAPLE.PREC", "fp32"], maple_name),
-    "tcp": (trainers.tcp, ["TRAINER.TCP.PREC", "fp32"], str),
-    "promptsrc": (trainers.promptsrc, ["TRAINER.PROMPTSRC.PREC", "fp32"], promptsrc_name),
-    "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], sep_name),
-    "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], sep_name),
+    "coop": (trainers.coop, ["TRAINER.COOP.PREC", "fp32", "TRAINER.COOP.N_CTX", 4], "CoOp"),
+    "cocoop": (trainers.cocoop, ["TRAINER.COCOOP.PREC", "fp32"], "CoCoOp"),
+    "kgcoop": (trainers.kgcoop, ["TRAINER.KGCOOP.PREC", "fp32"], "KgCoOp"),
+    "prograd": (trainers.prograd, ["TRAINER.PROGRAD.PREC", "fp32"], "ProGrad"),
+    "prograd_conflicting": (trainers.prograd, ["TRAINER.PROGRAD.PREC", "fp32"], "ProGrad"),  # with other labels
+    "maple": (trainers.maple, ["TRAINER.MAPLE.PREC", "fp32"], "MaPLe"),
+    "tcp": (trainers.tcp, ["TRAINER.TCP.PREC", "fp32"], "TCP"),
+    "promptsrc": (trainers.promptsrc, ["TRAINER.PROMPTSRC.PREC", "fp32"], "PromptSRC"),
+    "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], "SEP"),
+    "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], "SEP"),
 }
 LOSS_PARTS = {
     "ce": "ce",
@@ -83,7 +68,7 @@ class Case:
     def __init__(self, name, clip_model):
         self.info = json.loads((GOLDEN / f"{name}.json").read_text())
         self.expected = np.load(GOLDEN / f"{name}.npz")
-        module, options, rename = METHODS[name]
+        module, options, method = METHODS[name]
         cfg = get_cfg_default()
         options = [
             *options,
@@ -98,12 +83,13 @@ class Case:
         self.model = module.CustomCLIP(cfg, self.info["classnames"], clip_model).eval()
         self.names = {}  # reference name -> our name
         state = self.model.prompt_learner.state_dict()
-        for p in self.info["parameters"]:
-            ours = rename(p["name"])
-            if ours is not None:
-                assert tuple(state[ours].shape) == tuple(p["shape"])
-                state[ours] = fill(p["filled_from"], p["shape"])
-                self.names[p["name"]] = ours
+        reference = {p["name"]: p for p in self.info["parameters"]}
+        taken = match("", method, reference)[0] if method else {}
+        for theirs, (ours, _) in taken.items():
+            p = reference[theirs]
+            assert tuple(state[ours].shape) == tuple(p["shape"])
+            state[ours] = fill(p["filled_from"], p["shape"])
+            self.names[theirs] = ours
         assert set(self.names.values()) == set(state), "every parameter of ours is filled"
         self.model.prompt_learner.load_state_dict(state)
         if "VPT_fc.weight" in self.expected:

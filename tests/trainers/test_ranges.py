@@ -84,7 +84,7 @@ def test_ranges(allowed, inside, outside):
         ("TRAINER.SEP.VARIANT", "papers", "TRAINER.SEP.VARIANT is 'papers', but must be paper or released."),
         ("TRAINER.E2MIM.MIXUP_SPACE", "pixels", "but must be feature or image."),
         ("TRAINER.E2MIM.MI_ESTIMATOR", "mine", "but must be jsd or dv or infonce."),
-        ("TRAINER.COCOOP.CHUNK", 0, "TRAINER.COCOOP.CHUNK is 0, but must be 1 or more."),
+        ("MODEL.TEXT_CHUNK", -1, "MODEL.TEXT_CHUNK is -1, but must be 0 or more."),
         ("TRAINER.COOP.PREC", "fp8", "TRAINER.COOP.PREC is 'fp8', but must be fp32 or fp16 or bf16 or amp."),
         ("TRAINER.PROMPTSRC.GPA_STD", 0, "must be more than 0."),
         ("TRAINER.PROMPTSRC.N_CTX_VISION", 0, "must be a whole number from 1 to 1024."),

@@ -115,13 +115,7 @@ def _is_text(value):
 
 
 def _is_weights(value):
-    return isinstance(value, dict) and all(_is_text(k) and _is_tensor(v) for k, v in value.items())
-
-
-def _is_tensor(value):
-    """A tensor with numbers in it: no sparse, quantised or nested one, none without memory (meta)."""
-    plain = isinstance(value, torch.Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-    return plain and not (value.is_quantized or value.is_nested or value.is_complex())
+    return isinstance(value, dict) and all(_is_text(k) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
 def _is_settings(value):
@@ -156,6 +150,7 @@ _EXPECTED = {
     "classnames": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of names"),
     "settings": (_is_settings, "config values by key"),
     "data": (_is_text, "a checksum"),
+    "imported": (lambda v: isinstance(v, dict) and all(map(_is_text, v.values())), "words about a file"),
     "seconds": (lambda v: isinstance(v, float) and 0 <= v < float("inf"), "seconds"),
     "optimizer": (
         lambda v: isinstance(v, dict) and isinstance(v.get("state"), dict) and isinstance(v.get("param_groups"), list),

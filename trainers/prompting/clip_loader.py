@@ -87,7 +87,9 @@ def _build_model(weights):
 
 
 def _build_file(path):
-    state_dict = torch_file.load(path, "CLIP weights file", "fetch it again, or name another one", any_format=True)
+    state_dict = torch_file.load(
+        path, "CLIP weights file", "fetch it again, or name another one", legacy=True, torchscript=True
+    )
     if isinstance(state_dict, dict) and isinstance(state_dict.get("state_dict"), dict):
         state_dict = state_dict["state_dict"]
     try:

@@ -51,14 +51,14 @@ def check_depth(key, depth, n_layers):
 def replace_text(prompts: Sequence[torch.Tensor], first: int = 1) -> BeforeLayer:
     """Hook for the text encoder's x = [SOS, P, class name, ...]: prompts[i - first] takes P's place before layer i.
 
-    prompts: list of (n_ctx, width), the same for every sequence, or (n, n_ctx, width), for layers `first` and on.
+    prompts: for layers `first` and on, (n_ctx, width), the same for every sequence, or (n, n_ctx, width).
     """
 
     def before_layer(i, x):
         if not first <= i < first + len(prompts):
             return x
-        new = _expand(prompts[i - first], x)
-        return torch.cat([x[:, :1], new, x[:, 1 + new.shape[1] :]], dim=1)
+        new = prompts[i - first]
+        return x.replace(1, new if new.dim() == 2 else new[x.rows])
 
     return before_layer
 
@@ -69,11 +69,7 @@ def replace_image(prompts: Sequence[torch.Tensor]) -> BeforeLayer:
     def before_layer(i, x):
         if not 1 <= i <= len(prompts):
             return x
-        new = _expand(prompts[i - 1], x)
+        new = prompts[i - 1].to(x.dtype).expand(len(x), -1, -1)
         return torch.cat([x[:, : -new.shape[1]], new], dim=1)
 
     return before_layer
-
-
-def _expand(prompts, x):
-    return prompts.to(x.dtype).expand(len(x), -1, -1)

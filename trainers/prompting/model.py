@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
+from .compat import autocast
 from .encoders import ImageEncoder, TextEncoder
 from .errors import UserError
-from .prompt_text import embed, end_of_text, tokenize_classes
+from .prompt_text import PromptSequences
 
 Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
 
@@ -53,7 +54,7 @@ class PromptedCLIP(nn.Module):
         self.name = cfg.TRAINER.NAME
         self.classnames = list(classnames)
         self.image_encoder = ImageEncoder(clip_model.visual)
-        self.text_encoder = TextEncoder(clip_model)
+        self.text_encoder = TextEncoder(clip_model, cfg.MODEL.TEXT_CHUNK)
         self.logit_scale = clip_model.logit_scale
         self.register_buffer("hand_features", None, persistent=False)
         self.training_only = nn.ModuleDict()
@@ -90,8 +91,7 @@ class PromptedCLIP(nn.Module):
 
     def encode_text(self) -> torch.Tensor:
         """Normalised text features (n_cls, dim), float32; they depend on the prompts alone."""
-        learner = self.prompt_learner
-        return normalise(self.text_encoder(learner(), learner.sequences.eos))
+        return normalise(self.text_encoder(self.prompt_learner()))
 
     def text_views(self) -> Dict[str, torch.Tensor]:
         """Text features that a figure may show: name -> (n_cls, dim)."""
@@ -101,7 +101,7 @@ class PromptedCLIP(nn.Module):
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """exp(logit_scale) cos(image, text): (B, dim), (n_cls, dim) -> (B, n_cls), float32."""
-        with torch.autocast(image_features.device.type, enabled=False):
+        with autocast(image_features.device.type, enabled=False):
             return self.logit_scale.exp() * image_features @ text_features.t()
 
     def losses(
@@ -151,9 +151,6 @@ def encode_prompts(
     encoder = TextEncoder(clip_model)
     features = 0
     for template in templates:
-        tokens = tokenize_classes(classnames, template)
-        eos, length = end_of_text(tokens)
-        x = embed(clip_model, tokens[:, :length])
-        each = encoder(x, eos.to(x.device)).float()
+        each = encoder(PromptSequences(clip_model, classnames, ending=template)()).float()
         features = features + (normalise(each) if unit else each)
     return normalise(features)

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .compat import autocast
+
 
 class Critic(nn.Module):
     """Separable critic t(x, y) = scale * cos(g(x), h(y)), with a two-layer MLP for each view (our choice).
@@ -45,7 +47,7 @@ class Critic(nn.Module):
 
     def forward(self, x, y):
         """Score all pairs: x (B, dim_x), y (B, dim_y) -> T (B, B), float32, T[i, j] = t(x_i, y_j)."""
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast(x.device.type, enabled=False):
             x = F.normalize(self.view_x(x.float()), dim=-1)
             y = F.normalize(self.view_y(y.float()), dim=-1)
             return self.scale * x @ y.t()

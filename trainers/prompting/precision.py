@@ -5,6 +5,9 @@ from typing import Any, ContextManager, Dict, Optional, Union
 
 import torch
 
+from .compat import AUTOCASTS_ON_CPU, GradScaler, autocast
+from .errors import UserError
+
 ENCODER_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "amp": torch.float32}  # of PREC
 
 
@@ -30,18 +33,21 @@ class Precision:
         if prec == "fp16" and self.device_type == "cpu":
             print("PREC fp16 needs a GPU: running in fp32 on the CPU")
             prec = "fp32"
+        if prec == "amp" and self.device_type == "cpu" and not AUTOCASTS_ON_CPU:
+            raise UserError(
+                f"PREC amp on a CPU needs PyTorch 1.10 or newer, and this is {torch.__version__}: use fp32."
+            )
         self.prec = prec
         self.encoder_dtype = ENCODER_DTYPES[prec]
         half = torch.float16 if self.device_type == "cuda" else torch.bfloat16
         self.autocast_dtype = half if prec == "amp" else None
         scaled = self.device_type == "cuda" and prec in ("fp16", "amp")
-        # torch.amp.GradScaler is the newer name (PyTorch 2.3)
-        self.scaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)() if scaled else None
+        self.scaler = GradScaler() if scaled else None
 
     def autocast(self) -> ContextManager:
         if self.autocast_dtype is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.device_type, dtype=self.autocast_dtype)
+        return autocast(self.device_type, dtype=self.autocast_dtype)
 
     def scale(self, loss: torch.Tensor) -> torch.Tensor:
         """What to call the backward pass on: the loss, times a factor under which float16 gradients do not vanish."""

@@ -1,6 +1,6 @@
 """Prompt text: from class names and context vectors to the embedded sequences the text encoder reads."""
 
-from typing import List, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import clip
 import torch
@@ -9,9 +9,12 @@ from torch import nn
 
 from .clip_loader import CONTEXT_LENGTH
 from .errors import UserError, up_to
+from .text_tokens import Groups, TextTokens
 
 _tokenizer = SimpleTokenizer()
 CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)
+# Tokens whose computing costs as much as one group of sequences more (our choice)
+GROUP_COST = {"cpu": 32, "cuda": 16384}
 
 
 def words_of(name):
@@ -63,16 +66,6 @@ def _too_long(length, name, template, prefix, key):
         f'The prompt of class "{name}" has {length} tokens, but CLIP reads {CONTEXT_LENGTH}: {counts}, 2 for start and '
         f"end; {max(remedies)[1]} by {too_many}."
     )
-
-
-def end_of_text(tokens: torch.Tensor) -> Tuple[torch.Tensor, int]:
-    """Where prompts end: token ids (n, 77) -> eos (n,), the position that is read, and the length of the longest.
-
-    EOS is the largest id. The text encoder is causal and read at EOS, so that sequences may be cut after the longest
-    one: 77 positions become 10 to 20 with the same result.
-    """
-    eos = tokens.argmax(dim=-1)
-    return eos, int(eos.max()) + 1
 
 
 def embed(clip_model, tokens):
@@ -141,54 +134,121 @@ def _ctx_init(key):
     return f"{node}.CTX_INIT" if node else "CTX_INIT"
 
 
-class PromptSequences(nn.Module):
-    """Places context vectors around the class names' embedded tokens: [SOS, ctx, class name, ".", EOS, pad...].
+def beginning(tokens, eos):
+    """How many tokens all sequences begin with, their ends left out: token ids (n, length), eos (n,)."""
+    same = int((tokens == tokens[0]).all(dim=0).long().cumprod(0).sum())
+    return min(same, int(eos.min()))
 
-    They are cut after the longest one (see `end_of_text`) or at `min_length`.
+
+def group(lengths: torch.Tensor, cost: int) -> Tuple[torch.Tensor, Groups]:
+    """Sequences of these lengths (n,) as groups of about equal length, and their order (n,): the shortest first.
+
+    A sequence is as long as the longest of its group; as many groups are made as pay, each at `cost` tokens.
+    """
+    order = (lengths * len(lengths) + torch.arange(len(lengths))).argsort()
+    each, counts = (t.tolist() for t in lengths.unique(return_counts=True))
+    best: List[Tuple[int, Groups]] = [(0, Groups([], []))]  # of the i shortest lengths: cost and groups
+    for i in range(1, len(each) + 1):
+        options = []
+        for j in range(i):
+            n = sum(counts[j:i])
+            options.append((best[j][0] + n * each[i - 1] + cost, j, n))
+        total, j, n = min(options)
+        groups = best[j][1]
+        best.append((total, Groups([*groups.counts, n], [*groups.lengths, each[i - 1]])))
+    return order, best[-1][1]
+
+
+class PromptSequences(nn.Module):
+    """Places context vectors around the class names' embedded tokens: [SOS, ctx, class name, ".", EOS].
 
     Args:
         prefix: the words that hold the context's place ("X X X X" or those of CTX_INIT).
         position: "end" (class name after the context), "middle" or "front" (CoOp's CLASS_TOKEN_POSITION).
-        min_length: keep at least so many positions.
+        csc: whether each class has a context of its own.
+        min_length: keep at least so many positions; what lies behind EOS changes no feature, but a hook may read it.
         ending: the words behind the context, {} for the class name.
         key: the config key of `n_ctx`, for errors.
 
     Attributes:
-        tokenized_prompts: (n_cls, 77) token ids.  eos: (n_cls,) position that is read.  length: after the cut.
+        tokenized_prompts: (n_cls, 77) token ids.
     """
 
-    def __init__(self, clip_model, classnames, prefix, n_ctx, position="end", min_length=0, ending="{}.", key="N_CTX"):
+    def __init__(
+        self,
+        clip_model,
+        classnames,
+        prefix="",
+        n_ctx=0,
+        position="end",
+        csc=False,
+        min_length=0,
+        ending="{}.",
+        key="N_CTX",
+    ):
         super().__init__()
         if position not in ("end", "middle", "front"):
             raise UserError(f'CLASS_TOKEN_POSITION "{position}" is unknown: choose end, middle or front.')
-        self.tokenized_prompts = tokenize_classes(classnames, ending, prefix, key)
-        eos, length = end_of_text(self.tokenized_prompts)
-        self.length = max(length, min(min_length, self.tokenized_prompts.shape[1]))
-        embedding = embed(clip_model, self.tokenized_prompts[:, : self.length])
-        # They belong to these class names, so checkpoints leave them out (persistent=False).
-        self.register_buffer("eos", eos, persistent=False)  # (n_cls,)
-        self.register_buffer("token_prefix", embedding[:, :1], persistent=False)  # (n_cls, 1, dim)
-        self.register_buffer("token_suffix", embedding[:, 1 + n_ctx :], persistent=False)  # (n_cls, *, dim)
-        order = None if position == "end" else self._order(classnames, n_ctx, position)
-        self.register_buffer("order", order, persistent=False)  # (n_cls, length)
+        self.tokenized_prompts = tokens = tokenize_classes(classnames, ending, prefix, key)
+        n_cls, eos = len(tokens), tokens.argmax(dim=-1)
+        # Which context vector stands in a position; -1: the token itself
+        slots = torch.full_like(tokens, -1)
+        slots[:, 1 : 1 + n_ctx] = torch.arange(n_ctx)
+        self.n_shared = beginning(tokens, eos)
+        if position != "end":
+            before = n_ctx // 2 if position == "middle" else 0  # context tokens in front of the class name
+            order = self._order(classnames, n_ctx, before, tokens.shape[1])
+            tokens, slots = tokens.gather(1, order), slots.gather(1, order)
+            self.n_shared = 1 + before
+        if csc:
+            slots = torch.where(slots < 0, slots, slots + n_ctx * torch.arange(n_cls).unsqueeze(1))
+            self.n_shared = 1
+        order, self.groups = group((eos + 1).clamp(min=min_length), GROUP_COST[clip_model.logit_scale.device.type])
 
-    def _order(self, classnames, n_ctx, position):
-        before = n_ctx // 2 if position == "middle" else 0  # context tokens in front of the class name
+        def own(x):  # (n_cls, 77) -> flat, as TextTokens has them
+            parts = zip(order.split(self.groups.counts), self.groups.lengths)
+            return torch.cat([x[i, self.n_shared : length].flatten() for i, length in parts])
+
+        # They belong to these class names, so checkpoints leave them out (persistent=False).
+        for name, x in (("shared", tokens[0, : self.n_shared]), ("own", own(tokens))):
+            self.register_buffer(name, embed(clip_model, x), persistent=False)  # (number of tokens, dim)
+        for name, x in (("shared", slots[0, : self.n_shared]), ("own", own(slots))):
+            self.register_buffer(f"{name}_places", (x >= 0).nonzero().flatten(), persistent=False)
+            self.register_buffer(f"{name}_ctx", x[x >= 0], persistent=False)  # row of the context that goes there
+        self.register_buffer("rows", order, persistent=False)
+        self.register_buffer("eos", eos[order], persistent=False)
+
+    @staticmethod
+    def _order(classnames, n_ctx, before, length):
         rows = []
         for name in classnames:
             end = 1 + n_ctx + n_tokens(words_of(name))
-            index = list(range(self.length))
+            index = list(range(length))
             rows.append(index[: 1 + before] + index[1 + n_ctx : end] + index[1 + before : 1 + n_ctx] + index[end:])
         return torch.tensor(rows)
 
-    def forward(self, ctx):
-        """ctx (n_ctx, dim) or (n_cls, n_ctx, dim) -> (n_cls, length, dim)."""
-        if ctx.dim() == 2:
-            ctx = ctx.expand(len(self.token_prefix), -1, -1)
-        x = torch.cat([self.token_prefix, ctx, self.token_suffix], dim=1)
-        if self.order is not None:
-            x = x.gather(1, self.order.unsqueeze(-1).expand_as(x))
-        return x
+    def forward(self, ctx: Optional[torch.Tensor] = None) -> TextTokens:
+        """ctx (n_ctx, dim), or with csc (n_cls, n_ctx, dim) -> the prompts of all classes."""
+        shared, own = self.shared, self.own
+        if ctx is not None:
+            ctx = ctx.flatten(0, -2)
+            shared = shared.index_copy(0, self.shared_places, ctx[self.shared_ctx])
+            own = own.index_copy(0, self.own_places, ctx[self.own_ctx]) if len(self.own_places) else own
+        return TextTokens(torch.cat([shared, own]), self.n_shared, self.groups, self.rows, self.eos)
+
+    def of_images(self, ctx: torch.Tensor) -> TextTokens:
+        """A context for each image, ctx (B, n_ctx, dim) -> prompts number image * n_cls + class."""
+        n_img, n_cls = len(ctx), len(self.rows)
+        shared = self.shared.expand(n_img, -1, -1).index_copy(1, self.shared_places, ctx[:, self.shared_ctx])
+        counts = self.groups.counts
+        sizes = [n * (length - self.n_shared) for n, length in zip(*self.groups)]
+        own = [tokens.repeat(n_img, 1) for tokens in self.own.split(sizes)]
+        image = torch.arange(n_img, device=ctx.device).unsqueeze(1)
+        owner = torch.cat([image.expand(-1, n).flatten() for n in counts])
+        rows = torch.cat([(image * n_cls + rows).flatten() for rows in self.rows.split(counts)])
+        eos = torch.cat([eos.repeat(n_img) for eos in self.eos.split(counts)])
+        groups = Groups([n_img * n for n in counts], self.groups.lengths)
+        return TextTokens(torch.cat([shared.flatten(0, 1), *own]), self.n_shared, groups, rows, eos, owner)
 
 
 class ContextLearner(nn.Module):
@@ -200,7 +260,7 @@ class ContextLearner(nn.Module):
         print(f'Initial context: "{words}" ({ctx.shape[-2]} tokens)')
         self.ctx = nn.Parameter(ctx)
         self.class_specific = csc  # then it fits no other classes
-        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position, ending=ending, key=key)
+        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position, csc, 0, ending, key)
 
     def forward(self):
-        return self.sequences(self.ctx)  # (n_cls, length, dim)
+        return self.sequences(self.ctx)

@@ -1,30 +1,49 @@
-"""Read what torch.save wrote: whole, and without running code from it. What cannot be read is said in a sentence."""
+"""Read what torch.save wrote: whole, and without running code from it. What cannot be read is said in a sentence.
+
+The same on every PyTorch, by plain_pickle.py.
+"""
 
 import contextlib
 import io
-import pickle
 import re
+import struct
+import sys
 import warnings
 import zipfile
-from typing import Any, Iterator, List
+from typing import Any, Container, Dict, Iterator
 
+import numpy as np
 import torch
 
+from . import plain_pickle
 from .errors import MissingFile, UserError
+
+# What a file of PyTorch before 1.6 starts with: a pickle of this number, one of the version
+_LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
+# Integers of an element's size, which numpy has for every type of PyTorch's
+_INTEGERS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
 
 
 class DamagedFile(UserError):
     """A file that is cut short, or whose content is not what was written."""
 
 
-def load(path: str, what: str, remedy: str, any_format: bool = False) -> Any:
+def load(
+    path: str,
+    what: str,
+    remedy: str,
+    legacy: bool = False,
+    torchscript: bool = False,
+    inert: Container[str] = (),
+) -> Any:
     """The content of a file of torch.save, on the CPU. Every checksum in it is verified, which PyTorch does not do.
 
     Args:
         what: what the file is called in errors ("Checkpoint").
         remedy: what to do about one that is no use ("use another one").
-        any_format: also the state dict of a TorchScript archive (OpenAI's CLIPs), and files of PyTorch before 1.6,
-            which hold no checksums.
+        legacy: also files of PyTorch before 1.6, which hold no checksums.
+        torchscript: also the state dict of a TorchScript archive (OpenAI's CLIPs).
+        inert: names of classes whose objects are read as `plain_pickle.StandIn`s.
 
     Raises:
         MissingFile: there is no such file.
@@ -36,23 +55,19 @@ def load(path: str, what: str, remedy: str, any_format: bool = False) -> Any:
     with _reading(name):
         with open(path, "rb") as file:
             content = io.BytesIO(file.read())
-        verified = io.BytesIO()
-        members = _copy_verified(content, verified, name, remedy)
+        members = _verified(content, name, remedy)
         if members:
-            if _is_torchscript(members):
-                if not any_format:
+            if any(member.endswith("/constants.pkl") for member in members):
+                if not torchscript:
                     raise UserError(f"{name} is a TorchScript archive: {remedy}.")
                 return _load_torchscript(path, name, remedy)
-            if not any(member.endswith("/data.pkl") for member in members):
-                raise UserError(f"{name} is an archive that torch.save did not write: {remedy}.")
-            if not any(member.endswith("/version") for member in members):  # its last: the table of contents is short
-                raise _damaged(name, remedy)
-            return _load_data(verified, name, remedy)
+            del content
+            return _load_archive(members, name, remedy, inert)
         if not content.getvalue().startswith(b"\x80"):  # a pickle's first byte
             raise _damaged(name, remedy)
-        if not any_format:
+        if not legacy:
             raise UserError(f"{name} is a bare pickle or of PyTorch before 1.6, which has no checksums: {remedy}.")
-        return _load_data(content, name, remedy)
+        return _load_legacy(content, name, remedy, inert)
 
 
 @contextlib.contextmanager
@@ -73,53 +88,104 @@ def _damaged(name: str, remedy: str) -> DamagedFile:
     return DamagedFile(f"{name} is damaged (cut short, changed on the disk, or never one of torch.save): {remedy}.")
 
 
-def _copy_verified(content: io.BytesIO, verified: io.BytesIO, name: str, remedy: str) -> List[str]:
-    """Copy a zip archive member by member, each checked; returns their names, none if it is no zip archive.
-
-    A copy, since PyTorch trusts headers that have no checksum, and zipfile others. Of a TorchScript archive, which
-    PyTorch reads from the disk, nothing is copied.
-    """
-    try:
+def _verified(content: io.BytesIO, name: str, remedy: str) -> Dict[str, bytearray]:
+    """The members of a zip archive by their names, each checked; none if it is no zip archive."""
+    with _damaged_if_it_fails(name, remedy):
         if not zipfile.is_zipfile(content):
-            return []
-        with zipfile.ZipFile(content) as archive, zipfile.ZipFile(verified, "w") as copy:
-            names = archive.namelist()
-            for member in archive.infolist():
-                data = archive.read(member)
-                if not _is_torchscript(names):
-                    copy.writestr(member.filename, data)
-            return names
-    except MemoryError:
+            return {}
+        with zipfile.ZipFile(content) as archive:
+            return {member.filename: bytearray(archive.read(member)) for member in archive.infolist()}
+
+
+@contextlib.contextmanager
+def _damaged_if_it_fails(name: str, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # of a type for each field that may be wrong
+        _refuse_no_memory(error, str(error))
         raise _damaged(name, remedy) from error
 
 
-def _is_torchscript(members: List[str]) -> bool:
-    return any(member.endswith("/constants.pkl") for member in members)
+def _load_archive(members: Dict[str, bytearray], name: str, remedy: str, inert: Container[str]) -> Any:
+    pickles = [member for member in members if member.endswith("/data.pkl")]
+    if not pickles:
+        raise UserError(f"{name} is an archive that torch.save did not write: {remedy}.")
+    folder = pickles[0][: -len("data.pkl")]
+    if f"{folder}version" not in members:  # its last: the table of contents is short
+        raise _damaged(name, remedy)
+    if members.get(f"{folder}byteorder", sys.byteorder.encode()) != sys.byteorder.encode():
+        raise UserError(f"{name} was written on a machine of another byte order: {remedy}.")
+
+    def storage(key, dtype, numel):
+        data = members.get(f"{folder}data/{key}")
+        if data is None or len(data) != numel * _size(dtype):
+            raise _damaged(name, remedy)
+        return _elements(data, dtype)
+
+    with _naming_what_it_holds(name, remedy):
+        return plain_pickle.read(io.BytesIO(members[pickles[0]]), storage, inert)
 
 
-def _load_data(content: io.BytesIO, name: str, remedy: str) -> Any:
+def _load_legacy(content: io.BytesIO, name: str, remedy: str, inert: Container[str]) -> Any:
+    """Four pickles (two numbers, the machine, the object), one of the storages' keys, and their elements."""
+    storages: Dict[str, torch.Tensor] = {}
+
+    def storage(key, dtype, numel):
+        if key not in storages:
+            if numel * _size(dtype) > len(content.getbuffer()):
+                raise _damaged(name, remedy)
+            storages[key] = torch.empty(numel, dtype=dtype)
+        return storages[key]
+
+    def nothing(*_):
+        raise plain_pickle.Refused("a tensor in its head")
+
     content.seek(0)
+    with _damaged_if_it_fails(name, remedy):
+        head = [plain_pickle.read(content, nothing) for _ in range(3)]
+        if head[:2] != [_LEGACY_MAGIC, _LEGACY_VERSION]:
+            raise UserError(f"{name} is a pickle that torch.save did not write: {remedy}.")
+        if head[2]["little_endian"] != (sys.byteorder == "little"):
+            raise UserError(f"{name} was written on a machine of another byte order: {remedy}.")
+        with _naming_what_it_holds(name, remedy, damaged=True):
+            result = plain_pickle.read(content, storage, inert)
+        for key in plain_pickle.read(content, nothing):
+            elements = storages.pop(key)
+            (numel,) = struct.unpack("<q", content.read(8))
+            data = bytearray(content.read(numel * _size(elements.dtype)))
+            elements.copy_(_elements(data, elements.dtype))
+        if storages:
+            raise ValueError("elements are missing")
+        return result
+
+
+def _elements(data: bytearray, dtype: torch.dtype) -> torch.Tensor:
+    """One dimension, in the memory of `data`."""
+    if not data:
+        return torch.empty(0, dtype=dtype)
+    return torch.from_numpy(np.frombuffer(data, _INTEGERS[_size(dtype)])).view(dtype)
+
+
+def _size(dtype: torch.dtype) -> int:
+    return torch.empty(0, dtype=dtype).element_size()
+
+
+@contextlib.contextmanager
+def _naming_what_it_holds(name: str, remedy: str, damaged: bool = False) -> Iterator[None]:
+    """Inside, a pickle is read. damaged: one that is not well formed is, since no checksum says otherwise."""
     try:
-        return torch.load(content, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
+        yield
+    except (UserError, MemoryError):
         raise
-    except Exception as error:  # the archive is whole: it is what stands in it
-        text = str(error)
-        _refuse_no_memory(error, text)
-        if isinstance(error, TypeError) and "weights_only" in text:
-            raise UserError(
-                f"{name} cannot be read safely by PyTorch {torch.__version__}: install PyTorch 2.0 or newer."
-            ) from error
-        if "PytorchStreamReader" in text or isinstance(error, EOFError):  # it finds less in it than zipfile does
-            raise _damaged(name, remedy) from error
-        found = re.search(r"(?:GLOBAL|class|function) ([\w.]+\.\w+)", text)
-        if isinstance(error, pickle.UnpicklingError) and found:
-            held = f"the Python object {found.group(1)}, and only plain data and tensors are read"
-        else:
-            held = "something else than plain data and tensors"
-        raise UserError(f"{name} holds {held}: {remedy}.") from error
+    except plain_pickle.Refused as error:
+        raise UserError(f"{name} holds {error}, and only plain data and tensors are read: {remedy}.") from error
+    except Exception as error:
+        _refuse_no_memory(error, str(error))
+        if damaged:
+            raise
+        raise UserError(f"{name} holds something else than plain data and tensors: {remedy}.") from error
 
 
 def _load_torchscript(path: str, name: str, remedy: str) -> Any:

@@ -3,16 +3,28 @@
 import pytest
 import torch
 
+from tests.tiny import as_tokens
 from trainers.prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
 from trainers.prompting.errors import UserError
-from trainers.prompting.prompt_text import embed, tokenize
+from trainers.prompting.prompt_text import PromptSequences, embed, tokenize
 
 
 @pytest.fixture
 def x():
+    """Three sequences that begin with the same three tokens."""
     torch.manual_seed(0)
-    return torch.randn(3, 9, 64)
+    x = torch.randn(3, 9, 64)
+    return torch.cat([x[:1, :3].expand(3, -1, -1), x[:, 3:]], dim=1)
+
+
+def text_hook(*args, **options):
+    """`replace_text` for sequences that are written out as `x` is."""
+
+    def hook(layer, x):
+        return replace_text(*args, **options)(layer, as_tokens(x, 3)).read(0, x.shape[1])
+
+    return hook
 
 
 @pytest.fixture
@@ -38,7 +50,7 @@ def test_first_prompts(tiny_clip):
             first_prompts("KEY", tiny_clip(), n_ctx, "a photo of a")
 
 
-@pytest.mark.parametrize(("replace", "where"), [(replace_text, slice(1, 3)), (replace_image, slice(7, 9))])
+@pytest.mark.parametrize(("replace", "where"), [(text_hook, slice(1, 3)), (replace_image, slice(7, 9))])
 def test_places_and_layers(replace, where, x, prompts):
     hook = replace(prompts)
     kept = torch.ones(9, dtype=torch.bool)
@@ -51,28 +63,28 @@ def test_places_and_layers(replace, where, x, prompts):
         assert torch.equal(hook(layer, x), x)
 
 
-@pytest.mark.parametrize("replace", [replace_text, replace_image])
+@pytest.mark.parametrize("replace", [text_hook, replace_image])
 def test_prompts_may_differ_between_sequences(replace, x):
     own = torch.randn(3, 2, 64)
     y = replace([own])(1, x)
-    assert torch.equal(y[:, 1:3] if replace is replace_text else y[:, 7:], own)
+    assert torch.equal(y[:, 1:3] if replace is text_hook else y[:, 7:], own)
 
 
 def test_prompts_may_enter_later(x, prompts):
-    hook = replace_text(prompts, first=5)
+    hook = text_hook(prompts, first=5)
     assert [torch.equal(hook(layer, x), x) for layer in range(4, 8)] == [True, False, False, True]
     assert torch.equal(hook(6, x)[:, 1:3], prompts[1].expand(3, -1, -1))
 
 
 def test_type_follows_the_encoder(x, prompts):
     half = x.to(torch.bfloat16)
-    assert replace_text(prompts)(1, half).dtype == replace_image(prompts)(1, half).dtype == torch.bfloat16
+    assert text_hook(prompts)(1, half).dtype == replace_image(prompts)(1, half).dtype == torch.bfloat16
 
 
-def test_in_the_encoders(tiny_clip, x, prompts):
+def test_in_the_encoders(tiny_clip, prompts):
     clip_model = tiny_clip()
     text, image = TextEncoder(clip_model), ImageEncoder(clip_model.visual)
-    eos, pictures = torch.tensor([8, 8, 8]), torch.randn(3, 3, 32, 32)
+    tokens, pictures = PromptSequences(clip_model, ["cat", "dog"], "X X", 2)(prompts[0]), torch.randn(3, 3, 32, 32)
     seen = []
 
     def spy(hook):
@@ -84,8 +96,8 @@ def test_in_the_encoders(tiny_clip, x, prompts):
         return before_layer
 
     first = torch.randn(2, 64)
-    loss = text(x, eos, spy(replace_text(prompts))).sum() + image(pictures, first, spy(replace_image(prompts))).sum()
-    assert torch.equal(seen[1][:, 1:3], prompts[0].expand(3, -1, -1))  # text layer 1 of 2
+    loss = text(tokens, spy(replace_text(prompts))).sum() + image(pictures, first, spy(replace_image(prompts))).sum()
+    assert torch.equal(seen[1].read(1, 3), prompts[0].expand(2, -1, -1))  # text layer 1 of 2
     assert torch.equal(seen[4][:, -2:], prompts[1].expand(3, -1, -1))  # image layer 2 of 3
     loss.backward()
     assert all(p.grad.abs().sum() > 0 for p in prompts)

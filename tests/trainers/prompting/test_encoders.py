@@ -3,12 +3,12 @@
 import clip
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from torch.autograd.graph import saved_tensors_hooks
 
 from tests.tiny import GEOMETRY
+from trainers.prompting import encoders
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
-from trainers.prompting.prompt_text import PromptSequences, init_ctx
+from trainers.prompting.prompt_text import PromptSequences
 
 WORDS = ["cat", "polar bear", "dog", "an extraordinarily long class name, with commas", "x", "owl (bird)"]
 
@@ -18,9 +18,13 @@ def clip_model(tiny_clip):
     return tiny_clip()
 
 
+def prompts(clip_model, names=WORDS):
+    return PromptSequences(clip_model, names, ending="a photo of a {}.")
+
+
 def test_text_walk_is_clips(clip_model):
     tokens = clip.tokenize([f"a photo of a {word}." for word in WORDS])
-    features = TextEncoder(clip_model)(clip_model.token_embedding(tokens), tokens.argmax(dim=-1))
+    features = TextEncoder(clip_model)(prompts(clip_model)())
     torch.testing.assert_close(features, clip_model.encode_text(tokens), atol=1e-5, rtol=1e-5)
 
 
@@ -30,35 +34,57 @@ def test_image_walk_is_clips(clip_model):
     torch.testing.assert_close(features, clip_model.encode_image(image), atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4), st.integers(1, 8))
-def test_cutting_the_context_changes_nothing(clip_model, classnames, n_ctx):
-    torch.manual_seed(0)
-    encoder = TextEncoder(clip_model)
-    ctx, words = init_ctx(clip_model, n_ctx)
-    cut = PromptSequences(clip_model, classnames, words, n_ctx)
-    full = PromptSequences(clip_model, classnames, words, n_ctx, min_length=77)
-    assert cut.length == int(full.eos.max()) + 1 and full.length == 77
-    features, gradients = [], []
-    for sequences in (cut, full):
-        own = ctx.clone().requires_grad_()
-        x = encoder(sequences(own), sequences.eos)
-        x.square().sum().backward()
-        features.append(x.detach())
-        gradients.append(own.grad)
-    torch.testing.assert_close(features[0], features[1], atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("chunk, passes", [(6, [6]), (1000, [6]), (4, [4, 2]), (1, [1] * 6)])
+def test_passes(clip_model, chunk, passes):
+    """At most `chunk` sequences at once; in training several are run again."""
+    encoder, seen = TextEncoder(clip_model, chunk), []
+    encode = encoder._encode
+    encoder._encode = lambda tokens, hook: (seen.append(len(tokens.rows)), encode(tokens, hook))[1]
+    sequences = PromptSequences(clip_model, WORDS, "X", 1)
+    ctx = torch.randn(1, 64, requires_grad=True)
+    with torch.no_grad():
+        encoder(sequences(ctx))
+    assert seen == passes
+    seen.clear()
+    encoder(sequences(ctx)).sum().backward()
+    assert sorted(seen) == sorted(passes * (2 if len(passes) > 1 else 1))
 
 
-def test_text_encoder_is_causal(clip_model):
-    tokens = clip.tokenize(["a photo of a cat."])
-    x, eos = clip_model.token_embedding(tokens), tokens.argmax(dim=-1)
+def kept(encoder, tokens):
+    """Bytes of activations that autograd keeps of a pass."""
+    storages = {}
+
+    def pack(x):
+        if x.grad_fn is not None:  # weights are there anyway
+            storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+        return x
+
+    with saved_tensors_hooks(pack, lambda x: x):
+        encoder(tokens)
+    return sum(storages.values())
+
+
+def test_passes_bound_what_autograd_keeps(clip_model):
+    tokens = PromptSequences(clip_model, [f"class {i}" for i in range(48)], "X", 1)(
+        torch.randn(1, 64, requires_grad=True)
+    )
+    assert kept(TextEncoder(clip_model, 6), tokens) < kept(TextEncoder(clip_model, 48), tokens) / 10
+
+
+@pytest.mark.parametrize("n_ctx", [1, 16])
+def test_passes_are_made_by_memory(clip_model, monkeypatch, n_ctx):
+    """As many sequences go together as the limit holds, by an estimate that is not below what is kept."""
+    sequences = PromptSequences(clip_model, [f"class {i}" for i in range(64)], "X " * n_ctx, n_ctx)
+    tokens = sequences(torch.randn(n_ctx, 64, requires_grad=True))
     encoder = TextEncoder(clip_model)
-    behind, before = x.clone(), x.clone()
-    behind[:, int(eos) + 1 :] += torch.randn_like(behind[:, int(eos) + 1 :])
-    before[:, int(eos) - 1] += torch.randn(GEOMETRY["transformer_width"])
-    torch.testing.assert_close(encoder(behind, eos), encoder(x, eos), atol=1e-6, rtol=1e-6)
-    assert not torch.allclose(encoder(before, eos), encoder(x, eos), atol=1e-3)
+    assert encoder._chunk(tokens, None) == 64
+    size = kept(encoder, tokens)
+    for n in (1, 5, 40):
+        monkeypatch.setattr(encoders, "memory_limit", lambda device, n=n: size * n // 64)
+        assert n / 3 < encoder._chunk(tokens, None) <= max(1, n)
+        assert encoder._chunk(tokens, lambda i, x: x) <= encoder._chunk(tokens, None)
+        with torch.no_grad():
+            assert encoder._chunk(tokens, None) >= encoder._chunk(tokens, lambda i, x: x)
 
 
 def test_hooks_see_every_layer_once(clip_model):
@@ -69,9 +95,8 @@ def test_hooks_see_every_layer_once(clip_model):
         return x
 
     text, image = TextEncoder(clip_model), ImageEncoder(clip_model.visual)
-    tokens = clip.tokenize(["a cat"])
-    text(clip_model.token_embedding(tokens), tokens.argmax(dim=-1), hook)
-    assert seen == [(i, (1, 77, 64)) for i in range(GEOMETRY["transformer_layers"])]
+    text(prompts(clip_model)(), lambda i, x: hook(i, x.x) is None or x)
+    assert seen == [(i, (len(prompts(clip_model)().x), 64)) for i in range(GEOMETRY["transformer_layers"])]
     seen.clear()
     image(torch.randn(2, 3, 32, 32), torch.zeros(5, 64), hook)
     assert seen == [(i, (2, 1 + 16 + 5, 64)) for i in range(GEOMETRY["vision_layers"])]

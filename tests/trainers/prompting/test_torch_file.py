@@ -1,6 +1,8 @@
 """Which files are read, and that the others are told apart: unreadable, damaged, and somebody else's."""
 
+import contextlib
 import errno
+import pickle
 import random
 import zipfile
 
@@ -78,7 +80,7 @@ def test_no_file_of_torch(path, content):
     path.write_bytes(content)
     for any_format in (False, True):
         with pytest.raises(DamagedFile):
-            load(path, any_format=any_format)
+            load(path, legacy=any_format, torchscript=any_format)
 
 
 # ---- not to be read now ------------------------------------------------------------------------------------
@@ -99,9 +101,8 @@ def raiser(error):
         (MemoryError(), "not enough memory"),
     ],
 )
-@pytest.mark.parametrize("where", ["builtins.open", "torch.load"])
-def test_unreadable_is_not_damaged(path, monkeypatch, where, error, reason):
-    monkeypatch.setattr(where, raiser(error))
+def test_unreadable_is_not_damaged(path, monkeypatch, error, reason):
+    monkeypatch.setattr("builtins.open", raiser(error))
     with pytest.raises(UserError, match=rf'File ".*file" cannot be read \({reason}\): mend that, or ') as raised:
         load(path)
     assert not isinstance(raised.value, (DamagedFile, MissingFile))
@@ -114,7 +115,9 @@ def test_memory_that_verifying_asks_for_in_vain(path, monkeypatch):
 
 
 def test_memory_that_pytorch_asks_for_in_vain(path, monkeypatch):
-    monkeypatch.setattr(torch, "load", raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")))
+    monkeypatch.setattr(
+        torch, "from_numpy", raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    )
     with pytest.raises(UserError, match="cannot be read .not enough memory"):
         load(path)
 
@@ -126,19 +129,16 @@ def test_a_folder_and_nothing(tmp_path):
         load(tmp_path / "none")
 
 
-def test_a_pytorch_that_is_too_old(path, monkeypatch):
-    monkeypatch.setattr(
-        torch, "load", raiser(TypeError("'weights_only' is an invalid keyword argument for Unpickler()"))
-    )
-    with pytest.raises(UserError, match="cannot be read safely by PyTorch .*: install PyTorch 2.0 or newer") as raised:
-        load(path)
-    assert not isinstance(raised.value, DamagedFile)
+def test_a_pytorch_without_weights_only(path, monkeypatch):
+    """1.9 to 1.12 have none: nothing is read by torch.load."""
+    monkeypatch.setattr(torch, "load", raiser(TypeError("'weights_only' is an invalid keyword argument")))
+    assert same(CONTENT, load(path))
 
 
 # ---- somebody else's ---------------------------------------------------------------------------------------
 
 
-def bare_pickle(path):
+def legacy(path):
     torch.save(CONTENT, path, _use_new_zipfile_serialization=False)
 
 
@@ -160,7 +160,7 @@ def archive(path):
             lambda path: torch.save({"evil": random.Random()}, path),
             "holds the Python object random.Random, and",
         ),
-        (bare_pickle, "is a bare pickle or of PyTorch before 1.6"),
+        (legacy, "is a bare pickle or of PyTorch before 1.6"),
         (torchscript, "is a TorchScript archive"),
         (archive, "is an archive that torch.save did not write"),
     ],
@@ -173,12 +173,48 @@ def test_whole_but_of_another_kind(path, write, held):
     assert not {"delete", "remove"} & set(str(raised.value).split())
 
 
+# ---- other formats -----------------------------------------------------------------------------------------
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_formats_of_clips(path):
-    bare_pickle(path)
-    assert same(CONTENT, load(path, any_format=True))
+def test_torchscript(path):
     torchscript(path)
-    assert load(path, any_format=True)["weight"].shape == (1, 2)
+    assert load(path, torchscript=True)["weight"].shape == (1, 2)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DamagedFile):
-        load(path, any_format=True)
+        load(path, torchscript=True)
+
+
+def test_pytorch_before_1_6(path):
+    legacy(path)
+    assert same(CONTENT, load(path, legacy=True))
+    pickled = path.with_name("pickled")
+    pickled.write_bytes(pickle.dumps(CONTENT["n"]))
+    with pytest.raises(DamagedFile):  # ends before it would say what it is
+        load(pickled, legacy=True)
+    pickled.write_bytes(3 * pickle.dumps(CONTENT["n"]))
+    with pytest.raises(UserError, match="is a pickle that torch.save did not write: use another one"):
+        load(pickled, legacy=True)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.floats(0, 1, exclude_max=True))
+def test_pytorch_before_1_6_cut_short(path, length):
+    legacy(path)
+    good = path.read_bytes()
+    path.write_bytes(good[: int(length * len(good))])
+    with pytest.raises(DamagedFile):
+        load(path, legacy=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # of escape sequences
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.floats(0, 1, exclude_max=True), mask=st.integers(1, 255))
+def test_pytorch_before_1_6_changed(path, where, mask):
+    """It has no checksums; whatever is read or not, an error is one for users."""
+    legacy(path)
+    changed = bytearray(path.read_bytes())
+    changed[int(where * len(changed))] ^= mask
+    path.write_bytes(changed)
+    with contextlib.suppress(UserError):
+        load(path, legacy=True)

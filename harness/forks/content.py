@@ -1,0 +1,141 @@
+"""What goes into a fork: the package of trainers, their configs and scripts, as path below the fork -> bytes."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..catalogue import METHODS, Method
+from ..protocols import STEPS
+from . import PACKAGE
+from .scripts import script
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = f"trainers/{PACKAGE}"
+
+
+class Added(NamedTuple):
+    """A method, and the name that the fork's registry is to have it under."""
+
+    method: Method
+    name: str
+
+    @property
+    def renamed(self) -> bool:
+        return self.name != self.method.trainer
+
+    @property
+    def folder(self) -> str:
+        """scripts/<folder>/ in the fork."""
+        return self.name.lower() if self.renamed else self.method.folder
+
+    @property
+    def node(self) -> str:
+        """Its config node in the fork."""
+        return self.name.upper() if self.renamed else node_of(self.method)
+
+
+def node_of(method: Method) -> str:
+    """The config node that a method's file names."""
+    text = (ROOT / f"trainers/{method.folder}.py").read_text(encoding="utf-8")
+    return re.search(r'^    config_node = "(\w+)"$', text, re.MULTILINE)[1]
+
+
+def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, bytes]:
+    """All files of some methods; `changed_defaults` are the keys that the fork's train.py sets for every trainer."""
+    texts = {**_package(added)}
+    for each in added:
+        for path in sorted((ROOT / "configs/trainers" / each.method.trainer).glob("*.yaml")):
+            if path.stem != "shapes":  # its data set and its CLIP are here alone
+                text = _renamed(path.read_text(encoding="utf-8"), each)
+                texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
+        for step in STEPS.values():
+            path = f"scripts/{each.folder}/{step.script}.sh"
+            texts[path] = script(each.method, step, each.folder, each.name)
+    return {path: text.encode() for path, text in texts.items()}
+
+
+# ---- the package -----------------------------------------------------------------------------------------------
+
+_INIT = '''\
+"""{names}: prompt tuning of CLIP, added by tools/add_to_fork.py, which also takes them away (--remove).
+
+Importing this package registers the trainers with Dassl and adds their config nodes to its defaults.
+"""
+
+from . import {modules}  # noqa: F401
+'''
+
+
+def _package(added):
+    """trainers/ as it is here, but for the methods that are not asked for."""
+    methods = {f"{method.folder}.py" for method in METHODS} - {f"{each.method.folder}.py" for each in added}
+    left_out = methods | {"__init__.py"}
+    texts = {}
+    for path in sorted((ROOT / "trainers").glob("**/*.py")):
+        place = path.relative_to(ROOT / "trainers").as_posix()
+        if place not in left_out:
+            text = path.read_text(encoding="utf-8")
+            for each in added:
+                text = _renamed(text, each)
+            texts[f"{FOLDER}/{place}"] = text
+    names = " and ".join(filter(None, [", ".join(each.name for each in added[:-1]), added[-1].name]))
+    modules = ", ".join(["base", *(each.method.folder for each in added)])
+    texts[f"{FOLDER}/__init__.py"] = _INIT.format(names=names, modules=modules)
+    texts[f"{FOLDER}/LICENSE"] = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    return texts
+
+
+def _renamed(text, each):
+    """Code or config with the method's class and config node under their names in the fork."""
+    if not each.renamed:
+        return text
+    trainer, node = each.method.trainer, node_of(each.method)
+    text = re.sub(rf"^class {trainer}\(PromptTrainer\):$", f"class {each.name}(PromptTrainer):", text, flags=re.M)
+    text = re.sub(rf"\bTRAINER\.{node}\b", f"TRAINER.{each.node}", text)
+    text = re.sub(rf'^(add_defaults\(|    config_node = )"{node}"', rf'\1"{each.node}"', text, flags=re.M)
+    return re.sub(rf"^(TRAINER:\n  ){node}:", rf"\1{each.node}:", text, flags=re.M)
+
+
+# ---- configs ---------------------------------------------------------------------------------------------------
+
+
+def _complete(text, changed_defaults):
+    """A config that also states what it leaves to Dassl's defaults, of the keys that the fork's train.py changes."""
+    ours, stated = dassl_defaults(), _keys(text)
+    for key, theirs in changed_defaults.items():
+        if key in ours and ours[key] != theirs and key not in stated:
+            text = _state(text, key, ours[key])
+    return text
+
+
+def dassl_defaults() -> dict[str, Any]:
+    """Dotted key -> value, of Dassl's defaults that are constants."""
+    found = {}
+    for node in ast.parse((ROOT / "dassl/config/defaults.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("_C."):
+            try:
+                found[ast.unparse(node.targets[0])[3:]] = ast.literal_eval(node.value)
+            except ValueError:
+                pass
+    return found
+
+
+def _keys(text):
+    """Dotted key or section -> number of its line, of a config of ours: two spaces a level, one key a line."""
+    found, above = {}, []
+    for number, line in enumerate(text.splitlines()):
+        match = re.match(r"((?:  )*)(\w+):", line)
+        if match:
+            above = [*above[: len(match[1]) // 2], match[2]]
+            found[".".join(above)] = number
+    return found
+
+
+def _state(text, key, value):
+    stated, parts, lines = _keys(text), key.split("."), text.splitlines()
+    known = max((n for n in range(len(parts)) if ".".join(parts[:n]) in stated), default=0)
+    new = [f"{'  ' * n}{parts[n]}:" for n in range(known, len(parts))]
+    new[-1] += f" {list(value) if isinstance(value, tuple) else value!r}  # Dassl's default, which train.py changes"
+    at = stated[".".join(parts[:known])] + 1 if known else len(lines)
+    return "\n".join([*lines[:at], *([] if known else [""]), *new, *lines[at:]]) + "\n"

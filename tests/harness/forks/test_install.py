@@ -1,0 +1,355 @@
+"""What is written into a fork and taken away again, and what is refused; see test_in_forks.py for what runs there."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from harness.catalogue import METHODS, TRAINERS
+from harness.errors import MissingFile, UserError
+from harness.forks import install
+from harness.forks.content import node_of
+from harness.forks.install import RECORD, add, remove
+from harness.forks.train_file import IMPORT, NoPlace
+from tests.conftest import REPOSITORY
+from tests.harness.forks.trees import KINDS, commit, coop, dept, sep, state
+
+PACKAGE = "trainers/prompt_methods"
+
+
+@pytest.fixture
+def fork(tmp_path):
+    return coop(tmp_path / "CoOp")
+
+
+def kept(folder):
+    """What is written below a folder, and its content."""
+    return {path: content for path, (content, _) in state(folder).items() if content is not None}
+
+
+# ---- what comes ------------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_told(fork):
+    before = kept(fork)
+    plan = add(fork)
+    plan.carry_out()
+    after = kept(fork)
+    assert {path for path in after if after[path] != before.get(path)} == set(plan.write)
+    assert not before.keys() - after.keys()
+    elsewhere = [path for path in plan.write if not path.startswith((PACKAGE, "configs/trainers/", "scripts/"))]
+    assert elsewhere == ["train.py"]
+    assert after["train.py"].replace(f"{IMPORT}\n".encode(), b"", 1) == before["train.py"]
+
+
+def test_the_package_is_the_same_files(fork):
+    add(fork, TRAINERS[3:]).carry_out()  # CoOp's fork has a trainer CoOp
+    for path in (REPOSITORY / "trainers").glob("**/*.py"):
+        copy = fork / PACKAGE / path.relative_to(REPOSITORY / "trainers")
+        if path.stem in ("zsclip", "coop", "cocoop"):
+            assert not copy.exists()
+        elif path != REPOSITORY / "trainers/__init__.py":
+            assert copy.read_bytes() == path.read_bytes()
+    assert (fork / PACKAGE / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_any_method(tmp_path, trainer):
+    fork = coop(tmp_path / "fork", own="other", registers="Other")
+    names = {trainer: f"{trainer}_ours"}  # CoOp's node is there already
+    add(fork, [trainer], names).carry_out()
+    name, node = names[trainer], names[trainer].upper()
+    configs = sorted((fork / "configs/trainers" / name).iterdir())
+    method = next(method for method in METHODS if method.trainer == trainer)
+    assert {path.stem for path in configs} == {config.name for config in method.configs}
+    for path in configs:
+        assert set(yaml.safe_load(path.read_text()).get("TRAINER") or {node: 0}) == {node}
+    text = (fork / PACKAGE / f"{method.folder}.py").read_text()
+    own = (REPOSITORY / f"trainers/{method.folder}.py").read_text()
+    assert f"class {name}(PromptTrainer):" in text and f'config_node = "{node}"' in text
+    assert text.replace(f"class {name}(", f"class {trainer}(").replace(node, node_of(method)) == own
+    assert len(list((fork / "scripts" / name.lower()).iterdir())) == 5
+
+
+def test_configs_state_the_defaults_that_train_py_changes(tmp_path):
+    fork = dept(tmp_path / "DePT")
+    add(fork).carry_out()
+    for path in (fork / "configs/trainers/SEP").iterdir():
+        theirs, ours = (yaml.safe_load(p.read_text()) for p in (path, REPOSITORY / "configs/trainers/SEP" / path.name))
+        added = {"STAGED_LR": False, "NEW_LAYERS": []}
+        assert theirs.pop("OPTIM") == {**ours.pop("OPTIM"), **added} and theirs == ours
+
+
+@pytest.mark.parametrize("key", ["OPTIM.WARMUP_RECOUNT", "DATALOADER.TRAIN_X.SAMPLER", "VERBOSE", "TRAIN.PRINT_FREQ"])
+def test_keys_stated_at_any_depth(tmp_path, key):
+    value = {"VERBOSE": False, "TRAIN.PRINT_FREQ": 1, "OPTIM.WARMUP_RECOUNT": False}.get(key, "SequentialSampler")
+    fork = coop(tmp_path / "fork", extend=f"    cfg.{key} = {value!r}\n")
+    add(fork, ["MaPLe"]).carry_out()
+    for path in (fork / "configs/trainers/MaPLe").iterdir():
+        node, ours = (yaml.safe_load(p.read_text()) for p in (path, REPOSITORY / "configs/trainers/MaPLe" / path.name))
+        for part in key.split("."):
+            node = node[part]
+        assert node != value
+        assert (
+            yaml.safe_load(path.read_text())["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
+            == ours["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
+        )
+
+
+# ---- again, more, and newer ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_twice_changes_nothing(tmp_path, kind):
+    KINDS[kind](tmp_path / kind)
+    names = {"SEP": "SEP_ours"} if kind == "sep" else {}
+    add(tmp_path / kind, names=names).carry_out()
+    before = state(tmp_path)
+    plan = add(tmp_path / kind)  # it is known there by its other name
+    assert plan.is_empty() and [each.name for each in plan.added] == [names.get("SEP", "SEP"), "E2MIM"]
+    plan.carry_out()
+    assert state(tmp_path) == before
+
+
+def test_another_method_joins_those_that_are_there(fork):
+    before = state(fork)
+    add(fork, ["SEP"]).carry_out()
+    plan = add(fork, ["tcp"])
+    assert [each.name for each in plan.added] == ["TCP", "SEP"] and "train.py" not in plan.write
+    plan.carry_out()
+    both = state(fork)
+    remove(fork).carry_out()
+    assert state(fork) == before
+    add(fork, ["SEP", "TCP"]).carry_out()
+    assert state(fork) == both
+
+
+def test_files_of_an_older_version_are_renewed(fork):
+    before = state(fork)
+    add(fork).carry_out()
+    newest = state(fork)
+    record = json.loads((fork / RECORD).read_text())
+    for path, content in ((f"{PACKAGE}/sep.py", b"# older\n"), (f"{PACKAGE}/since_removed.py", b"# gone\n")):
+        (fork / path).write_bytes(content)
+        record["files"][path] = install._checksum(content)
+    (fork / RECORD).write_text(json.dumps(record))
+    plan = add(fork)
+    assert sorted(plan.write) == [RECORD, f"{PACKAGE}/sep.py"] and plan.remove == [f"{PACKAGE}/since_removed.py"]
+    plan.carry_out()
+    assert state(fork) == newest
+    remove(fork).carry_out()
+    assert state(fork) == before
+
+
+# ---- out again -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_removed_to_the_byte(tmp_path, kind, end):
+    root = KINDS[kind](tmp_path / kind)
+    path = root / "train.py"
+    path.write_bytes(path.read_text().rstrip("\n").replace("\n", end).encode())
+    path.chmod(0o755)
+    before = state(tmp_path)
+    add(tmp_path / kind, ["SEP", "TCP"], {"SEP": "X"}).carry_out()
+    assert state(tmp_path) != before
+    remove(tmp_path / kind).carry_out()
+    assert state(tmp_path) == before
+
+
+def test_what_python_left_in_the_package_goes_too(fork):
+    before = state(fork)
+    add(fork).carry_out()
+    for folder in (PACKAGE, f"{PACKAGE}/prompting"):
+        (fork / folder / "__pycache__").mkdir()
+        (fork / folder / "__pycache__/base.cpython-38.pyc").write_bytes(b"x")
+    (fork / "output/base2new").mkdir(parents=True)
+    remove(fork).carry_out()
+    assert state(fork) == before and (fork / "output/base2new").is_dir()
+
+
+def test_what_others_put_beside_ours_stays(fork):
+    add(fork).carry_out()
+    (fork / PACKAGE / "mine.py").write_text("x = 1\n")
+    (fork / "configs/trainers/SEP/mine.yaml").write_text("A: 1\n")
+    plan = remove(fork)
+    assert plan.kept == [f"{PACKAGE}/mine.py"]
+    plan.carry_out()
+    assert (fork / PACKAGE / "mine.py").exists() and (fork / "configs/trainers/SEP/mine.yaml").exists()
+    assert not (fork / PACKAGE / "base.py").exists() and not (fork / "scripts/sep").exists()
+
+
+def test_lines_that_were_added_to_train_py_since_stay(fork):
+    path = fork / "train.py"
+    before = path.read_text()
+    add(fork).carry_out()
+    path.write_text(path.read_text().replace(IMPORT, f"{IMPORT}\nimport trainers.mine") + "# end\n")
+    assert add(fork).is_empty()
+    remove(fork).carry_out()
+    coop_line = "import trainers.coop\n"
+    assert path.read_text() == before.replace(coop_line, f"{coop_line}import trainers.mine\n") + "# end\n"
+
+
+@pytest.mark.parametrize("path", [f"{PACKAGE}/sep.py", "configs/trainers/SEP/vit_b16_ep50_batch32.yaml"])
+@pytest.mark.parametrize("action", [add, remove])
+def test_edited_files_are_refused_by_name(fork, path, action):
+    add(fork).carry_out()
+    with open(fork / path, "a") as file:
+        file.write("# mine\n")
+    before = state(fork)
+    with pytest.raises(UserError, match=f"somebody has edited {path} since"):
+        action(fork)
+    assert state(fork) == before
+
+
+@pytest.mark.parametrize("action", [add, remove])
+def test_our_line_edited_in_train_py_is_refused(fork, action):
+    add(fork).carry_out()
+    path = fork / "train.py"
+    path.write_text(path.read_text().replace(IMPORT, f"{IMPORT} as methods"))
+    with pytest.raises(NoPlace, match="names prompt_methods otherwise than this command wrote it"):
+        action(fork)
+
+
+@pytest.mark.parametrize("gone", ["train.py", f"{PACKAGE}/sep.py", f"{PACKAGE}/prompting", "configs/trainers/SEP"])
+def test_interrupted_or_taken_away_by_hand(fork, gone):
+    """Adding mends it, removing takes the rest."""
+    before = state(fork)
+    original = (fork / "train.py").read_bytes()
+    add(fork).carry_out()
+    whole = state(fork)
+
+    def harm():
+        path = fork / gone
+        path.write_bytes(original) if gone == "train.py" else path.unlink() if path.is_file() else shutil.rmtree(path)
+
+    harm()
+    add(fork).carry_out()
+    assert state(fork) == whole
+    harm()
+    remove(fork).carry_out()
+    assert state(fork) == before
+
+
+def test_nothing_to_remove(fork):
+    with pytest.raises(UserError, match="nothing to remove"):
+        remove(fork)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"files": []}', "\0"])
+def test_a_damaged_record(fork, text):
+    add(fork).carry_out()
+    (fork / RECORD).write_text(text)
+    for action in (add, remove):
+        with pytest.raises(UserError, match="added.json, which says what was added, cannot be read"):
+            action(fork)
+
+
+# ---- refused ---------------------------------------------------------------------------------------------------
+
+
+def test_names_that_are_taken(tmp_path):
+    fork = sep(tmp_path / "SEP")
+    with pytest.raises(UserError, match=r"trainer SEP of its own \(trainers/sep.py\).*--name SEP=SEP_ours"):
+        add(fork)
+    with pytest.raises(UserError, match=r"makes a config node TRAINER.COOP of its own.*--name CoOp=CoOp_ours"):
+        add(fork, ["CoOp"])
+    (fork / "trainers/broken.py").write_text("class (")
+    (fork / "trainers/.ipynb_checkpoints").mkdir()
+    shutil.copy(fork / "trainers/sep.py", fork / "trainers/.ipynb_checkpoints/sep-checkpoint.py")
+    add(fork, names={"SEP": "SEP_ours"}).carry_out()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"{PACKAGE}/base.py", f"{PACKAGE}/__init__.py", "configs/trainers/SEP/vit_b16_ep3_batch32.yaml",
+     "scripts/e2mim/few_shot.sh"],
+)  # fmt: skip
+def test_files_that_would_be_overwritten(fork, path):
+    (fork / path).parent.mkdir(parents=True)
+    (fork / path).write_text("theirs\n")
+    before = state(fork)
+    with pytest.raises(UserError, match=f"has a file {path} already"):
+        add(fork)
+    assert state(fork) == before
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ({"SEP": "a b"}, "cannot be the name of a trainer"),
+        ({"SEP": "e2mim"}, "Two trainers would be called"),
+        ({"TCP": "X"}, "not among --trainers"),
+        ({"Nothing": "X"}, 'Unknown trainer "Nothing": choose from ZeroshotCLIP'),
+        ({"SEP": "CoOp"}, "has a trainer CoOp of its own"),
+    ],
+)
+def test_wrong_names(fork, names, sentence):
+    with pytest.raises(UserError, match=sentence):
+        add(fork, names=names)
+
+
+def test_another_name_for_what_is_there(fork):
+    add(fork).carry_out()
+    with pytest.raises(UserError, match="SEP is in the fork as SEP: --remove that first"):
+        add(fork, names={"SEP": "SEP_ours"})
+
+
+def test_trees_that_are_no_fork(tmp_path, fork):
+    with pytest.raises(MissingFile, match="no folder"):
+        add(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NoPlace, match="no train.py beside trainers/"):
+        add(tmp_path / "empty")
+    with pytest.raises(NoPlace, match="checkout of this repository"):
+        add(REPOSITORY)
+    coop(tmp_path / "Other")
+    with pytest.raises(NoPlace, match=r"several forks in .* \(CoOp, Other\)"):
+        add(tmp_path)
+    for text, sentence in (("print(", "no Python"), ("import trainers.a\n", "does not call get_cfg_default")):
+        (fork / "train.py").write_text(text)
+        with pytest.raises(NoPlace, match=sentence):
+            add(fork)
+
+
+def test_uncommitted_changes(fork):
+    commit(fork)
+    (fork / "untracked.txt").write_text("x")
+    add(fork).carry_out()  # what git does not know is nobody's change
+    assert add(fork).is_empty()  # nor is what we have done
+    (fork / "trainers/base.py").write_text("def words():\n    return 'edited'\n")
+    for _ in range(2):
+        with pytest.raises(NoPlace, match=r"changes that are not committed \(trainers/base.py\): commit or stash"):
+            add(fork, ["TCP"])
+        add(fork, ["TCP"], dirty=True)
+        subprocess.run(["git", "add", "trainers/base.py"], cwd=fork, check=True)
+    remove(fork).carry_out()
+    assert "prompt_methods" not in (fork / "train.py").read_text()
+
+
+def test_uncommitted_changes_of_a_fork_below_its_repository(tmp_path):
+    root = KINDS["nested"](tmp_path / "nested")
+    commit(tmp_path / "nested")
+    (tmp_path / "nested/Dassl.pytorch/tools/train.py").write_text("edited\n")
+    add(tmp_path / "nested").carry_out()  # it is not the fork's
+    remove(tmp_path / "nested").carry_out()
+    (root / "train.py").write_text((root / "train.py").read_text() + "\n")
+    with pytest.raises(NoPlace, match=r"\(train.py\)"):
+        add(tmp_path / "nested")
+
+
+# ---- what it needs ---------------------------------------------------------------------------------------------
+
+
+def test_needs_the_standard_library_alone(fork):
+    code = (
+        "import pathlib, sys; sys.path.insert(0, sys.argv[1]); from harness.forks import install, troubles;"
+        "fork = pathlib.Path(sys.argv[2]); install.add(fork).carry_out(); troubles.of_fork(fork)"
+    )
+    subprocess.run([sys.executable, "-S", "-c", code, str(REPOSITORY), str(fork)], check=True, env=os.environ)
+    assert not add(fork).write
