@@ -11,6 +11,7 @@ from .tables import Table, leave_out, method_text
 NOTES = [
     "Median over n training runs that differ in their seeds, each with the test that follows; of a resumed run, all "
     "that led to its result.",
+    "Seconds hold for what the feature store had: a run whose image features others had stored took less.",
     "Memory: on a GPU what PyTorch had allocated, on a CPU the process's resident set; MiB.",
 ]
 UNTRAINED = "{} learns nothing: its runs are tests."

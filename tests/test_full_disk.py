@@ -11,6 +11,7 @@ from PIL import Image
 import train
 from harness import layout
 from tests.conftest import REPOSITORY
+from trainers.prompting import feature_store
 
 
 @pytest.fixture
@@ -44,12 +45,20 @@ def command(tmp_path, weights):
             for n in range(3):
                 Image.fromarray(np.full((32, 32, 3), 80 * i + n, np.uint8)).save(folder / f"{n}.png")
 
-    def make(output):
+    def make(output, *options):
         return [
             *("--root", str(tmp_path / "data"), "--trainer", "CoOp", "--seed", "1", "--output-dir", str(output)),
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
             *("--backbone", weights["vit"], "INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "2"),
-            *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "2", "TEST.SAVE_PREDICTIONS", "True"),
+            *(
+                "DATALOADER.NUM_WORKERS",
+                "0",
+                "DATALOADER.TRAIN_X.BATCH_SIZE",
+                "2",
+                "TEST.SAVE_PREDICTIONS",
+                "True",
+                *options,
+            ),
         ]
 
     return make
@@ -76,3 +85,36 @@ def test_a_disk_that_fills_up(disk, command, tmp_path, capsys, size):
     for name, value in theirs["state_dict"].items():
         assert torch.equal(ours["state_dict"][name], value)
     assert layout.read_record(run)["accuracy"] == layout.read_record(tmp_path / "whole")["accuracy"]
+
+
+@pytest.mark.parametrize("size", ["4k", "64k"])
+def test_a_store_on_a_disk_that_fills_up(disk, command, tmp_path, capsys, monkeypatch, size):
+    """The run goes on without it, and says so once."""
+    monkeypatch.setattr(feature_store, "ROOM", -(2**30))  # so that it runs into the end
+    views = ("DATALOADER.STORED_VIEWS", "2")
+    folder = disk(size) / "store"
+    assert train.main(command(tmp_path / "run", *views, "STORE.DIR", str(folder))) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if "No space left" in line]
+    assert len(said) == (size != "64k") and all(str(folder) in line for line in said)
+    assert not [name for _, _, names in os.walk(folder) for name in names if name.endswith(".tmp")]
+    assert train.main(command(tmp_path / "whole", *views, "STORE.MAX_GB", "0.0")) == 0
+    ours, theirs = (layout.read_record(tmp_path / name) for name in ("run", "whole"))
+    assert ours["accuracy"] == theirs["accuracy"]
+
+
+def test_a_store_leaves_room_to_others(disk, command, tmp_path, capsys):
+    """To the run's own checkpoints, for one."""
+    folder = disk("10m") / "store"
+    assert train.main(command(tmp_path / "run", "STORE.DIR", str(folder))) == 0
+    assert "it has less than 1024 MiB left" in capsys.readouterr().out and not os.listdir(folder)
+
+
+def test_data_that_cannot_be_written_to(disk, command, tmp_path):
+    """The store is then in the run's own folder."""
+    root = disk("10m")
+    subprocess.run(["cp", "-r", str(tmp_path / "data" / "image_folder"), str(root)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(root)], check=True)
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    (tmp_path / "data").symlink_to(root)
+    assert train.main(command(tmp_path / "run")) == 0
+    assert list((tmp_path / "run" / "feature_store").glob("*/*.features"))

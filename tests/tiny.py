@@ -99,6 +99,7 @@ def make_cfg(weights, data_root, tmp_path):
         cfg.OPTIM.NAME, cfg.OPTIM.LR, cfg.OPTIM.MAX_EPOCH = "adam", 2e-3, 3
         cfg.OPTIM.LR_SCHEDULER, cfg.OPTIM.WARMUP_EPOCH, cfg.OPTIM.WARMUP_TYPE = "cosine", 1, "constant"
         cfg.USE_CUDA, cfg.SEED = False, 1
+        cfg.STORE.DIR = str(tmp_path / "feature_store")
         cfg.merge_from_list(list(options))
         return cfg
 

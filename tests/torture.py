@@ -12,6 +12,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -50,14 +51,14 @@ class Ground:
                     Image.fromarray(pixels).save(images / f"{i}.png")
         self.undisturbed = {}
 
-    def arguments(self, method, final_model, output):
+    def arguments(self, method, final_model, views, output):
         return [
             *("--root", str(self.folder), "--trainer", method.trainer, "--seed", "1", "--output-dir", str(output)),
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
             *("--backbone", self.weights, "INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", str(EPOCHS)),
             *("INPUT.TRANSFORMS", "['random_resized_crop', 'random_flip', 'normalize']", "OPTIM.LR", "0.002"),
             *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "DATASET.NUM_SHOTS", "4"),
-            *("TEST.FINAL_MODEL", final_model, *map(str, method.options)),
+            *("TEST.FINAL_MODEL", final_model, *map(str, method.options), "DATALOADER.STORED_VIEWS", str(views)),
         ]
 
     def start(self, *run):
@@ -73,30 +74,30 @@ class Ground:
         finally:
             os._exit(code)
 
-    def whole(self, method, final_model):
+    def whole(self, *what):
         """(folder, seconds) of an undisturbed run."""
-        key = method, final_model
-        if key not in self.undisturbed:
+        if what not in self.undisturbed:
             folder = self.folder / f"whole{len(self.undisturbed)}"
             start = time.time()
-            _, status = os.waitpid(self.start(method, final_model, folder), 0)
-            assert status == 0, f"an undisturbed run of {method.trainer} failed"
-            self.undisturbed[key] = folder, time.time() - start
-        return self.undisturbed[key]
+            _, status = os.waitpid(self.start(*what, folder), 0)
+            assert status == 0, f"an undisturbed run of {what[0].trainer} failed"
+            self.undisturbed[what] = folder, time.time() - start
+            shutil.rmtree(self.folder / "feature_store", ignore_errors=True)  # the others start without
+        return self.undisturbed[what]
 
     def sequence(self, rng, number):
         """Do one; returns how often it was killed. Raises AssertionError."""
         method = rng.choice([row for row in METHODS.values() if row.learns])
-        final_model = rng.choice(["last_step", "best_val"])
-        whole, seconds = self.whole(method, final_model)
+        what = method, rng.choice(["last_step", "best_val"]), rng.choice([0, 2])
+        whole, seconds = self.whole(*what)
         cut, killed = self.folder / f"cut{number}", 0
         for _ in range(rng.randint(1, KILLS)):
-            pid = self.start(method, final_model, cut)
+            pid = self.start(*what, cut)
             time.sleep(rng.random() * seconds)
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             killed += os.WIFSIGNALED(status)
-        _, status = os.waitpid(self.start(method, final_model, cut), 0)
+        _, status = os.waitpid(self.start(*what, cut), 0)
         assert status == 0, f"{method.trainer} ended with {status} after {killed} kills"
         compare(whole, cut)
         return killed

@@ -1,10 +1,13 @@
 """Measure what things cost: time in turns within one run, memory in a fresh process.
 
-python tools/bench.py text    text encoder of ViT-B/16's geometry: cut against full context
-python tools/bench.py step    one optimisation step of every trainer on Shapes' base classes
-python tools/bench.py data    ImageNet's list of files, 1.33 million of them
-python tools/bench.py run     start of a run until its first step
-python tools/bench.py harness a sweep of 300 runs that do nothing, a report over 3,000 finished ones
+python tools/bench.py text     text encoder of ViT-B/16's geometry: the plain way against ours
+python tools/bench.py step     one optimisation step of every trainer on Shapes' base classes
+python tools/bench.py store    evaluations and epochs with and without stored image features
+python tools/bench.py classes  time and memory by the number of classes
+python tools/bench.py budget   hours of a method's whole base-to-new table
+python tools/bench.py run      start of a run until its first step
+python tools/bench.py data     ImageNet's list of files, 1.33 million of them
+python tools/bench.py harness  a sweep of 300 runs that do nothing, a report over 3,000 finished ones
 
 Where ways are compared, ratios hold on other machines; milliseconds do not. --json, in front of the subject, prints
 the numbers for a program.
@@ -15,10 +18,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import data, harness, run, step, text
+from benchmarks import budget, classes, data, harness, run, step, store, text
 from harness.errors import UserError, fail
 
-SUBJECTS = {"text": text, "step": step, "data": data, "run": run, "harness": harness}
+SUBJECTS = {module.__name__.rpartition(".")[2]: module for module in (text, step, store, classes, budget, run, data, harness)}
 
 
 def main(argv=None):

@@ -21,20 +21,17 @@ from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
 
-try:
-    from dassl.utils import progress
-except ImportError:  # the original Dassl
-    from tqdm import tqdm as progress
-
 from . import experiment, ranges
+from .frozen_features import FrozenFeatures, progress
 from .prompting import checkpoint, clip_loader
 from .prompting.errors import MissingFile, NotFinite, UserError
 from .prompting.files import cannot_write, disk_errors
 from .prompting.model import PromptedCLIP
 from .prompting.precision import ENCODER_DTYPES, Precision
-from .ranges import RANGES, Key, above, at_least, one_of
+from .ranges import RANGES, Key, above, at_least, one_of, whole
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
+from .stored_views import view_loader
 
 
 def method_defaults() -> SimpleNamespace:
@@ -59,15 +56,19 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
             RANGES[f"{section}{name}.{key}"] = value.range
 
 
-MODEL, DATASET, TEST, OPTIM = (SimpleNamespace() for _ in range(4))
+MODEL, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(6))
 # classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
 MODEL.TEXT_CHUNK = Key(0, at_least(0))
 DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
 DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
+# views of each training image that SEED gives, the same for all methods; 0: drawn anew in each epoch of each run
+DATALOADER.STORED_VIEWS = Key(0, whole(0))
 TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
 OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
-for _name, _defaults in (("MODEL", MODEL), ("DATASET", DATASET), ("TEST", TEST), ("OPTIM", OPTIM)):
-    add_defaults(_name, _defaults, _C, "")
+STORE.DIR = ""  # folder of stored image features; empty: the environment's STORE, or else DATASET.ROOT/feature_store
+STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of image features there; 0: none
+for _name in ("MODEL", "DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):
+    add_defaults(_name, globals()[_name], _C, "")
 
 
 def restore_nodes(cfg: CN) -> None:
@@ -157,6 +158,9 @@ class PromptTrainer(TrainerX):
             directory=self.output_dir,
             started=started,
         )
+        self.frozen = FrozenFeatures(cfg, self.model, self.precision, self.device)
+        self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.folder_of(self.dm.dataset))
+        self.train_loader_x = self.views or self.train_loader_x
         if cfg.MODEL.INIT_WEIGHTS:
             self.checkpoints.initialise(cfg.MODEL.INIT_WEIGHTS)
         if torch.cuda.device_count() > 1:
@@ -167,8 +171,11 @@ class PromptTrainer(TrainerX):
     def prepare_training(self):
         """Called once before the first step of a new training, not when it resumes; without gradients."""
 
-    def training_images(self):
-        """(image, label) batches of the few-shot training images under the test transform, in order."""
+    def training_features(self):
+        """(frozen features, label) of the few-shot training images under the test transform, in order and in batches.
+
+        Features (B, dim) are what the frozen image encoder gives, not normalised, float32.
+        """
         loader = build_data_loader(
             self.cfg,
             data_source=self.dm.dataset.train_x,
@@ -176,8 +183,7 @@ class PromptTrainer(TrainerX):
             tfm=build_transform(self.cfg, is_train=False),
             is_train=False,
         )
-        for batch in loader:
-            yield self.parse_batch_test(batch)
+        return self.frozen.features_of(loader)
 
     def train(self):
         with disk_errors(self.output_dir):
@@ -199,7 +205,8 @@ class PromptTrainer(TrainerX):
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
         self.model.monitors.clear()
-        with self.precision.autocast():
+        known = self.views and (lambda _: self.views.features(batch["index"]))
+        with self.precision.autocast(), self.model.image_encoder.known(image, known):
             logits, losses = self.model(image, label)
             loss = sum(losses.values())
         terms = OrderedDict(losses, **self.model.monitors)
@@ -244,6 +251,11 @@ class PromptTrainer(TrainerX):
             self.record().write()
 
     # ---- checkpoints ---------------------------------------------------------------------------------------
+
+    def before_epoch(self):
+        super().before_epoch()
+        if self.views:
+            self.views.epoch = self.epoch
 
     def after_epoch(self):
         epoch = self.epoch + 1
@@ -328,13 +340,18 @@ class PromptTrainer(TrainerX):
             )
         loader = self.val_loader if split == "val" else self.test_loader
         record = self.record(split)
+        reading = self.frozen.reading(loader, self.model.reads_pixels(training=False))
         print(f"Evaluate on the *{split}* set")
         with self.text_encoded_once():
-            for batch in progress(loader, desc="Testing", unit="batch"):
+            for batch, known in progress(reading, desc="Testing", unit="batch"):
                 image, label = self.parse_batch_test(batch)
-                logits = self.model_inference(image)
+                with self.model.image_encoder.known(image, known):
+                    logits = self.model_inference(image)
                 self.evaluator.process(logits, label)
                 record.add(logits, label, batch["impath"])
+        if reading.found:
+            print(f"{reading.found:,} of {record.n:,} image features came from {self.frozen.store.folder}")
+        record.facts = {**record.facts, "features_from_store": reading.found}
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)

@@ -67,6 +67,7 @@ class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
         options = self.options = cfg.TRAINER.E2MIM
+        self.mixes_pixels = options.MIXUP_SPACE == "image"
         self._said = set()
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         self.add_hand_features(clip_model, hand_templates(cfg))  # T_h
@@ -101,7 +102,7 @@ class CustomCLIP(PromptedCLIP):
         if partner is None:
             return None
         lam = draw_lam(len(label), self.options.MIXUP_ALPHA, label.device)
-        if self.options.MIXUP_SPACE == "image":
+        if self.mixes_pixels:
             f_mix = self.encode_image(mixup(image, image[partner], lam))
         else:
             f_mix = mix_features(f, partner, lam)

@@ -16,6 +16,8 @@ NOT_THE_EXPERIMENT = {
     "MODEL.INIT_WEIGHTS",  # a path; what it leads to is INIT_CHECKSUM
     "OUTPUT_DIR",
     "RESUME",
+    "STORE.DIR",  # where features are kept, not what they are
+    "STORE.MAX_GB",
     "TEST.COMPUTE_CMAT",
     "TEST.NO_TEST",
     "TEST.PER_CLASS_RESULT",
@@ -117,9 +119,20 @@ def data_checksums(dataset) -> Dict[str, str]:
     dataset: Dassl's `DatasetBase`. The checksum is of paths, labels and class names in their order, not of pixels.
     Paths count from `dataset_dir`, so that a data set may be moved; those that lie elsewhere count as they are.
     """
-    folder = os.path.join(getattr(dataset, "dataset_dir", "") or "", "")
+    folder = folder_of(dataset)
     parts = {"train": dataset.train_x, "val": dataset.val, "test": dataset.test}
     return {part: _checksum(items, folder) for part, items in parts.items()}
+
+
+def folder_of(dataset) -> str:
+    """`dataset_dir` with a separator at its end; "" where a loader names none."""
+    return os.path.join(getattr(dataset, "dataset_dir", "") or "", "")
+
+
+def path_in(folder: str, path: str) -> str:
+    """`path` from `folder` on, which ends with a separator; one that lies elsewhere as it is."""
+    # os.path.relpath would take ten times as long, and ImageNet has 1.28 M images
+    return path[len(folder) :] if path.startswith(folder) else path
 
 
 def _checksum(items: Optional[Iterable[Any]], folder: str) -> str:
@@ -127,7 +140,5 @@ def _checksum(items: Optional[Iterable[Any]], folder: str) -> str:
         return ""
     lines = []
     for item in items:
-        path = item.impath  # os.path.relpath would take ten times as long, and ImageNet has 1.28 M images
-        path = path[len(folder) :] if path.startswith(folder) else path
-        lines.append(f"{path}\0{item.label}\0{item.classname}\n")
+        lines.append(f"{path_in(folder, item.impath)}\0{item.label}\0{item.classname}\n")
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:_DIGITS]

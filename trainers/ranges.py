@@ -165,6 +165,8 @@ def check(cfg: Mapping[str, Any]) -> None:
             raise UserError(f"{key} is {value}, but must be a finite number.")
     if cfg["OPTIM"]["SGD_NESTEROV"] and (cfg["OPTIM"]["MOMENTUM"] == 0 or cfg["OPTIM"]["SGD_DAMPNING"] != 0):
         raise UserError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and OPTIM.SGD_DAMPNING 0.")
+    if cfg["DATALOADER"].get("STORED_VIEWS") and cfg["SEED"] < 0:
+        raise UserError("DATALOADER.STORED_VIEWS are drawn from the seed: set SEED to 0 or more (--seed).")
     side = min(cfg["INPUT"]["SIZE"])
     if "gaussian_blur" in cfg["INPUT"]["TRANSFORMS"] and cfg["INPUT"]["GB_K"] // 2 >= side:
         raise UserError(f"INPUT.GB_K is {cfg['INPUT']['GB_K']} pixels, but must be less than twice INPUT.SIZE, {side}.")

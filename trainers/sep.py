@@ -211,6 +211,6 @@ class SEP(PromptTrainer):
     def prepare_training(self):
         """Prototypes start as the normalised mean of the frozen features of each class's training images."""
         sums = torch.zeros_like(self.model.hand_features)
-        for image, label in self.training_images():
-            sums.index_add_(0, label, normalise(self.model.image_encoder(image)))
+        for features, label in self.training_features():
+            sums.index_add_(0, label, normalise(features))
         self.model.training_only["prototypes"].weight.data.copy_(normalise(sums))

@@ -40,6 +40,9 @@ class InstanceNormalization:
     def __init__(self, eps=1e-8):
         self.eps = eps
 
+    def __repr__(self):
+        return f"InstanceNormalization(eps={self.eps})"
+
     def __call__(self, img):
         std, mean = torch.std_mean(img, dim=(1, 2), keepdim=True)
         return (img - mean) / (std + self.eps)
@@ -51,6 +54,9 @@ class Cutout:
     def __init__(self, n_holes=1, length=16):
         self.n_holes = n_holes
         self.length = length
+
+    def __repr__(self):
+        return f"Cutout(n_holes={self.n_holes}, length={self.length})"
 
     def __call__(self, img):
         img = img.clone()

@@ -80,8 +80,8 @@ def test_preparation_has_no_gradients(make_trainer, monkeypatch):
     seen = []
 
     def prepare_training():
-        for image, label in trainer.training_images():
-            seen.append((len(label), trainer.model(image).requires_grad))
+        for features, label in trainer.training_features():
+            seen.append((len(label), trainer.model.encode_text().requires_grad or features.requires_grad))
 
     monkeypatch.setattr(trainer, "prepare_training", prepare_training)
     trainer.before_train()

@@ -1,5 +1,6 @@
 """What holds for every method. Each joins by a row in methods.py."""
 
+import itertools
 import json
 import os
 
@@ -13,6 +14,7 @@ from datasets.shapes import world
 from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
+from trainers import frozen_features
 from trainers.experiment import data_checksums, nodes_of, settings_of
 from trainers.prompting import checkpoint
 from trainers.prompting.clip_loader import cast_weights, load_clip
@@ -265,6 +267,54 @@ def test_resumed_run_equals_uninterrupted_one(learning, make_trainer, tmp_path, 
         assert torch.equal(value, resumed.model.prompt_learner.state_dict()[name]), name
     for name, value in whole.model.training_only.state_dict().items():
         assert torch.equal(value, resumed.model.training_only.state_dict()[name]), name
+
+
+def logits_of(folder):
+    return np.load(folder / "predictions.npz")["logits"]
+
+
+@pytest.mark.parametrize("transforms", [["random_flip", "random_resized_crop", "normalize"], ["normalize"]])
+def test_stored_features_change_no_bit(method, make_trainer, tmp_path, transforms):
+    """Of training with evaluations in between and of the test: nothing stored, the store cold, and warm."""
+    options = ("OPTIM.MAX_EPOCH", 2, "TEST.SAVE_PREDICTIONS", True, "TEST.FINAL_MODEL", "best_val")
+    options = (*options, "INPUT.TRANSFORMS", transforms)
+    none = run(make_trainer, method, tmp_path / "none", *options, "STORE.MAX_GB", 0.0)
+    for name in ("cold", "warm"):
+        again = run(make_trainer, method, tmp_path / name, *options)
+        assert np.array_equal(logits_of(tmp_path / name), logits_of(tmp_path / "none"))
+        for key, value in none.trained.state_dict().items():
+            assert torch.equal(value, again.trained.state_dict()[key]), key
+
+
+def test_stored_views_change_no_bit(learning, make_trainer, tmp_path, monkeypatch):
+    """Of a training that draws the same views and keeps nothing; nor does a kill that leaves the store half filled."""
+    views = ("DATALOADER.STORED_VIEWS", 2)
+    none = run(make_trainer, learning, tmp_path / "none", *views, "STORE.MAX_GB", 0.0)
+    monkeypatch.setattr(frozen_features, "BLOCK", 8)
+    trainer = make_trainer(learning.trainer, *learning.options, *views, output=tmp_path / "run")
+    monkeypatch.setattr(trainer.frozen.store, "put", kill_at(3, trainer.frozen.store.put))
+    monkeypatch.setattr(trainer, "forward_backward", kill_at(7, trainer.forward_backward))  # if nothing is stored
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    monkeypatch.undo()
+    monkeypatch.setattr(frozen_features, "BLOCK", 8)
+    run(make_trainer, learning, tmp_path / "run", *views)
+    for output in (tmp_path / "run", tmp_path / "warm"):
+        again = run(make_trainer, learning, output, *views)
+        for key, value in none.trained.state_dict().items():
+            assert torch.equal(value, again.trained.state_dict()[key]), key
+
+
+def kill_at(n, function):
+    """`function`, whose n-th call never returns."""
+    calls = itertools.count(1)
+
+    def or_die(*args):
+        if next(calls) == n:
+            raise KeyboardInterrupt
+        return function(*args)
+
+    return or_die
 
 
 def test_checkpoints_say_what_they_are_of(learning, make_trainer, tmp_path):

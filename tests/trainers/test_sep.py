@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.data import default_collate
 
+from dassl.data import DatasetWrapper
+from dassl.data.transforms import build_transform
 from tests.tiny import CLASSNAMES, as_tokens
 from trainers.prompting.errors import UserError
 from trainers.prompting.model import normalise
@@ -131,8 +134,8 @@ def test_prototypes_start_as_class_means(make_trainer):
     trainer = make_trainer("SEP")
     trainer.before_train()
     v = trainer.model.training_only["prototypes"].weight
-    images = [(b[0], b[1]) for b in trainer.training_images()]
-    features = normalise(trainer.model.image_encoder(torch.cat([i for i, _ in images])))
-    labels = torch.cat([label for _, label in images])
+    items, tfm = trainer.dm.dataset.train_x, build_transform(trainer.cfg, is_train=False)
+    batch = default_collate([*DatasetWrapper(trainer.cfg, items, transform=tfm)])
+    features, labels = normalise(trainer.model.image_encoder(batch["img"])), batch["label"]
     for c in range(6):
         torch.testing.assert_close(v[c], normalise(features[labels == c].mean(dim=0)), atol=1e-5, rtol=1e-5)

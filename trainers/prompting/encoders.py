@@ -6,6 +6,7 @@ computed but the tokens whose features are read.
 """
 
 import os
+from contextlib import contextmanager
 from typing import Any, Callable, Optional
 
 import torch
@@ -142,6 +143,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, visual):
         super().__init__()
         self.visual = visual
+        self._known = None, None  # images, and what gives their features
 
     @property
     def is_vit(self):
@@ -155,7 +157,28 @@ class ImageEncoder(nn.Module):
     def width(self):
         return self.visual.conv1.weight.shape[0]
 
+    @contextmanager
+    def known(self, image: torch.Tensor, features: Optional[Callable[[torch.Tensor], torch.Tensor]]):
+        """Inside, the plain pass of `image` (without tokens and hook) is features(image); None: it is as ever."""
+        self._known = image, features
+        try:
+            yield
+        finally:
+            self._known = None, None
+
     def forward(
+        self,
+        image: torch.Tensor,
+        tokens: Optional[torch.Tensor] = None,
+        before_layer: Optional[BeforeLayer] = None,
+    ) -> torch.Tensor:
+        """As `encode`, but for images whose plain pass is known."""
+        known, features = self._known
+        if image is known and features is not None and tokens is None and before_layer is None:
+            return features(image)
+        return self.encode(image, tokens, before_layer)
+
+    def encode(
         self,
         image: torch.Tensor,
         tokens: Optional[torch.Tensor] = None,
@@ -166,6 +189,8 @@ class ImageEncoder(nn.Module):
         tokens (m, width) are appended to every image's sequence [CLS, patches] behind the position embeddings
         and before ln_pre; they have no position of their own.
         """
+        if image.shape[1] == 0:
+            raise RuntimeError("these images were not read: PromptedCLIP.reads_pixels must say that they are needed")
         visual = self.visual
         image = image.to(visual.conv1.weight.dtype)
         if not self.is_vit:

@@ -28,9 +28,13 @@ class PromptedCLIP(nn.Module):
 
     A method whose prompts depend on the image says so by `text_depends_on_image`. Its `encode_text` takes the images'
     features (B, dim) and returns (B, n_cls, dim), and its `logits` take that.
+
+    What `image_encoder(image)` gives may come from a store (`ImageEncoder.known`). A method that reads images otherwise
+    overrides `encode_image` or sets `mixes_pixels`: for the others, they may not even be read.
     """
 
     text_depends_on_image: bool = False
+    mixes_pixels: bool = False  # whether training encodes other images than those of the batch
 
     prompt_learner: nn.Module  # the method's own
     classnames: List[str]
@@ -75,6 +79,11 @@ class PromptedCLIP(nn.Module):
         super().train(mode)
         self.image_encoder.eval()  # batch norms of a frozen ResNet keep their statistics
         return self
+
+    def reads_pixels(self, training: bool) -> bool:
+        """Whether images are needed where the features of the plain image encoder are known."""
+        plain = type(self).encode_image is PromptedCLIP.encode_image
+        return not plain or (training and self.mixes_pixels)
 
     def encode_image(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 3, H, W) -> normalised features (B, dim), float32."""
