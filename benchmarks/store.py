@@ -21,11 +21,9 @@ from clip.model import CLIP
 
 from .config import REPOSITORY, config_of
 from .table import Table
+from .vit import GEOMETRY, names_of
 
-COLOURS = "red green blue yellow black white brown pink".split()
-NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone helicopter lamp owl piano rose".split()
 BATCH = 32  # of the training
-GEOMETRY = 512, 224, 12, 768, 16, 77, 49408, 512, 8, 12  # ViT-B/16's, as clip.model.CLIP takes it
 
 
 def add_arguments(parser):
@@ -59,7 +57,7 @@ def measure(args):
 
 def make_pictures(root, args):
     """JPEGs with smooth random contents, in the layout of an image folder."""
-    names = [f"{colour} {noun}" for noun in NOUNS for colour in COLOURS][: args.classes]
+    names = names_of(args.classes)
     rng = np.random.RandomState(0)
     for split, n in (("train", max(BATCH * args.batches, len(names))), ("test", max(args.pictures, len(names)))):
         for i in range(n):

@@ -12,9 +12,7 @@ from clip.model import CLIP
 
 from .table import Table, ratios
 from .timing import interleaved
-
-ADJECTIVES = "red green blue yellow black white big small old new".split()
-NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone helicopter lamp".split()
+from .vit import GEOMETRY, names_of
 
 
 def add_arguments(parser):
@@ -49,12 +47,12 @@ def plain(clip_model, sequences, length):
 def measure(args):
     """Encode class prompts, forward and backward: all 77 positions, the context cut, and nothing twice (ours)."""
     torch.manual_seed(0)
-    clip_model = CLIP(512, 224, 12, 768, 16, 77, 49408, 512, 8, 12).requires_grad_(False)
+    clip_model = CLIP(*GEOMETRY).requires_grad_(False)
     if args.names:
         with open(args.names) as file:
             names = [line.strip() for line in file if line.strip()][: args.classes]
     else:
-        names = [f"{adjective} {noun}" for adjective in ADJECTIVES for noun in NOUNS][: args.classes]
+        names = names_of(args.classes)
     ctx, words = init_ctx(clip_model, args.context)
     sequences = PromptSequences(clip_model, names, words, args.context).to(args.device)
     clip_model.to(args.device)

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import budget, classes, data, harness, run, step, store, text
 from harness.errors import UserError, fail
 
-SUBJECTS = {module.__name__.rpartition(".")[2]: module for module in (text, step, store, classes, budget, run, data, harness)}
+SUBJECTS = {m.__name__.split(".")[1]: m for m in (text, step, store, classes, budget, run, data, harness)}
 
 
 def main(argv=None):

@@ -1,0 +1,125 @@
+"""What a method's whole base-to-new table costs: measured steps times published schedules and data set sizes."""
+
+import math
+import time
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.catalogue import METHODS
+from harness.config import read_config
+from harness.errors import UserError
+
+from .config import REPOSITORY
+from .table import Table
+from .vit import batch_of, evaluate, model_of, step
+
+# Classes and test images (CoOp, arXiv 2109.01134, appendix A)
+SIZES = {
+    "imagenet": (1000, 50_000),
+    "caltech101": (100, 2_465),
+    "oxford_pets": (37, 3_669),
+    "stanford_cars": (196, 8_041),
+    "oxford_flowers": (102, 2_463),
+    "food101": (101, 30_300),
+    "fgvc_aircraft": (100, 3_333),
+    "sun397": (397, 19_850),
+    "dtd": (47, 1_692),
+    "eurosat": (10, 8_100),
+    "ucf101": (101, 3_783),
+}
+SHOTS = 16
+H100 = 989.0  # dense bf16 TFLOP/s (NVIDIA's data sheet, SXM)
+
+
+def add_arguments(parser):
+    parser.add_argument("--trainer", default="SEP", metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--prec", default="fp32", choices=("fp32", "bf16", "fp16", "amp"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tflops", type=float, default=H100, help="peak of a device to estimate (default: H100, bf16)")
+    parser.add_argument("--share", type=float, default=0.2, help="share of that peak that is reached: an assumption")
+
+
+def measure(args):
+    """Hours of a base-to-new table: measured on this device, and from counted operations for another."""
+    method = next((row for row in METHODS if row.trainer == args.trainer and row.learns), None)
+    if method is None:
+        learning = ", ".join(row.trainer for row in METHODS if row.learns)
+        raise UserError(f"{args.trainer} is no method that learns: choose from {learning}.")
+    costs = {kind: costs_of(args, kind) for kind in ("seconds", "TFLOP")}
+    rows = []
+    for dataset, (n_cls, n_test) in SIZES.items():
+        base = math.ceil(n_cls / 2)
+        stem = method.config("base2new", dataset, SHOTS)
+        config = read_config(str(REPOSITORY / f"configs/trainers/{args.trainer}/{stem}.yaml"))
+        batch = config.get("DATALOADER", {}).get("TRAIN_X", {}).get("BATCH_SIZE", 32)
+        epochs = config["OPTIM"]["MAX_EPOCH"]
+        steps = epochs * max(1, base * SHOTS // batch)
+        total = {}
+        for kind, (of_step, of_test) in costs.items():
+            total[kind] = args.seeds * (steps * of_step(batch, base) + n_test * of_test)
+        rows.append([dataset, base, epochs, steps, *in_hours(total, args)])
+    sums = [sum(row[i] for row in rows) for i in range(3, 7)]
+    rows.append(["all", sum(row[1] for row in rows), "", *sums])
+    return Table(
+        f"{args.trainer}, base-to-new, {SHOTS} shots, {args.seeds} seeds: hours on this {args.device} in {args.prec}, "
+        f"without decoding pictures; the last column is an estimate from counted matrix products, not a measurement",
+        [
+            ("", ""),
+            ("base classes", "d"),
+            ("epochs", ""),
+            ("steps a seed", "d"),
+            ("h here", ".1f"),
+            ("PFLOP", ".1f"),
+            (f"h at {args.share:.0%} of {args.tflops:.0f} TFLOP/s", ".3f"),
+        ],
+        rows,
+    )
+
+
+def in_hours(total, args):
+    return total["seconds"] / 3600, total["TFLOP"] / 1000, total["TFLOP"] / (args.tflops * args.share) / 3600
+
+
+def costs_of(args, kind):
+    """Cost of a step as a function of batch size and classes, and of testing one image.
+
+    Both are sums of a part for each image and one for each class, up to a constant: three measurements say all.
+    """
+    count = counted if kind == "TFLOP" else timed
+    small, large = (4, 10), (8, 20)  # images, classes
+
+    def steps(n_img, n_cls):
+        model, precision = model_of(args.trainer, n_cls, args.prec, args.device)
+        batch = batch_of(n_img, n_cls, args.device)
+        return count(lambda: step(model, precision, batch), args)
+
+    start = steps(small[0], small[1])
+    image = (steps(large[0], small[1]) - start) / (large[0] - small[0])
+    text = (steps(small[0], large[1]) - start) / (large[1] - small[1])
+    rest = start - image * small[0] - text * small[1]
+    model, precision = model_of(args.trainer, small[1], args.prec, args.device)
+    few, many = (batch_of(n, small[1], args.device)[0] for n in (small[0], large[0]))
+    tests = [count(lambda images=images: evaluate(model, precision, images), args) for images in (few, many)]
+    return lambda n_img, n_cls: rest + image * n_img + text * n_cls, (tests[1] - tests[0]) / (large[0] - small[0])
+
+
+def timed(function, args):
+    """Seconds, the median of some rounds after one that warms up."""
+    taken = []
+    for _ in range(args.rounds + 1):
+        start = time.perf_counter()
+        function()
+        if args.device == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return sorted(taken[1:])[args.rounds // 2]
+
+
+def counted(function, args):
+    """TFLOP of the matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops() / 1e12
