@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from contextlib import contextmanager
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import torch
 from torch import nn
@@ -102,6 +102,15 @@ def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[s
     return [*groups, {"params": [p for name, p in parameters.items() if name in new]}]
 
 
+def frozen_clip(cfg: CN, precision: Precision, device: torch.device) -> Tuple[nn.Module, Dict[str, str]]:
+    """The run's CLIP, on the device and in its precision, and what is to be remembered of it."""
+    name = cfg.MODEL.BACKBONE.NAME
+    print(f"Loading CLIP (backbone: {name})")
+    clip_model = clip_loader.load_clip(name)
+    backbone = {"name": name, "fingerprint": clip_loader.fingerprint(clip_model)}
+    return clip_loader.cast_weights(clip_model, precision.encoder_dtype).to(device), backbone
+
+
 class PromptTrainer(TrainerX):
     """Builds, optimises, saves, resumes and tests a `PromptedCLIP`."""
 
@@ -122,13 +131,8 @@ class PromptTrainer(TrainerX):
         cfg = self.cfg
         started = time.time()
         self.precision = Precision(cfg.TRAINER[self.config_node].PREC, self.device)
-        print(f"Loading CLIP (backbone: {cfg.MODEL.BACKBONE.NAME})")
-        clip_model = clip_loader.load_clip(cfg.MODEL.BACKBONE.NAME)
-        backbone = {"name": cfg.MODEL.BACKBONE.NAME, "fingerprint": clip_loader.fingerprint(clip_model)}
-        clip_loader.cast_weights(clip_model, self.precision.encoder_dtype)
-
+        clip_model, backbone = frozen_clip(cfg, self.precision, self.device)
         print("Building custom CLIP")
-        clip_model.to(self.device)  # hand-crafted prompts are encoded while building
         self.model = self.custom_clip(cfg, self.dm.dataset.classnames, clip_model).to(self.device)
         learner = self.model.prompt_learner
 

@@ -92,6 +92,7 @@ class RunRecord:
             metrics["test_seconds"] = round(time.time() - self.test_started, 2)
         metrics.update(
             n_cls=len(self.classnames),
+            classnames=list(self.classnames),
             seconds=round(time.time() - self.started, 2),
             peak_memory_mb=peak_memory_mb(),
             device=device_name(self.device),

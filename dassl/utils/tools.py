@@ -69,12 +69,10 @@ def read_image(path):
                 scaled.info["scaled_from"] = depth
             return scaled
     except FileNotFoundError:
-        raise MissingFile(f'image "{path}" does not exist: check the data set\'s folder') from None
+        raise MissingFile(f'image "{path}" does not exist: check its path') from None
     # a damaged file raises any of these, depending on its format and on where the damage is
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f'image "{path}" cannot be decoded ({error}): replace the file or remove it from the data set'
-        ) from None
+        raise UserError(f'image "{path}" cannot be decoded ({error}): replace the file or take it out') from None
 
 
 def _in_8_bits(image):

@@ -12,6 +12,7 @@ from .scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = f"trainers/{PACKAGE}"
+HERE_ALONE = {"__init__.py", "api.py", "public_checkpoints"}  # files and folders of trainers/ that no fork needs
 
 
 class Added(NamedTuple):
@@ -70,11 +71,11 @@ from . import {modules}  # noqa: F401
 def _package(added):
     """trainers/ as it is here, but for the methods that are not asked for."""
     methods = {f"{method.folder}.py" for method in METHODS} - {f"{each.method.folder}.py" for each in added}
-    left_out = methods | {"__init__.py"}
+    left_out = methods | HERE_ALONE
     texts = {}
     for path in sorted((ROOT / "trainers").glob("**/*.py")):
         place = path.relative_to(ROOT / "trainers").as_posix()
-        if place not in left_out:
+        if not left_out & {place, place.partition("/")[0]}:
             text = path.read_text(encoding="utf-8")
             for each in added:
                 text = _renamed(text, each)

@@ -1,0 +1,121 @@
+"""Classify pictures with a trained run.
+
+    python tools/predict.py --model-dir output/base2new/train_base/shapes/shots_16/SEP/shapes/seed1 a.png pictures/
+
+Pictures are files, folders (all that lies below them), or patterns in quotes ("*.jpg"). Settings, classes and prompts
+are the run's; --classes or --classes-file choose others. json is one object a line. Memory does not grow with the
+number of pictures. A file that cannot be read is named, the others go on, and the exit code is 1.
+"""
+
+import argparse
+import csv
+import glob
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from dassl.utils import progress
+from harness.errors import UserError, fail, user_error
+from trainers.api import load_run
+from trainers.prompting.features_file import FeaturesFile
+
+ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+def pictures(given):
+    """Paths of files, of all pictures below folders, and of what patterns match."""
+    for what in given:
+        if os.path.isdir(what):
+            for folder, folders, names in os.walk(what):
+                folders.sort()
+                yield from (os.path.join(folder, n) for n in sorted(names) if Path(n).suffix.lower() in ENDINGS)
+        elif glob.has_magic(what) and not os.path.exists(what):
+            yield from (path for path in sorted(glob.glob(what, recursive=True)) if not os.path.isdir(path))
+        else:
+            yield what  # if it does not exist, reading it says so
+
+
+def classes_of(args):
+    """The class names that were asked for; None for the run's."""
+    if args.classes_file:
+        try:
+            lines = Path(args.classes_file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f'--classes-file "{args.classes_file}" cannot be read ({error}).') from None
+        return [line.strip() for line in lines if line.strip()]
+    return None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
+
+
+def text(path, predictions):
+    print(path, " ", ", ".join(f"{name} {100 * p:.1f} %" for name, p in predictions))
+
+
+def as_json(path, predictions):
+    found = [{"class": name, "probability": p} for name, p in predictions]
+    print(json.dumps({"path": path, "predictions": found}))
+
+
+def as_csv(path, predictions):
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerows([path, rank, name, p] for rank, (name, p) in enumerate(predictions, start=1))
+
+
+FORMATS = {"text": text, "json": as_json, "csv": as_csv}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="+", metavar="IMAGE|FOLDER|PATTERN")
+    parser.add_argument("--model-dir", required=True, metavar="RUN", help="folder of a run of train.py")
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument("--classes", metavar='"A,B"', help="class names, with commas between")
+    names.add_argument("--classes-file", metavar="FILE", help="class names, one a line")
+    parser.add_argument("--top", type=int, default=5, help="most probable classes that are printed (default 5)")
+    parser.add_argument("--format", choices=FORMATS, default="text")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--embed", metavar="FILE.npz", help="write image features there (paths, features) instead")
+    args = parser.parse_args(argv)
+    if args.top < 1 or args.batch_size < 1:
+        parser.error("--top and --batch-size must be 1 or more")
+    try:
+        model = load_run(args.model_dir, classes_of(args))
+        failed = embed(model, args) if args.embed else predict(model, args)
+    except Exception as error:
+        return fail(error, 1)
+    return 1 if failed else 0
+
+
+def predict(model, args):
+    """Print predictions; returns how many files could not be read."""
+    if args.format == "csv":
+        print("path,rank,class,probability")
+    return go_through(model, args, FORMATS[args.format])
+
+
+def embed(model, args):
+    with FeaturesFile(args.embed) as file:
+        return go_through(model, args, file.add, embed=True)
+
+
+def go_through(model, args, found, **options):
+    """Call found(path, what the model makes of it) for each picture; returns how many could not be read."""
+    failed = seen = 0
+    results = model.stream(pictures(args.pictures), args.top, args.batch_size, **options)
+    for path, result in progress(results, desc="Pictures", unit="picture"):
+        seen += 1
+        if isinstance(result, Exception):
+            failed += 1
+            print(f"error: {user_error(result)}", file=sys.stderr)
+        else:
+            found(path, result)
+    if not seen:
+        raise UserError(
+            f"there are no pictures in {', '.join(args.pictures)}: their names end in {' '.join(sorted(ENDINGS))}."
+        )
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

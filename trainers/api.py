@@ -1,0 +1,222 @@
+"""Use what was trained: the folder of a run becomes a model that classifies pictures.
+
+    from trainers.api import load_run
+
+    model = load_run("output/base2new/train_base/shapes/shots_16/SEP/shapes/seed1")
+    model.predict(["one.jpg", "two.jpg"], top=3)
+
+All that a run needs lies in its folder: settings (config.yaml), class names (metrics.json), prompts (prompt_learner/).
+"""
+
+import contextlib
+import io
+import json
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import torch
+from PIL import Image
+
+import trainers
+from dassl.config import get_cfg_default
+from dassl.data.transforms import build_transform
+from dassl.engine import TRAINER_REGISTRY
+from dassl.utils import import_all, read_image
+
+from . import experiment, ranges
+from .base import frozen_clip
+from .prompting.errors import MissingFile, UserError
+from .prompting.model import PromptedCLIP
+from .prompting.precision import Precision
+from .run_checkpoints import RunCheckpoints
+
+Picture = Union[str, os.PathLike, Image.Image, torch.Tensor]  # a tensor (3, H, W) is what `transform` gave
+
+
+class Prediction(NamedTuple):
+    """A class and its probability, 0 to 1."""
+
+    classname: str
+    probability: float
+
+
+class TrainedModel:
+    """A trained run, ready to look at pictures. It never changes, so that several threads may use it at once.
+
+    Attributes:
+        classnames: the classes that it chooses from.
+        transform: a PIL image -> (3, H, W) float32, as the run's test images.
+    """
+
+    def __init__(self, folder, cfg, model: PromptedCLIP, precision: Precision, device: torch.device):
+        self.folder, self.cfg, self.device = folder, cfg, device
+        self.classnames = list(model.classnames)
+        with contextlib.redirect_stdout(io.StringIO()):  # it says what it is made of
+            self.transform = build_transform(cfg, is_train=False)
+        self._model, self._precision = model.eval(), precision
+        self._text = None
+        if not model.text_depends_on_image:
+            with torch.no_grad(), precision.autocast():
+                self._text = model.encode_text()  # once: (n_cls, dim)
+
+    def predict(self, images: Union[Picture, Sequence[Picture]], top: int = 5) -> List[List[Prediction]]:
+        """The `top` most probable classes of each image, the first first; one image or several, at once.
+
+        Probabilities are the softmax of exp(logit_scale) times the cosines, CLIP's temperature.
+        Raises UserError for a file that is no picture, MissingFile for none.
+        """
+        return self._named(self.logits(images), top)
+
+    @torch.no_grad()
+    def logits(self, images: Union[Picture, Sequence[Picture]]) -> torch.Tensor:
+        """(n, n_cls), float32, on the CPU."""
+        with self._precision.autocast():
+            return self._model(self._batch(images), text_features=self._text).float().cpu()
+
+    @torch.no_grad()
+    def encode_image(self, images: Union[Picture, Sequence[Picture]]) -> torch.Tensor:
+        """Image features of unit length, (n, dim), float32, on the CPU."""
+        with self._precision.autocast():
+            return self._model.encode_image(self._batch(images)).float().cpu()
+
+    def encode_text(self, classnames: Optional[Sequence[str]] = None) -> torch.Tensor:
+        """Text features of unit length, (n_cls, dim), float32, on the CPU; of other classes, if they are given.
+
+        Raises UserError for a method whose text depends on the image, and for prompts that belong to their classes.
+        """
+        if classnames is not None:
+            return load_run(self.folder, classnames, self.device).encode_text()
+        if self._text is None:
+            raise UserError(f"{self.cfg.TRAINER.NAME} has no text features of its own: they differ with each image.")
+        return self._text.float().cpu()
+
+    def stream(
+        self, paths: Iterable[str], top: int = 5, batch_size: int = 32, embed: bool = False
+    ) -> Iterator[Tuple[str, Any]]:
+        """(path, predictions) of any number of files in their order, a batch at a time.
+
+        embed: features (dim,) instead. A file that cannot be read gives its UserError in that place.
+        """
+        with ThreadPoolExecutor(torch.get_num_threads() + 1) as readers:
+            ahead, paths = deque(), iter(paths)
+            while True:
+                for path in paths:
+                    ahead.append((path, readers.submit(self._read, path)))
+                    if len(ahead) >= 2 * batch_size:
+                        break
+                if not ahead:
+                    return
+                batch = [(path, reading.result()) for path, reading in _take(ahead, batch_size)]
+                images = [image for _, image in batch if isinstance(image, torch.Tensor)]
+                results = iter([])
+                if images:
+                    results = iter(self.encode_image(images) if embed else self._named(self.logits(images), top))
+                for path, image in batch:
+                    yield path, next(results) if isinstance(image, torch.Tensor) else image
+
+    def _named(self, logits, top):
+        if top < 1:
+            raise UserError(f"top is {top}: ask for 1 class or more.")
+        values, classes = logits.softmax(dim=-1).topk(min(top, len(self.classnames)), dim=-1)
+        return [
+            [Prediction(self.classnames[c], p) for p, c in zip(*row)] for row in zip(values.tolist(), classes.tolist())
+        ]
+
+    def _read(self, path):
+        try:
+            return self._tensor(path)
+        except UserError as error:
+            return error
+
+    def _batch(self, images):
+        if isinstance(images, (str, os.PathLike, Image.Image)) or (torch.is_tensor(images) and images.dim() == 3):
+            images = [images]
+        return torch.stack([self._tensor(image) for image in images]).to(self.device)
+
+    def _tensor(self, image):
+        if torch.is_tensor(image):
+            return image
+        if isinstance(image, Image.Image):
+            return self.transform(image.convert("RGB"))
+        try:
+            return self.transform(read_image(os.fspath(image)))
+        except OSError as error:
+            raise MissingFile(str(error)) if isinstance(error, FileNotFoundError) else UserError(str(error)) from None
+        except ValueError as error:
+            raise UserError(str(error)) from None
+
+
+def load_run(
+    folder: Union[str, os.PathLike],
+    classnames: Optional[Sequence[str]] = None,
+    device: Union[str, torch.device, None] = None,
+) -> TrainedModel:
+    """The model of a run of train.py, of its last epoch (or its best, if it keeps that one).
+
+    Args:
+        folder: the run's; that of a test leads to the model that was tested, with the classes of the test.
+        classnames: what to choose from; by default the run's classes.
+        device: by default a GPU if there is one.
+
+    Raises UserError (MissingFile) for a folder that is no run's, and for classes that the prompts do not fit.
+    """
+    import_all(trainers)
+    folder = os.fspath(folder)
+    cfg, record = _config(folder), _record(folder)
+    names = list(record.get("classnames", [])) if classnames is None else list(classnames)
+    if not names:
+        raise UserError(f'"{folder}" does not say which classes it has (metrics.json): give their names.')
+    if len(set(names)) < len(names):
+        raise UserError(f'Class "{max(names, key=names.count)}" is named more than once: name each class once.')
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"))
+    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
+    with contextlib.redirect_stdout(io.StringIO()):
+        precision = Precision(cfg.TRAINER[trainer.config_node].PREC, device)
+        clip_model, backbone = frozen_clip(cfg, precision, device)
+        model = trainer.custom_clip(cfg, names, clip_model).to(device)
+        learned = list(model.prompt_learner.parameters())
+        checkpoints = RunCheckpoints(
+            model,
+            torch.optim.SGD(learned, lr=0.0) if learned else None,  # is there something to load?
+            None,
+            precision,
+            settings=experiment.settings_of(cfg, [trainer.config_node]),
+            data={},
+            backbone=backbone,
+            directory=folder,
+            started=0.0,
+        )
+        checkpoints.load(record.get("model_dir") or folder)
+    return TrainedModel(folder, cfg, model, precision, device)
+
+
+def _config(folder):
+    path = os.path.join(folder, "config.yaml")
+    if not os.path.isfile(path):
+        raise MissingFile(f'"{folder}" is no folder of a run, as it has no config.yaml: train one first.')
+    cfg = get_cfg_default()
+    cfg.set_new_allowed(True)  # keys of data sets, which are not needed
+    try:
+        cfg.merge_from_file(path)
+        ranges.check(cfg)
+    except UserError:
+        raise
+    except Exception as error:  # whatever yacs and YAML make of a damaged file
+        raise UserError(f'"{path}" is no config of a run ({" ".join(str(error).split())}): train again.') from None
+    return cfg
+
+
+def _record(folder):
+    try:
+        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f'"{folder}/metrics.json" cannot be read ({error}): run the test again.') from None
+
+
+def _take(items, n):
+    return [items.popleft() for _ in range(min(n, len(items)))]
