@@ -12,7 +12,8 @@ from .scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = f"trainers/{PACKAGE}"
-HERE_ALONE = {"__init__.py", "api.py", "public_checkpoints"}  # files and folders of trainers/ that no fork needs
+# What no fork needs of trainers/
+HERE_ALONE = {"__init__.py", "api.py", "public_checkpoints", "prompting/features_file.py"}
 
 
 class Added(NamedTuple):
