@@ -27,7 +27,7 @@ def measure(args):
                 seconds, memory = in_fresh_process(cost, name, n, args.batch_size, args.rounds, args.pairs)
                 rows.append([name, what, n, seconds, memory])
     return Table(
-        f"ViT-B/16's geometry, fp32, CPU, batch {args.batch_size}, published settings; each in a fresh process",
+        f"ViT-B/16's geometry, fp32, CPU, batch {args.batch_size}, default settings; each in a fresh process",
         [("", ""), ("", ""), ("classes", "d"), ("s", ".2f"), ("peak MiB", ".0f")],
         rows,
     )

@@ -1,4 +1,4 @@
-"""A method's model at ViT-B/16's geometry with random weights, at its published settings, and batches for it."""
+"""A method's model at ViT-B/16's geometry with random weights, at its default settings, and batches for it."""
 
 import contextlib
 import io

@@ -11,7 +11,7 @@ import pytest
 from harness.layout import find_runs
 from tests.conftest import REPOSITORY
 from tests.trainers.public_checkpoints import theirs
-from tools import report, tsne
+from tools import predict, report, tsne
 from tools.import_checkpoint import main
 
 CFG = "vit_b16_c2_ep5_batch4_2ctx"
@@ -67,6 +67,10 @@ def test_from_a_published_folder_to_a_table(tmp_path, caltech_stub, pairs, zoo, 
     assert "but trained by their public code (imported): MaPLe." in " ".join(capsys.readouterr().out.split())
     monkeypatch.setattr(tsne, "plot", lambda panels, stem: [stem])
     assert tsne.main([str(run), "--classes", "2", "--output", str(tmp_path / "figures")]) == 0
+    picture = str(next(caltech_stub.rglob("*.jpg")))
+    assert predict.main(["--model-dir", str(run), picture]) == 0
+    untested = ["--model-dir", str(run_of(output, seed=2)), picture]
+    assert predict.main(untested) == 1 and predict.main([*untested, "--classes", "face, car side"]) == 0
 
 
 def test_a_bad_file_is_named_and_the_others_go_on(tmp_path, pairs, zoo, capsys):
