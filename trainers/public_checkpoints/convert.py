@@ -5,6 +5,8 @@ from typing import Any, Collection, Dict, Iterable, List, Mapping, NamedTuple, O
 
 import torch
 
+from dassl.engine import TRAINER_REGISTRY
+
 from ..prompting import checkpoint, torch_file
 from ..prompting.errors import UserError
 from .layouts import LAYOUTS, SEP_LAYERS, SEP_PARTS, SEP_TEMPLATES, Layout, Row, ignored
@@ -52,6 +54,11 @@ def read(path: str) -> Tuple[Dict[str, torch.Tensor], int]:
     return weights, epoch
 
 
+def node_of(trainer: str) -> str:
+    """Name of a method's config node, TRAINER.<node>."""
+    return TRAINER_REGISTRY.get(trainer).config_node
+
+
 def convert(path: str, trainer: str, layers: Sequence[int] = ()) -> Converted:
     """Read the public checkpoint `path` of a method of `LAYOUTS`.
 
@@ -75,7 +82,7 @@ def convert(path: str, trainer: str, layers: Sequence[int] = ()) -> Converted:
     if bad:
         raise UserError(f'Checkpoint "{path}" holds infinite or NaN weights ({bad}): {_REMEDY}.')
     ours = {name: weights[theirs].float().clone() for theirs, (name, _) in taken.items()}
-    settings = {f"TRAINER.{layout.node}.{key}": value for key, value in layout.settings(sizes).items()}
+    settings = {f"TRAINER.{node_of(trainer)}.{key}": value for key, value in layout.settings(sizes).items()}
     return Converted(ours, settings, epoch, left)
 
 

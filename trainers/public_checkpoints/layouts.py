@@ -20,7 +20,6 @@ class Row(NamedTuple):
 
 
 class Layout(NamedTuple):
-    node: str  # the method's config node, TRAINER.<node>
     rows: Tuple[Row, ...]
     ignored: Tuple[Tuple[str, str], ...]  # (regular expression of their names, why nothing is lost)
     settings: Callable[[Dict[str, int]], Dict[str, object]]  # sizes -> keys of the node that follow from them
@@ -91,21 +90,18 @@ SEP_PARTS = tuple(theirs for theirs, _, _ in _PARTS)
 
 LAYOUTS = {
     "CoOp": Layout(
-        "COOP",
         (CTX._replace(shape="n_cls? n_ctx width"),),
         (CLASSES,),
         lambda n: {"N_CTX": n["n_ctx"], "CSC": "n_cls" in n},
     ),
-    "CoCoOp": Layout("COCOOP", (CTX, *_meta_net("dim", "width")), (CLASSES,), lambda n: {"N_CTX": n["n_ctx"]}),
+    "CoCoOp": Layout((CTX, *_meta_net("dim", "width")), (CLASSES,), lambda n: {"N_CTX": n["n_ctx"]}),
     "KgCoOp": Layout(
-        "KGCOOP",
         (CTX,),
         (CLASSES, (r"bias_vectors|meta_net\.linear1\.(weight|bias)", "never used by their code")),
         lambda n: {"N_CTX": n["n_ctx"]},
     ),
-    "ProGrad": Layout("PROGRAD", (CTX,), (CLASSES,), lambda n: {"N_CTX": n["n_ctx"]}, words=""),
+    "ProGrad": Layout((CTX,), (CLASSES,), lambda n: {"N_CTX": n["n_ctx"]}, words=""),
     "MaPLe": Layout(
-        "MAPLE",
         _rows(
             "prompt_learner.",
             (
@@ -122,7 +118,6 @@ LAYOUTS = {
         words="more",
     ),
     "PromptSRC": Layout(
-        "PROMPTSRC",
         (
             CTX._replace(theirs="prompt_learner.ctx"),
             Row("image_encoder.VPT", "ctx_visual.0", "n_ctx_v vision"),
@@ -151,9 +146,8 @@ LAYOUTS = {
         },
         words="more",
     ),
-    "TCP": Layout("TCP", (CTX, *_meta_net("dim", "n_ctx*width")), (CLASSES,), lambda n: {"N_CTX": n["n_ctx"]}),
+    "TCP": Layout((CTX, *_meta_net("dim", "n_ctx*width")), (CLASSES,), lambda n: {"N_CTX": n["n_ctx"]}),
     "SEP": Layout(
-        "SEP",
         (
             CTX,
             Row("ctx_visual", "ctx_visual", "n_ctx_v vision"),

@@ -17,7 +17,7 @@ from ..prompting.errors import UserError
 from ..prompting.files import write_whole
 from ..prompting.prompt_text import n_tokens, words_of
 from ..run_record import git_commit
-from .convert import convert
+from .convert import convert, node_of
 from .layouts import LAYOUTS
 
 
@@ -49,7 +49,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
             f"(OPTIM.MAX_EPOCH): give the config that it was trained with."
         )
     source = {"file": os.path.abspath(path), "sha256": _sha256(path), "code": f"the public code of {trainer}"}
-    settings = settings_of(cfg, [layout.node])
+    settings = settings_of(cfg, [node_of(trainer)])
     imported = Imported(folder, len(converted.weights), converted.ignored, changed, new=True)
     target = checkpoint.path_of(os.path.join(folder, LEARNER), converted.epoch)
     if _is_there(folder, target, source["sha256"], settings):
@@ -86,7 +86,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
 
 def _with_words(cfg, layout, settings):
     """`settings`, and an empty CTX_INIT where the context cannot have started from its words."""
-    words = cfg.TRAINER[layout.node].get("CTX_INIT", "")
+    words = cfg.TRAINER[node_of(cfg.TRAINER.NAME)].get("CTX_INIT", "")
     if not layout.words or not words:
         return settings
     n, (key, length) = n_tokens(words_of(words)), next(pair for pair in settings.items() if "N_CTX" in pair[0])
@@ -94,7 +94,7 @@ def _with_words(cfg, layout, settings):
         return {name: value for name, value in settings.items() if name != key}  # the words count, not N_CTX
     if layout.words == "more" and n >= length:
         return settings
-    return {**settings, f"TRAINER.{layout.node}.CTX_INIT": ""}
+    return {**settings, f"TRAINER.{node_of(cfg.TRAINER.NAME)}.CTX_INIT": ""}
 
 
 def _take_settings(cfg, settings, given, path):
