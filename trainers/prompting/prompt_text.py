@@ -259,7 +259,8 @@ class ContextLearner(nn.Module):
         print(f'Initial context: "{words}" ({ctx.shape[-2]} tokens)')
         self.ctx = nn.Parameter(ctx)
         self.class_specific = csc  # then it fits no other classes
-        self.sequences = PromptSequences(clip_model, classnames, words, ctx.shape[-2], position, csc, 0, ending, key)
+        n_ctx = ctx.shape[-2]
+        self.sequences = PromptSequences(clip_model, classnames, words, n_ctx, position, csc, ending=ending, key=key)
 
     def forward(self):
         return self.sequences(self.ctx)
