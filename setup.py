@@ -34,5 +34,10 @@ setup(
         "huggingface-hub",  # tools/prepare_data.py
         "filelock",
         "submitit",  # tools/sweep.py
+        "safetensors",  # tools/export.py, and CLIPs of transformers
     ],
+    extras_require={
+        "open_clip": ["open_clip_torch"],  # MODEL.BACKBONE.NAME open_clip:...
+        "onnx": ["onnx", "onnxruntime", "onnxscript"],  # tools/export.py --format onnx
+    },
 )
