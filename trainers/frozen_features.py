@@ -54,6 +54,10 @@ class FrozenFeatures:
         self.model, self.precision, self.device = model, precision, device
         self.store = FeatureStore(folder_of(cfg), int(cfg.STORE.MAX_GB * 2**30))
 
+    @property
+    def dim(self) -> int:
+        return self.model.text_encoder.text_projection.shape[1]
+
     def reading(self, loader: DataLoader, pixels: bool) -> "Reading":
         """The loader's batches with their features. Without `pixels`, images of stored batches are left empty."""
         kind = self._kind(loader.dataset) if isinstance(loader.sampler, SequentialSampler) else None

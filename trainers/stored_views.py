@@ -69,6 +69,13 @@ class ViewLoader:
         self.loader, self.frozen, self.n_views, self.seed, self.dataset_dir = loader, frozen, n_views, seed, dataset_dir
         self.epoch = 0  # set by the trainer
         self._encoded: Dict[int, torch.Tensor] = {}  # number of the view at hand -> features (n, dim)
+        room, size = frozen.store.max_bytes, n_views * len(loader.dataset) * frozen.dim * 4
+        if 0 < room < size:  # the block that is needed next is always the one that was used longest ago
+            print(
+                f"Note: {n_views} views of {len(loader.dataset)} pictures are {size / 2**30:.2f} GiB, more than "
+                f"STORE.MAX_GB keeps, so that they are encoded again in each epoch: raise it, or lower "
+                f"DATALOADER.STORED_VIEWS"
+            )
 
     def __len__(self):
         return len(self.loader)

@@ -151,6 +151,15 @@ def test_without_augmentation_the_features_are_stored_by_themselves(make_trainer
     assert not isinstance(trainer.train_loader_x, ViewLoader), "with it, they are drawn as ever"
 
 
+def test_more_views_than_the_store_keeps_are_told(make_trainer, capsys):
+    dim = make_trainer("CoOp").frozen.dim
+    size = 3 * 36 * dim * 4 / 2**30
+    for room, told in ((0.99 * size, 1), (1.01 * size, 0), (0.0, 0)):
+        capsys.readouterr()
+        make_trainer("CoOp", *VIEWS, "STORE.MAX_GB", room)
+        assert capsys.readouterr().out.count("Note: 3 views of 36 pictures") == told
+
+
 def test_a_picture_that_changes_between_runs(make_trainer, tmp_path, monkeypatch):
     options = (*VIEWS, "TEST.NO_TEST", True, "DATASET.ROOT", str(tmp_path / "own"))
     finish(make_trainer("CoOp", *options, output=tmp_path / "a"))
