@@ -39,11 +39,11 @@ def draw(image, grid, layers):
             shown[top:bottom, left:right] = pixels[top:bottom, left:right]
             corner = (left - 0.5, top - 0.5)
             ax.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=MARK, linewidth=1))
-            ax.text((left + right - 1) / 2, (top + bottom - 1) / 2, rank, **_NUMBER)
+            ax.text(*corner, rank, fontsize=min(7, 60 / grid), ha="left", va="top", bbox=_LABEL)
         ax.imshow(shown)
         cls = f", CLS is {1 + positions.index(0)}" if 0 in positions else ""
         ax.set_title(f"layer {layer}{cls}", fontsize=9)
     return figure
 
 
-_NUMBER = {"color": "white", "fontsize": 7, "fontweight": "bold", "ha": "center", "va": "center"}
+_LABEL = {"facecolor": MARK, "edgecolor": "none", "pad": 0.5}

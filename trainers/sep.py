@@ -190,8 +190,11 @@ class CustomCLIP(PromptedCLIP):
 
     @property
     def context_note(self):
-        layers = ", ".join(self.prompt_learner.text_enhancer)
-        return layers and f"Before layers {layers} they are merged, class by class, with as many tokens behind them."
+        layers = list(self.prompt_learner.text_enhancer)
+        if not layers:
+            return ""
+        which = f"layer{'s' * (len(layers) > 1)} {', '.join(layers)}"
+        return f"Before {which} they are merged, class by class, with as many tokens behind them."
 
     def encode_text(self):
         learner = self.prompt_learner
