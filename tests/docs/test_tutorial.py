@@ -31,7 +31,9 @@ def run(notebook):
     for cell in code(notebook):
         cell.outputs, cell.execution_count = [], None
     about, place = copy.deepcopy(notebook.metadata), {"metadata": {"path": str(NOTEBOOK.parent)}}
-    NotebookClient(notebook, kernel_name="python3", timeout=None, record_timing=False, resources=place).execute()
+    NotebookClient(
+        notebook, kernel_name="python3", timeout=None, startup_timeout=600, record_timing=False, resources=place
+    ).execute()
     notebook.metadata = about  # without the machine's version of Python
 
 

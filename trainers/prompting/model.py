@@ -81,10 +81,14 @@ class PromptedCLIP(nn.Module):
         self.image_encoder.eval()  # batch norms of a frozen ResNet keep their statistics
         return self
 
+    @property
+    def image_side_is_plain(self) -> bool:
+        """Whether images are encoded by the frozen CLIP as it is: then a store's features, or another program's, do."""
+        return type(self).encode_image is PromptedCLIP.encode_image
+
     def reads_pixels(self, training: bool) -> bool:
         """Whether images are needed where the features of the plain image encoder are known."""
-        plain = type(self).encode_image is PromptedCLIP.encode_image
-        return not plain or (training and self.mixes_pixels)
+        return not self.image_side_is_plain or (training and self.mixes_pixels)
 
     def encode_image(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 3, H, W) -> normalised features (B, dim), float32."""
