@@ -1,9 +1,11 @@
 """What a trained run's prompts are like: the words nearest to its context tokens, and the patches that SEP chooses.
 
-from trainers.interpret import nearest_words
+    from trainers.interpret import nearest_words
 
-for token in nearest_words(load_run(folder), top=3):
-    print(token.layer, token.number, token.words)
+    for token in nearest_words(load_run(folder), top=3):
+        print(token.layer, token.number, token.words)
+
+Words are of CLIP's vocabulary. Figures of the patches are drawn by harness/overlay.py.
 """
 
 import contextlib
@@ -66,7 +68,7 @@ def remarks(model: TrainedModel) -> List[str]:
     """What has to be said beside `nearest_words`, in sentences."""
     layers = _contexts(model)
     said = [model._model.context_note] if layers else [f"{model.cfg.TRAINER.NAME} learns no context tokens."]
-    if any(layers):
+    if any(layer > 0 for layer in layers):
         said.append("Behind layer 0 tokens stand among outputs of layers, not embeddings: words near them mean little.")
     return [sentence for sentence in said if sentence]
 
@@ -88,7 +90,7 @@ def _vocabulary(model) -> Tuple[torch.Tensor, torch.Tensor]:
 def _nearest(context, embeddings, top):
     """(distance, row) of the `top` nearest embeddings to each context token (n, width), the nearest first."""
     for some in context.split(AT_ONCE):
-        # by differences: by products, equal vectors would be 1e-4 apart
+        # by differences: by products, equal vectors would be up to 3e-4 apart
         distances = torch.cdist(some, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
         values, rows = distances.topk(top, largest=False)
         yield from (list(zip(*row)) for row in zip(values.tolist(), rows.tolist()))

@@ -51,7 +51,7 @@ def test_the_package_is_the_same_files(fork):
     for path in (REPOSITORY / "trainers").glob("**/*.py"):
         copy = fork / PACKAGE / path.relative_to(REPOSITORY / "trainers")
         if (
-            path.stem in ("zsclip", "coop", "cocoop", "api", "interpret", "features_file")
+            path.stem in ("zsclip", "coop", "cocoop", "api", "export", "interpret", "features_file")
             or "public_checkpoints" in path.parts
         ):
             assert not copy.exists()
