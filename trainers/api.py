@@ -98,7 +98,15 @@ class TrainedModel:
         return self._text.float().cpu()
 
     def program(self) -> nn.Module:
-        """All of it as one module for its classes: images (n, 3, H, W), as of `transform` -> logits (n, n_cls)."""
+        """All of it as one module for its classes: images (n, 3, H, W), as of `transform` -> logits (n, n_cls).
+
+        Raises UserError for a method whose text depends on the image: it is none for torch.export.
+        """
+        if self._text is None:
+            raise UserError(
+                f"{self.cfg.TRAINER.NAME} encodes the text of each image anew, in passes that no traced program can "
+                f"have: use trainers.api, or export a run of another method."
+            )
         return _Program(self._model, self._text)
 
     def stream(
