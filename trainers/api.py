@@ -18,6 +18,7 @@ from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import torch
 from PIL import Image
+from torch import nn
 
 import trainers
 from dassl.config import get_cfg_default
@@ -48,6 +49,8 @@ class TrainedModel:
     Attributes:
         classnames: the classes that it chooses from.
         transform: a PIL image -> (3, H, W) float32, as the run's test images.
+        logit_scale: what cosines are multiplied by, exp(CLIP's logit_scale).
+        image_side_is_plain: whether images are encoded by CLIP as it is: nothing is learned there.
     """
 
     def __init__(self, folder, cfg, model: PromptedCLIP, precision: Precision, device: torch.device):
@@ -55,7 +58,9 @@ class TrainedModel:
         self.classnames = list(model.classnames)
         with contextlib.redirect_stdout(io.StringIO()):  # it says what it is made of
             self.transform = build_transform(cfg, is_train=False)
-        self._model, self._precision = model.eval(), precision
+        self._model, self._precision = model.eval().requires_grad_(False), precision
+        self.logit_scale = model.logit_scale.exp().item()
+        self.image_side_is_plain = model.image_side_is_plain
         self._text = None
         if not model.text_depends_on_image:
             with torch.no_grad(), precision.autocast():
@@ -91,6 +96,18 @@ class TrainedModel:
         if self._text is None:
             raise UserError(f"{self.cfg.TRAINER.NAME} has no text features of its own: they differ with each image.")
         return self._text.float().cpu()
+
+    def program(self) -> nn.Module:
+        """All of it as one module for its classes: images (n, 3, H, W), as of `transform` -> logits (n, n_cls).
+
+        Raises UserError for a method whose text depends on the image: it is none for torch.export.
+        """
+        if self._text is None:
+            raise UserError(
+                f"{self.cfg.TRAINER.NAME} encodes the text of each image anew, in passes that no traced program can "
+                f"have: use trainers.api, or export a run of another method."
+            )
+        return _Program(self._model, self._text)
 
     def stream(
         self, paths: Iterable[str], top: int = 5, batch_size: int = 32, embed: bool = False
@@ -148,10 +165,21 @@ class TrainedModel:
             raise UserError(str(error)) from None
 
 
+class _Program(nn.Module):
+    def __init__(self, model, text_features):
+        super().__init__()
+        self.model = model
+        self.register_buffer("text_features", text_features)
+
+    def forward(self, image):
+        return self.model(image, text_features=self.text_features)
+
+
 def load_run(
     folder: Union[str, os.PathLike],
     classnames: Optional[Sequence[str]] = None,
     device: Union[str, torch.device, None] = None,
+    prec: Optional[str] = None,
 ) -> TrainedModel:
     """The model of a run of train.py, of its last epoch (or its best, if it keeps that one).
 
@@ -159,6 +187,7 @@ def load_run(
         folder: the run's; that of a test leads to the model that was tested, with the classes of the test.
         classnames: what to choose from; by default the run's classes.
         device: by default a GPU if there is one.
+        prec: as TRAINER.<method>.PREC; by default the run's.
 
     Raises UserError (MissingFile) for a folder that is no run's, and for classes that the prompts do not fit.
     """
@@ -173,7 +202,7 @@ def load_run(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"))
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     with contextlib.redirect_stdout(io.StringIO()):
-        precision = Precision(cfg.TRAINER[trainer.config_node].PREC, device)
+        precision = Precision(prec or cfg.TRAINER[trainer.config_node].PREC, device)
         clip_model, backbone = frozen_clip(cfg, precision, device)
         model = trainer.custom_clip(cfg, names, clip_model).to(device)
         learned = list(model.prompt_learner.parameters())

@@ -176,6 +176,26 @@ class CustomCLIP(PromptedCLIP):
         prompted = normalise(self.image_encoder(image, learner.ctx_visual, learner.image_enhancer))
         return normalise(prompted + frozen), frozen
 
+    def chosen_tokens(self, image):
+        learner, chosen = self.prompt_learner, {}
+        enhancer = learner.image_enhancer
+
+        def before_layer(layer, x):
+            if str(layer) in enhancer:
+                chosen[layer] = enhancer.choose(x[:, : -enhancer.n_ctx])
+            return enhancer(layer, x)
+
+        self.image_encoder(image, learner.ctx_visual, before_layer)
+        return chosen
+
+    @property
+    def context_note(self):
+        layers = list(self.prompt_learner.text_enhancer)
+        if not layers:
+            return ""
+        which = f"layer{'s' * (len(layers) > 1)} {', '.join(layers)}"
+        return f"Before {which} they are merged, class by class, with as many tokens behind them."
+
     def encode_text(self):
         learner = self.prompt_learner
         prompted = self.text_encoder(learner(), learner.text_enhancer)

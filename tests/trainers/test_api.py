@@ -3,7 +3,6 @@
 import json
 import threading
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,23 +11,6 @@ from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers.api import load_run
 from trainers.prompting.errors import MissingFile, UserError
-
-
-@pytest.fixture
-def run(make_trainer, tmp_path):
-    """run(row of methods.py, KEY, value, ...) -> folder of a run of an epoch, and the predictions of its test."""
-
-    def make(row, *options):
-        trainer = make_trainer(row.trainer, *row.options, "TEST.SAVE_PREDICTIONS", True, "OPTIM.MAX_EPOCH", 1, *options)
-        if trainer.optim is None:
-            trainer.test()
-        else:
-            trainer.train()
-        folder = tmp_path / "output"
-        (folder / "config.yaml").write_text(trainer.cfg.dump())
-        return str(folder), np.load(folder / "predictions.npz")
-
-    return make
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
