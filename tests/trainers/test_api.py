@@ -3,6 +3,7 @@
 import json
 import threading
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -37,6 +38,21 @@ def test_pictures_of_any_kind(run):
         assert torch.equal(model.logits(image), expected)
         assert torch.equal(model.logits(model.transform(image)), expected)
         assert model.logits([path, image, model.transform(image)]).shape == (3, len(CLASSNAMES))
+
+
+def test_pictures_of_16_bits_are_scaled_wherever_they_come_from(run, tmp_path, capsys):
+    model = load_run(run(METHODS["zsclip"])[0])
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    expected = model.logits(Image.fromarray((ramp // 257).astype(np.uint8)))
+    capsys.readouterr()
+    assert torch.equal(model.logits(tmp_path / "deep.png"), expected)
+    assert torch.equal(model.logits([Image.fromarray(ramp)] * 2), expected.repeat(2, 1))
+    assert torch.equal(model.logits(Image.open(tmp_path / "deep.png")), expected)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f'Warning: pictures such as "{tmp_path}/deep.png" (16 bits) are scaled to 8 bits by their own depth'
+    ]
 
 
 def test_other_classes(run):
