@@ -12,6 +12,7 @@ from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers.api import load_run
 from trainers.prompting.errors import MissingFile, UserError
+from trainers.prompting.model import PromptedCLIP
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
@@ -47,7 +48,7 @@ def test_pictures_of_16_bits_are_scaled_wherever_they_come_from(run, tmp_path, c
     expected = model.logits(Image.fromarray((ramp // 257).astype(np.uint8)))
     capsys.readouterr()
     assert torch.equal(model.logits(tmp_path / "deep.png"), expected)
-    assert torch.equal(model.logits([Image.fromarray(ramp)] * 2), expected.repeat(2, 1))
+    torch.testing.assert_close(model.logits([Image.fromarray(ramp)] * 2), expected.repeat(2, 1))
     assert torch.equal(model.logits(Image.open(tmp_path / "deep.png")), expected)
     said = capsys.readouterr().err.splitlines()
     assert said == [
@@ -110,6 +111,14 @@ def test_stream(run, tmp_path, batch_size):
         assert best.classname == model.predict(path, top=1)[0][0].classname
     features = dict(model.stream(paths[:3], embed=True))
     torch.testing.assert_close(torch.stack(list(features.values())), model.encode_image(paths[:3]))
+
+
+def test_text_is_encoded_once(run, monkeypatch):
+    folder, test = run(METHODS["coop"])
+    calls, encode_text = [], PromptedCLIP.encode_text
+    monkeypatch.setattr(PromptedCLIP, "encode_text", lambda self: calls.append(1) or encode_text(self))
+    model, paths = load_run(folder), [str(p) for p in test["impaths"]]
+    assert len(list(model.stream(paths, batch_size=4))) == len(paths) and model.predict(paths) and len(calls) == 1
 
 
 def test_a_stream_reads_only_a_little_ahead(run):
