@@ -73,6 +73,12 @@ def test_a_classifier_goes_with_a_plain_clip(run, key, tmp_path):
     torch.testing.assert_close(float(said["logit_scale"]) * cosines, model.logits(IMAGES), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("ending", [".safetensors", ".pt2", ".onnx"])
+def test_a_resnet(run, weights, ending, tmp_path):
+    folder = run(METHODS["coop"], "MODEL.BACKBONE.NAME", weights["resnet"])[0]
+    assert export_run(folder, str(tmp_path / f"resnet{ending}")).difference <= TOLERANCE
+
+
 def test_two_views_are_one_matrix_whose_rows_are_shorter_than_one(run, tmp_path):
     """E2MIM's logits are the mean of two views', and so the product with the mean of their features."""
     learn = ("OPTIM.LR", 0.1, "OPTIM.WARMUP_EPOCH", 0)  # so that the views differ
