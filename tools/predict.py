@@ -67,6 +67,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.top < 1 or args.batch_size < 1:
         parser.error("--top and --batch-size must be 1 or more")
+    sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
     try:
         model = load_run(args.model_dir, classes_of(args))
         failed = embed(model, args) if args.embed else predict(model, args)

@@ -12,9 +12,11 @@ import contextlib
 import io
 import json
 import os
+import sys
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from PIL import Image
@@ -24,7 +26,7 @@ import trainers
 from dassl.config import get_cfg_default
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import import_all, read_image
+from dassl.utils import SCALED, import_all, read_image, to_rgb
 
 from . import experiment, ranges
 from .base import frozen_clip
@@ -61,7 +63,7 @@ class TrainedModel:
         self._model, self._precision = model.eval().requires_grad_(False), precision
         self.logit_scale = model.logit_scale.exp().item()
         self.image_side_is_plain = model.image_side_is_plain
-        self._text = None
+        self._unsaid, self._text = threading.Lock(), None
         if not model.text_depends_on_image:
             with torch.no_grad(), precision.autocast():
                 self._text = model.encode_text()  # once: (n_cls, dim)
@@ -97,6 +99,12 @@ class TrainedModel:
             raise UserError(f"{self.cfg.TRAINER.NAME} has no text features of its own: they differ with each image.")
         return self._text.float().cpu()
 
+    @torch.no_grad()
+    def text_views(self) -> Dict[str, torch.Tensor]:
+        """Text features that a figure may show, such as hand-crafted and learned ones: name -> as `encode_text`."""
+        with self._precision.autocast():
+            return {name: view.float().cpu() for name, view in self._model.text_views().items()}
+
     def program(self) -> nn.Module:
         """All of it as one module for its classes: images (n, 3, H, W), as of `transform` -> logits (n, n_cls).
 
@@ -116,6 +124,19 @@ class TrainedModel:
 
         embed: features (dim,) instead. A file that cannot be read gives its UserError in that place.
         """
+        for batch in self.read(paths, batch_size):
+            images = [image for _, image in batch if isinstance(image, torch.Tensor)]
+            results = iter([])
+            if images:
+                results = iter(self.encode_image(images) if embed else self._named(self.logits(images), top))
+            for path, image in batch:
+                yield path, next(results) if isinstance(image, torch.Tensor) else image
+
+    def read(self, paths: Iterable[str], batch_size: int = 32) -> Iterator[List[Tuple[str, Any]]]:
+        """(path, image (3, H, W) or its UserError) of any number of files in their order, as lists of `batch_size`.
+
+        While one list is used, threads read the next.
+        """
         with ThreadPoolExecutor(torch.get_num_threads() + 1) as readers:
             ahead, paths = deque(), iter(paths)
             while True:
@@ -125,13 +146,7 @@ class TrainedModel:
                         break
                 if not ahead:
                     return
-                batch = [(path, reading.result()) for path, reading in _take(ahead, batch_size)]
-                images = [image for _, image in batch if isinstance(image, torch.Tensor)]
-                results = iter([])
-                if images:
-                    results = iter(self.encode_image(images) if embed else self._named(self.logits(images), top))
-                for path, image in batch:
-                    yield path, next(results) if isinstance(image, torch.Tensor) else image
+                yield [(path, reading.result()) for path, reading in _take(ahead, batch_size)]
 
     def _named(self, logits, top):
         if top < 1:
@@ -155,14 +170,20 @@ class TrainedModel:
     def _tensor(self, image):
         if torch.is_tensor(image):
             return image
-        if isinstance(image, Image.Image):
-            return self.transform(image.convert("RGB"))
         try:
-            return self.transform(read_image(os.fspath(image)))
-        except OSError as error:
-            raise MissingFile(str(error)) if isinstance(error, FileNotFoundError) else UserError(str(error)) from None
-        except ValueError as error:
+            if isinstance(image, Image.Image):
+                name, image = getattr(image, "filename", "") or "in memory", to_rgb(image)
+            else:
+                name = os.fspath(image)
+                image = read_image(name)
+        except FileNotFoundError as error:
+            raise MissingFile(str(error)) from None
+        except (OSError, ValueError) as error:
             raise UserError(str(error)) from None
+        depth = image.info.get("scaled_from")
+        if depth and self._unsaid.acquire(blocking=False):  # never released: said once, whatever threads there are
+            print(SCALED.format(name, depth), file=sys.stderr)
+        return self.transform(image)
 
 
 class _Program(nn.Module):

@@ -174,7 +174,7 @@ def read_classifier(content, model):
 # ---- the whole -------------------------------------------------------------------------------------------------
 
 
-def trace(model: TrainedModel) -> torch.export.ExportedProgram:
+def trace(model: TrainedModel) -> "torch.export.ExportedProgram":
     """image (batch, 3, H, W) -> logits (batch, n_cls), with the weights that it needs and no others."""
     program, height_width = model.program(), transform_facts(model.transform)["crop"]
     images = torch.zeros(2, 3, *height_width, device=model.device)
@@ -225,8 +225,12 @@ def write_onnx(model):
     names = {"input_names": ["image"], "output_names": ["logits"]}
     with _quiet():
         program = torch.onnx.export(traced, dynamo=True, verbose=False, **names).model_proto
-    for value in (*program.graph.input, *program.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    graph = program.graph
+    symbol = graph.input[0].type.tensor_type.shape.dim[0].dim_param  # such as s77
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == symbol:
+                dim.dim_param = "batch"
     for key, value in facts(model).items():
         program.metadata_props.add(key=key, value=value)
     return program.SerializeToString()

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 
@@ -41,20 +40,3 @@ def rewrite(trained):
         checkpoint.write(state, path)
 
     return rewrite
-
-
-@pytest.fixture
-def run(make_trainer, tmp_path):
-    """run(row of methods.py, KEY, value, ...) -> folder of a run of an epoch, and the predictions of its test."""
-
-    def make(row, *options):
-        trainer = make_trainer(row.trainer, *row.options, "TEST.SAVE_PREDICTIONS", True, "OPTIM.MAX_EPOCH", 1, *options)
-        if trainer.optim is None:
-            trainer.test()
-        else:
-            trainer.train()
-        folder = tmp_path / "output"
-        (folder / "config.yaml").write_text(trainer.cfg.dump())
-        return str(folder), np.load(folder / "predictions.npz")
-
-    return make

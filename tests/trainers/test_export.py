@@ -73,9 +73,16 @@ def test_a_classifier_goes_with_a_plain_clip(run, key, tmp_path):
     torch.testing.assert_close(float(said["logit_scale"]) * cosines, model.logits(IMAGES), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("ending", [".safetensors", ".pt2", ".onnx"])
+def test_a_resnet(run, weights, ending, tmp_path):
+    folder = run(METHODS["coop"], "MODEL.BACKBONE.NAME", weights["resnet"])[0]
+    assert export_run(folder, str(tmp_path / f"resnet{ending}")).difference <= TOLERANCE
+
+
 def test_two_views_are_one_matrix_whose_rows_are_shorter_than_one(run, tmp_path):
     """E2MIM's logits are the mean of two views', and so the product with the mean of their features."""
-    folder, path = run(METHODS["e2mim"])[0], str(tmp_path / "e2mim.safetensors")
+    learn = ("OPTIM.LR", 0.1, "OPTIM.WARMUP_EPOCH", 0)  # so that the views differ
+    folder, path = run(METHODS["e2mim"], *learn)[0], str(tmp_path / "e2mim.safetensors")
     export_run(folder, path)
     with safe_open(path, "pt") as file:
         assert file.get_tensor("classifier").norm(dim=1).max() < 0.999
@@ -174,10 +181,10 @@ def test_endings_and_devices(tmp_path):
 def test_onnx_is_optional(run, tmp_path, monkeypatch):
     folder, actual = run(METHODS["coop"])[0], builtins.__import__
 
-    def missing(name, *rest):
+    def missing(name, *args, **options):
         if name.startswith("onnx"):
             raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-        return actual(name, *rest)
+        return actual(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(UserError, match="ONNX needs the package onnx: pip install onnx onnxruntime onnxscript, or"):
