@@ -106,16 +106,8 @@ class TrainedModel:
             return {name: view.float().cpu() for name, view in self._model.text_views().items()}
 
     def program(self) -> nn.Module:
-        """All of it as one module for its classes: images (n, 3, H, W), as of `transform` -> logits (n, n_cls).
-
-        Raises UserError for a method whose text depends on the image: it is none for torch.export.
-        """
-        if self._text is None:
-            raise UserError(
-                f"{self.cfg.TRAINER.NAME} encodes the text of each image anew, in passes that no traced program can "
-                f"have: use trainers.api, or export a run of another method."
-            )
-        return _Program(self._model, self._text)
+        """All of it as one module for its classes: images (n, 3, H, W), as of `transform` -> logits (n, n_cls)."""
+        return _OneByOne(self._model) if self._text is None else _Program(self._model, self._text)
 
     def stream(
         self, paths: Iterable[str], top: int = 5, batch_size: int = 32, embed: bool = False
@@ -194,6 +186,23 @@ class _Program(nn.Module):
 
     def forward(self, image):
         return self.model(image, text_features=self.text_features)
+
+
+class _OneByOne(nn.Module):
+    """Of a model whose text depends on the image: a loop over images, as many as there are, which can be traced."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image):
+        from torch._higher_order_ops.scan import scan  # here: forks have PyTorch 1.9
+
+        def logits_of(nothing, f):
+            f = f.unsqueeze(0)
+            return nothing.clone(), self.model.logits(f, self.model.encode_text(f)).squeeze(0)
+
+        return scan(logits_of, image.new_zeros(1), self.model.encode_image(image))[1]
 
 
 def load_run(
