@@ -31,10 +31,10 @@ from .prompting.templates import IMAGENET_TEMPLATES, template_for
 from .ranges import TOKENS, WEIGHT, WIDTH, Key, above, between, from_below, one_of
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty [ours]
-DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
+DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens, when CTX_INIT is empty [ours]
+DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set the number of tokens [ours]
 DEFAULTS.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
-DEFAULTS.LOSS_VIEW = Key("ensemble", one_of("learned", "ensemble", "both"))  # whose predictions the CE is of [ours]
+DEFAULTS.LOSS_VIEW = Key("learned", one_of("learned", "ensemble", "both"))  # whose predictions the CE is of [ours]
 DEFAULTS.EVAL_VIEW = Key("ensemble", one_of("learned", "ensemble"))  # whose predictions evaluation takes [ours]
 DEFAULTS.ENSEMBLE_WEIGHT = Key(0.5, between(0, 1))  # a, share of the learned view in the ensemble [ours]
 DEFAULTS.MIXUP_WEIGHT = Key(1.0, WEIGHT)  # weight of the loss on mixed images; 0 turns Mixup off [ours]
