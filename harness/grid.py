@@ -13,7 +13,7 @@ A sweep file (configs/sweeps/) holds
       OPTIM.MAX_EPOCH: 10
     overrides_of:              # config keys of a method's runs, which win
       sep: {TRAINER.SEP.W: 4.0}
-    variants:                  # all runs once with each of these overrides, which win over both, in folders CONFIG+NAME
+    variants:                  # all runs once with each of these overrides, which win over both, in folders CONFIG@NAME
       four_tokens: {TRAINER.SEP.N_CTX: 4}
 """
 

@@ -86,12 +86,12 @@ def test_variants_have_folders_of_their_own_and_win(tmp_path):
     sixteen, four = ("TRAINER.COOP.N_CTX", "16"), ("TRAINER.COOP.N_CTX", "4", "OPTIM.LR", "0.1")
     assert [run.pairs for run in runs[::2]] == [(*sixteen, "OPTIM.LR", "0.2"), (*sixteen, *four, "OPTIM.LR", "0.2")]
     parts, names = ("train_base", "test_new"), ("base", "few")
-    wanted = [f"base2new/{p}/mini_fine/shots_16/CoOp/shapes+{name}/seed1" for name in names for p in parts]
+    wanted = [f"base2new/{p}/mini_fine/shots_16/CoOp/shapes@{name}/seed1" for name in names for p in parts]
     assert [run.folder(launch.Settings("data", "out")) for run in runs] == [f"out/{folder}" for folder in wanted]
     assert all(run.needs == training for training, run in zip(runs[::2], runs[1::2]))
     assert str(runs[2]) == "scripts/coop/base2new_train.sh mini_fine 1 (few)"
     layout_run = find_runs_of(tmp_path, runs[2])
-    assert (layout_run.cfg, layout_run.trainer) == ("shapes+few", "CoOp")
+    assert (layout_run.cfg, layout_run.trainer) == ("shapes@few", "CoOp")
 
 
 def find_runs_of(tmp_path, run):

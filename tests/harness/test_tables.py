@@ -30,6 +30,15 @@ def few_shot(folder):
     return {(row["data set"], row["method"]): row for row in as_dicts(table)}
 
 
+def test_variants_of_a_config_have_rows_of_their_own(tmp_path):
+    """They are runs of their config, as the record says, in folders that name the variant."""
+    for variant, accuracy in (("few", 70.0), ("many", 80.0)):
+        for part in ("base", "new"):
+            finish(tmp_path, part, 1, accuracy, cfg=f"shapes@{variant}", record={"given": {"config": "shapes"}})
+    (table,) = base2new_tables(find_runs(tmp_path)[0])
+    assert {row["config"]: row["base"] for row in as_dicts(table)} == {"shapes@few": "70.00", "shapes@many": "80.00"}
+
+
 # ---- cross-dataset and domain generalization ---------------------------------------------------------------
 
 
