@@ -198,6 +198,7 @@ def _config(folder):
         raise MissingFile(f'"{folder}" is no folder of a run, as it has no config.yaml: train one first.')
     cfg = get_cfg_default()
     cfg.set_new_allowed(True)  # keys of data sets, which are not needed
+    cfg.MODEL.BACKBONE.ACTIVATION = "quickgelu"  # the only one, of runs from before there was the key
     try:
         cfg.merge_from_file(path)
         ranges.check(cfg)
