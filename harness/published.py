@@ -158,9 +158,13 @@ def _order(ours, protocol):
 
 
 def _has_backbone(run, backbone):
-    """Whether a run is on record with this backbone, by its name or in a file's name (ViT-B-16.pt), or with none."""
+    """Whether a run is on record with this backbone, by its name or in a file's name (ViT-B-16.pt), or with none.
+
+    Published backbones are OpenAI's: what open_clip and transformers name by architectures has other weights.
+    """
     name = str(run.settings.get("MODEL.BACKBONE.NAME", backbone))
-    return _letters(backbone) in _letters(name)
+    others = name.startswith(("open_clip:", "hf:")) or run.settings.get("MODEL.BACKBONE.ACTIVATION") == "gelu"
+    return not others and _letters(backbone) in _letters(name)
 
 
 def _letters(name):

@@ -259,8 +259,8 @@ class RunCheckpoints:
         theirs = state.get("backbone", self.backbone)  # imported checkpoints do not say
         if theirs["fingerprint"] != self.backbone["fingerprint"]:
             raise UserError(
-                f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights are not those of '
-                f"{self.backbone['name']}: pass the same MODEL.BACKBONE.NAME."
+                f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights or activation are not '
+                f"those of {self.backbone['name']}: pass the same MODEL.BACKBONE.NAME and ACTIVATION."
             )
 
     def _refuse_other_settings(self, state, path, ignore, remedy):

@@ -187,7 +187,10 @@ def test_sources_that_disagree_both_stand_there(tmp_path, written):
 
 @pytest.mark.parametrize(
     "name, compared",
-    [("ViT-B/16", True), ("/weights/ViT-B-16.pt", True), ("ViT-B/32", False), ("shapes-tiny", False)],
+    [
+        *[("ViT-B/16", True), ("/weights/ViT-B-16.pt", True), ("ViT-B/32", False), ("shapes-tiny", False)],
+        ("open_clip:ViT-B-16/laion2b_s34b_b88k", False),
+    ],
 )
 def test_only_runs_of_the_same_backbone_are_compared(tmp_path, written, name, compared):
     both_halves(tmp_path, settings={"MODEL.BACKBONE.NAME": name})
@@ -195,6 +198,11 @@ def test_only_runs_of_the_same_backbone_are_compared(tmp_path, written, name, co
     assert bool(rows) == compared
     missing = "No published number is of the backbone, shots and data sets of these runs."
     assert (missing in table.notes) != compared
+
+
+def test_a_file_with_another_activation_than_openais_is_not_compared(tmp_path, written):
+    both_halves(tmp_path, settings={**BACKBONE, "MODEL.BACKBONE.ACTIVATION": "gelu"})
+    assert beside(tmp_path, written())[1] == []
 
 
 def test_runs_without_a_backbone_on_record_are_compared(tmp_path, written):

@@ -238,6 +238,16 @@ def test_run_leaves_its_record(method, make_trainer, tmp_path):
         assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
 
 
+def test_backbones_of_other_libraries(method, family, make_trainer, tmp_path):
+    options = (*method.options, *family.options, "OPTIM.MAX_EPOCH", 1)
+    before = make_trainer(method.trainer, *options).model.prompt_learner.state_dict()
+    trainer = run(make_trainer, method, tmp_path / "run", *family.options, "OPTIM.MAX_EPOCH", 1)
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["n"] == 18 and metrics["epoch"] == (1 if method.learns else 0)
+    after = trainer.model.prompt_learner.state_dict()
+    assert any(not torch.equal(after[name], before[name]) for name in before) == method.learns
+
+
 def test_resumed_run_equals_uninterrupted_one(learning, make_trainer, tmp_path, monkeypatch):
     whole = run(make_trainer, learning, tmp_path / "whole")
 

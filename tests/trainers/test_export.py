@@ -18,8 +18,8 @@ from trainers.export import BATCHES, TOLERANCE, export_run, facts, pictures, tra
 from trainers.prompting.clip_loader import load_clip
 from trainers.prompting.errors import UserError
 
-LEARNED_IMAGE_SIDE = {"maple", "promptsrc", "sep"}
-PLAIN = [key for key in METHODS if key.partition("-")[0] not in LEARNED_IMAGE_SIDE | {"cocoop"}]
+LEARNED_IMAGE_SIDE = ["maple", "promptsrc", "sep"]
+PLAIN = [key for key in METHODS if key.partition("-")[0] not in [*LEARNED_IMAGE_SIDE, "cocoop"]]
 # Programs of methods that leave the image side as it is differ in one constant
 WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", *LEARNED_IMAGE_SIDE]] + [
     (key, ".onnx") for key in ["e2mim", "cocoop", *LEARNED_IMAGE_SIDE]
@@ -37,7 +37,7 @@ def opened(path):
         assert (logits.name, logits.shape) == ("logits", ["batch", len(CLASSNAMES)])
         said = session.get_modelmeta().custom_metadata_map
         return lambda images: torch.from_numpy(session.run(None, {"image": images.numpy()})[0]), said
-    said = dict.fromkeys(["method", "backbone", "classnames", "logit_scale", "transform"], "")
+    said = dict.fromkeys(["method", "backbone", "activation", "classnames", "logit_scale", "transform"], "")
     return torch.export.load(path, extra_files=said).module(), said
 
 
@@ -68,7 +68,7 @@ def test_a_classifier_goes_with_a_plain_clip(run, key, tmp_path):
     with safe_open(path, "pt") as file:
         said, classifier = file.metadata(), file.get_tensor("classifier")
     assert said == facts(model) and said["method"] == METHODS[key].trainer
-    features = load_clip(said["backbone"]).encode_image(IMAGES)
+    features = load_clip(said["backbone"], said["activation"]).encode_image(IMAGES)
     cosines = features / features.norm(dim=1, keepdim=True) @ classifier.t()
     torch.testing.assert_close(float(said["logit_scale"]) * cosines, model.logits(IMAGES), atol=1e-4, rtol=0)
 

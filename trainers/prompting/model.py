@@ -51,6 +51,7 @@ class PromptedCLIP(nn.Module):
                 f"INPUT.SIZE is {size[0]} x {size[1]}, but backbone {cfg.MODEL.BACKBONE.NAME} takes "
                 f"{resolution} x {resolution} images: set INPUT.SIZE to ({resolution}, {resolution})."
             )
+        _check_normalisation(cfg, clip_model)
         clip_model.requires_grad_(False)
         self.name = cfg.TRAINER.NAME
         self.classnames = list(classnames)
@@ -154,6 +155,19 @@ class PromptedCLIP(nn.Module):
         if label is None:
             return logits
         return logits, self.losses(f, g, logits, label)
+
+
+def _check_normalisation(cfg, clip_model):
+    """Raise UserError if pictures are normalised otherwise than the backbone says; those of OpenAI's format do not."""
+    pictures = getattr(clip_model, "pictures", None)
+    if pictures is None or pictures.mean is None:
+        return
+    ours = [*cfg.INPUT.PIXEL_MEAN, *cfg.INPUT.PIXEL_STD] if "normalize" in cfg.INPUT.TRANSFORMS else [0] * 3 + [1] * 3
+    if any(abs(a - b) > 1e-4 for a, b in zip(ours, [*pictures.mean, *pictures.std])):
+        raise UserError(
+            f"Backbone {cfg.MODEL.BACKBONE.NAME} was trained on pictures normalised otherwise: have normalize in "
+            f"INPUT.TRANSFORMS, INPUT.PIXEL_MEAN {list(pictures.mean)} and INPUT.PIXEL_STD {list(pictures.std)}."
+        )
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:
