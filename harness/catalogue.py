@@ -79,6 +79,10 @@ METHODS = (
         Config("vit_b16_ep25", datasets=LARGE),
         Config("vit_b16_ep100_ctxv1"),
     )),
+    Method("clip_lora", "CLIPLoRA", "2405.18541", (
+        Config("vit_b16_imagenet", datasets="imagenet"),
+        Config("vit_b16"),
+    )),
     Method("sep", "SEP", "2405.15549", (
         Config("vit_b16_ep3_batch32", "xd"),
         Config("vit_b16_ep10_batch128", datasets=LARGE),

@@ -43,6 +43,8 @@ _ROWS = {
         ),
         resnet=False,
     ),
+    # 2 steps for each of 6 shots, divided among 3 epochs
+    "clip_lora": Method("CLIPLoRA", "CLIPLORA", ("TRAINER.CLIPLORA.ITERATIONS", 2), resnet=False),
     "sep": Method("SEP", "SEP", resnet=False),
     "sep-released": Method(
         "SEP",

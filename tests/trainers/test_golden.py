@@ -1,12 +1,15 @@
 """Our methods against outputs of their authors' code, on weights made by a formula (tests/golden/README.md)."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import trainers.clip_lora
 import trainers.cocoop
 import trainers.coop
 import trainers.kgcoop
@@ -37,6 +40,16 @@ METHODS = {
     "promptsrc": (trainers.promptsrc, ["TRAINER.PROMPTSRC.PREC", "fp32"], "PromptSRC"),
     "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], "SEP"),
     "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], "SEP"),
+    "clip_lora": (trainers.clip_lora, ["TRAINER.CLIPLORA.PREC", "fp32", "TRAINER.CLIPLORA.DROPOUT", 0.0], "CLIPLoRA"),
+}
+# Names of methods whose public checkpoints are not imported: regular expression of theirs -> ours
+NAMES = {
+    "CLIPLoRA": (
+        (r"transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_A", r"text.\1.\2.a"),
+        (r"transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_B", r"text.\1.\2.b"),
+        (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_A", r"image.\1.\2.a"),
+        (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_B", r"image.\1.\2.b"),
+    ),
 }
 LOSS_PARTS = {
     "ce": "ce",
@@ -62,6 +75,16 @@ def inputs():
     return torch.from_numpy(data["images_preprocessed"]), torch.from_numpy(data["labels"]).long()
 
 
+def ours_of(method, reference):
+    """Names of theirs -> ours."""
+    if method is None:
+        return {}
+    if method not in NAMES:
+        return {theirs: ours for theirs, (ours, _) in match("", method, reference)[0].items()}
+    rules = [(re.compile(theirs), ours) for theirs, ours in NAMES[method]]
+    return {name: m.expand(ours) for name in reference for theirs, ours in rules if (m := theirs.fullmatch(name))}
+
+
 class Case:
     """A method built as the reference was, with its outputs."""
 
@@ -84,14 +107,15 @@ class Case:
         self.names = {}  # reference name -> our name
         state = self.model.prompt_learner.state_dict()
         reference = {p["name"]: p for p in self.info["parameters"]}
-        taken = match("", method, reference)[0] if method else {}
-        for theirs, (ours, _) in taken.items():
+        for theirs, ours in ours_of(method, reference).items():
             p = reference[theirs]
             assert tuple(state[ours].shape) == tuple(p["shape"])
             state[ours] = fill(p["filled_from"], p["shape"])
             self.names[theirs] = ours
         assert set(self.names.values()) == set(state), "every parameter of ours is filled"
         self.model.prompt_learner.load_state_dict(state)
+        if "logit_scale" in self.info:  # a number in their code
+            self.model.logit_scale = torch.nn.Parameter(torch.tensor(math.log(self.info["logit_scale"])))
         if "VPT_fc.weight" in self.expected:
             prototypes = torch.from_numpy(self.expected["VPT_fc.weight"])
             self.model.training_only["prototypes"].weight.data.copy_(prototypes)
