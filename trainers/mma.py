@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.deep_prompts import check_depth
+from .prompting.encoders import check_layer
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import template_for
-from .ranges import WIDTH, Key, above, at_least
+from .ranges import WIDTH, Key, above, whole
 
 DEFAULTS = method_defaults()
-DEFAULTS.LAYER = Key(4, at_least(0))  # first layer with adapters, from 0 (authors' code: 5, from 1)
+DEFAULTS.LAYER = Key(4, whole(0))  # first layer with adapters, from 0 (authors' code: 5, from 1)
 DEFAULTS.DIM = Key(32, WIDTH)  # width of the adapters' middle (authors' code)
 DEFAULTS.SCALE = Key(0.001, above(0))  # share of the adapters in a layer's output (authors' code)
 add_defaults("MMA", DEFAULTS)
@@ -45,7 +45,7 @@ class PromptLearner(nn.Module):
         self.first, self.scale = options.LAYER, options.SCALE
         encoders = {"text": text_encoder, "image": image_encoder}
         depths = [encoder.n_layers for encoder in encoders.values()]
-        check_depth("TRAINER.MMA.LAYER", 1 + self.first, min(depths))
+        check_layer("TRAINER.MMA.LAYER", self.first, min(depths))
 
         def adapters(depth, n_in, n_out):  # of the layers from LAYER on
             return nn.ModuleList([linear(n_in, n_out) for _ in range(self.first, depth)])

@@ -72,6 +72,12 @@ def chosen_layers(key, layers, depth, deepest, first=0):
     return [i for i in sorted(layers) if i < depth] if layers else list(range(first, depth))
 
 
+def check_layer(key, layer, n_layers):
+    """Raise UserError if config key `key`, a layer from 0 on, is none of a backbone's `n_layers`."""
+    if layer >= n_layers:
+        raise UserError(f"{key} is {layer}, but this backbone has layers 0 to {n_layers - 1}: choose one of them.")
+
+
 class Layer:
     """A block of either encoder, its number, and what runs beside its parts."""
 

@@ -35,6 +35,8 @@ class PromptedCLIP(nn.Module):
 
     text_depends_on_image: bool = False
     mixes_pixels: bool = False  # whether training encodes other images than those of the batch
+    # Whether its classes are those that the prompts were trained on, of the same data set and half of the classes
+    seen_classes: bool = True
 
     prompt_learner: nn.Module  # the method's own
     classnames: List[str]
