@@ -32,7 +32,7 @@ DEFAULTS.DROPOUT = Key(0.25, from_below(0, 1))  # share of an update's input tha
 # Which of attention's linear maps are updated: query, key, value, output (paper: q, k and v)
 DEFAULTS.PARTS = Key(
     ["q", "k", "v"],
-    Range("one or more of q, k, v and o, each once", lambda parts: len(parts) > 0 and ATTENTION.fits(parts)),
+    Range("one or more of q, k, v and o, each once", lambda parts: ATTENTION.fits(parts) and len(parts) > 0),
 )
 DEFAULTS.LAYERS = Key([], LAYERS)  # layers with updates, from 0; empty: all of both encoders (paper)
 # Steps of the training for each shot, divided evenly among the epochs (paper: 500)
