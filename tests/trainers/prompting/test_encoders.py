@@ -51,7 +51,7 @@ def test_passes(clip_model, chunk, passes):
     assert sorted(seen) == sorted(passes * (2 if len(passes) > 1 else 1))
 
 
-def kept(encoder, tokens):
+def kept(encoder, tokens, *hooks):
     """Bytes of activations that autograd keeps of a pass."""
     storages = {}
 
@@ -61,7 +61,7 @@ def kept(encoder, tokens):
         return x
 
     with saved_tensors_hooks(pack, lambda x: x):
-        encoder(tokens)
+        encoder(tokens, *hooks)
     return sum(storages.values())
 
 

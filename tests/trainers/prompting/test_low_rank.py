@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from tests.trainers.prompting.test_encoders import kept
 from tests.trainers.prompting.test_text_tokens import NAMES, assert_same, results
 from trainers.prompting import encoders
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
@@ -102,6 +103,19 @@ def test_dropout_differs_between_classes_that_share_tokens(tiny_clip):
 
     TextEncoder(clip_model)(PromptSequences(clip_model, ["cat", "dog"], ending="a photo of a {}.")(), hook, updates)
     assert torch.equal(*seen[0]) and ((seen[1][0] - seen[1][1]).abs().amax(dim=1) > 1e-3).all()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_passes_are_made_by_memory(tiny_clip, monkeypatch, dropout):
+    """By an estimate that is not below what is kept of updates, nor three times as much."""
+    encoder = TextEncoder(tiny_clip())
+    updates = LowRankUpdates([0, 1], ["q", "k", "v"], 64, 2, 1.0, dropout)
+    tokens = PromptSequences(tiny_clip(), [f"class {i}" for i in range(64)], ending="a photo of a {}.")()
+    hooks = (lambda i, x: x.apart() if i == 0 else x), updates
+    size = kept(encoder, tokens, *hooks)
+    for n in (1, 5, 40):
+        monkeypatch.setattr(encoders, "memory_limit", lambda device, n=n: size * n // 64)
+        assert n / 3 < encoder._chunk(tokens, *hooks) <= max(1, n)
 
 
 def test_passes_that_are_run_again_drop_the_same(tiny_clip, monkeypatch):
