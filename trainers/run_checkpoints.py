@@ -234,9 +234,17 @@ class RunCheckpoints:
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
         self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)
         self._load_prompts(state, path)
+        self.model.seen_classes = self._are_seen(state)
         self.epoch, self.trained_epochs = state["epoch"], max([state["epoch"], *checkpoint.epochs_in(folder)])
         self.model_settings, self.imported = state.get("settings"), state.get("imported")
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
+
+    def _are_seen(self, state):
+        """Whether the model's classes are the checkpoint's; what it does not say (an imported one) is not compared."""
+        theirs, ours = state.get("settings", {}), self.settings
+        keys = ("DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
+        same = all(theirs.get(key, ours.get(key)) == ours.get(key) for key in keys)
+        return same and state.get("classnames", self.model.classnames) == self.model.classnames
 
     def _path_to_load(self, folder, epoch, best):
         epochs, path = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)

@@ -69,7 +69,7 @@ def test_averages_are_those_of_the_data_sets(published):
 
 def test_every_method_with_public_figures_is_there(published):
     found = {trainer for source in published for trainer, _, _ in source.numbers}
-    assert found == {"ZeroshotCLIP", "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "PromptSRC", "TCP"}
+    assert found == {"ZeroshotCLIP", "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "PromptSRC", "TCP", "MMA", "MMRL"}
     assert sum(len(source.numbers) for source in published) > 600
 
 

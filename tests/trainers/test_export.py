@@ -10,6 +10,7 @@ import torch
 import torchvision.transforms as T
 from safetensors import safe_open
 
+from dassl.engine import TRAINER_REGISTRY
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers import export
@@ -17,9 +18,14 @@ from trainers.api import load_run
 from trainers.export import BATCHES, TOLERANCE, export_run, facts, pictures, transform_facts
 from trainers.prompting.clip_loader import load_clip
 from trainers.prompting.errors import UserError
+from trainers.prompting.model import PromptedCLIP
 
-LEARNED_IMAGE_SIDE = ["maple", "promptsrc", "sep"]
-PLAIN = [key for key in METHODS if key.partition("-")[0] not in [*LEARNED_IMAGE_SIDE, "cocoop"]]
+PLAIN_OR_NOT = {True: [], False: []}
+for key, method in METHODS.items():
+    encode_image = TRAINER_REGISTRY.get(method.trainer).custom_clip.encode_image
+    if key != "cocoop":
+        PLAIN_OR_NOT[encode_image is PromptedCLIP.encode_image].append(key)
+PLAIN, LEARNED_IMAGE_SIDE = PLAIN_OR_NOT[True], [key for key in PLAIN_OR_NOT[False] if "-" not in key]
 # Programs of methods that leave the image side as it is differ in one constant
 WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", *LEARNED_IMAGE_SIDE]] + [
     (key, ".onnx") for key in ["e2mim", "cocoop", *LEARNED_IMAGE_SIDE]

@@ -36,6 +36,8 @@ class PromptedCLIP(nn.Module):
     text_depends_on_image: bool = False
     mixes_pixels: bool = False  # whether training encodes other images than those of the batch
     context_note: str = ""  # for people: what else becomes of `context_tokens`, a sentence
+    # Whether its classes are those that the prompts were trained on, of the same data set and half of the classes
+    seen_classes: bool = True
 
     prompt_learner: nn.Module  # the method's own
     classnames: List[str]
@@ -70,11 +72,11 @@ class PromptedCLIP(nn.Module):
         self.hand_features = encode_prompts(clip_model, templates, self.classnames, unit)
 
     def require_vit(self, method: str, cfg: CfgNode) -> None:
-        """Raise UserError if the image encoder is a ResNet: `method` puts tokens into it."""
+        """Raise UserError if the image encoder is a ResNet: `method` works inside a transformer."""
         if not self.image_encoder.is_vit:
             raise UserError(
-                f"{method} puts tokens into the image encoder, for which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no "
-                f"place: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
+                f"{method} works inside the image encoder's transformer, and {cfg.MODEL.BACKBONE.NAME}, a ResNet, has "
+                f"none: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
             )
 
     def train(self, mode: bool = True) -> "PromptedCLIP":
