@@ -83,7 +83,7 @@ def build(name, folder, weights):
     ]
     pairs += ["DATALOADER.TEST.BATCH_SIZE", "50", "DATALOADER.TRAIN_X.BATCH_SIZE", str(BATCH)]
     pairs += ["DATALOADER.STORED_VIEWS", "1", "OPTIM.NAME", "sgd"]
-    cfg = config_of([*arguments, "--backbone", weights, *pairs, *method])
+    cfg = config_of([*arguments, "--backbone", weights, "MODEL.BACKBONE.ACTIVATION", "quickgelu", *pairs, *method])
     set_random_seed(cfg.SEED)
     with contextlib.redirect_stdout(io.StringIO()):
         return build_trainer(cfg)

@@ -293,7 +293,7 @@ def test_latex(all_protocols, capsys):
     assert main([str(all_protocols), "--format", "latex_booktabs"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("% ") and out.count(r"\toprule") == 4 and "\n% Few-shot\n" in out
-    assert r"shapes\_counts" in out
+    assert r"mini\_counts" in out
     outside, inside = [], False
     for line in out.splitlines():
         inside = (inside or line.startswith(r"\begin")) and not line.startswith(r"\end")

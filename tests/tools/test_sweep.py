@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from harness import grid
 from tests.conftest import REPOSITORY
 
 
@@ -37,8 +38,12 @@ def test_flags_are_a_grid(tmp_path):
 
 def test_seeds_of_the_environment_take_the_place_of_the_files(tmp_path):
     file = REPOSITORY / "configs/sweeps/demo_full.yaml"
-    assert "234 runs: 0 done, 234 to do\n" in sweep(tmp_path, "--config", file, "--dry-run").stdout
-    assert "72 runs: 0 done, 72 to do\n" in sweep(tmp_path, "--config", file, "--dry-run", SEEDS="1").stdout
+    runs, of_one = (len(grid.read(str(file), seeds=seeds)) for seeds in ([], [1]))
+    assert runs == 3 * of_one
+    assert f"{runs} runs: 0 done, {runs} to do\n" in sweep(tmp_path, "--config", file, "--dry-run").stdout
+    assert (
+        f"{of_one} runs: 0 done, {of_one} to do\n" in sweep(tmp_path, "--config", file, "--dry-run", SEEDS="1").stdout
+    )
 
 
 def test_a_dry_run_names_missing_data_sets_too(tmp_path):

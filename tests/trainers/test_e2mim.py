@@ -25,7 +25,7 @@ def batch():
 def test_without_its_terms_it_is_coop(build, batch, tiny_clip, make_cfg):
     cfg = make_cfg("CoOp", "TRAINER.COOP.CTX_INIT", "a photo of a")
     coop = trainers.coop.CustomCLIP(cfg, CLASSNAMES, tiny_clip())
-    model = build("e2mim", *PLAIN, 1.0)
+    model = build("e2mim", *PLAIN, 1.0, "TRAINER.E2MIM.CTX_INIT", "a photo of a")
     gradients = []
     for m in (coop, model):
         logits, losses = m(*batch)
@@ -127,7 +127,7 @@ def test_mixed_part(build, batch):
     f_mix, target = model.mix(batch[0], f, batch[1], 6)
     torch.testing.assert_close(f_mix.norm(dim=-1), torch.ones(6))
     torch.testing.assert_close(target.sum(dim=-1), torch.ones(6))
-    expected = 2 * soft_cross_entropy(model.logits(f_mix, model.encode_text()), target)
+    expected = 2 * soft_cross_entropy(model.logits(f_mix, model.learned_features()), target)
     torch.testing.assert_close(losses["mix"], expected)
 
 
