@@ -55,16 +55,8 @@ class Ground:
         return [
             *("--root", str(self.folder), "--trainer", method.trainer, "--seed", "1", "--output-dir", str(output)),
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
-            *(
-                "--backbone",
-                self.weights,
-                "MODEL.BACKBONE.ACTIVATION",
-                "quickgelu",
-                "INPUT.SIZE",
-                "(32, 32)",
-                "OPTIM.MAX_EPOCH",
-                str(EPOCHS),
-            ),
+            *("--backbone", self.weights, "MODEL.BACKBONE.ACTIVATION", "quickgelu"),
+            *("INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", str(EPOCHS)),
             *("INPUT.TRANSFORMS", "['random_resized_crop', 'random_flip', 'normalize']", "OPTIM.LR", "0.002"),
             *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "DATASET.NUM_SHOTS", "4"),
             *("TEST.FINAL_MODEL", final_model, *map(str, method.options), "DATALOADER.STORED_VIEWS", str(views)),
