@@ -3,7 +3,7 @@
 import pytest
 
 from harness import grid, launch
-from harness.catalogue import METHODS, TRAINERS
+from harness.catalogue import METHODS
 from tests.conftest import REPOSITORY
 
 SWEEPS = REPOSITORY / "configs/sweeps"
@@ -22,7 +22,8 @@ def write(tmp_path, text):
 
 def test_demo_full_is_what_the_results_are_of():
     runs = grid.read(str(SWEEPS / "demo_full.yaml"), seeds=[1])
-    expected = [f"base2new/{part}/shapes/16/{trainer}" for trainer in TRAINERS for part in ("train_base", "test_new")]
+    trainers = [method.trainer for method in METHODS if method.has("base2new")]
+    expected = [f"base2new/{part}/shapes/16/{trainer}" for trainer in trainers for part in ("train_base", "test_new")]
     targets = [f"shapes_{name}" for name in ("counts", "patterns", "sketch", "texture", "clutter", "dark")]
     for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM"):
         expected += [f"xd/train/shapes/16/{trainer}", *(f"xd/test/{target}/16/{trainer}" for target in targets)]
@@ -50,7 +51,9 @@ def test_a_source_is_trained_once_for_all_targets():
 
 def test_defaults_are_the_papers(tmp_path):
     path = write(tmp_path, "parts: [{protocol: few_shot, methods: [sep]}]")
-    assert folders(grid.read(path)) == folders(grid.runs_of([grid.part_of("few_shot", grid.methods_of(["sep"])[0])]))
+    assert folders(grid.read(path)) == folders(
+        grid.runs_of([grid.part_of("few_shot", grid.methods_of(["sep"], "few_shot")[0])])
+    )
     assert len(grid.read(path)) == 11 * 5 * 3
 
 
