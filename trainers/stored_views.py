@@ -8,6 +8,7 @@ views are independent draws, as without.
 
 import contextlib
 import hashlib
+import io
 import os
 import random
 from typing import Dict, Iterator, Optional
@@ -135,17 +136,21 @@ def in_order(cfg, dataset, view: Optional[int] = None) -> DataLoader:
 
     A run without a seed draws the view anew. Numbers below 0 are those of no training under STORED_VIEWS.
     """
-    seed = cfg.SEED if cfg.SEED >= 0 else random.getrandbits(32)
 
     def wrapper(*args, **kwargs):
         images = DatasetWrapper(*args, **kwargs)
-        return images if view is None else View(images, seed, view, folder_of(dataset))
+        if view is None:
+            return images
+        seed = cfg.SEED if cfg.SEED >= 0 else random.getrandbits(32)
+        return View(images, seed, view, folder_of(dataset))
 
+    with contextlib.redirect_stdout(io.StringIO()):  # it says each time what the run's loaders have said
+        transform = build_transform(cfg, is_train=view is not None)
     return build_data_loader(
         cfg,
         data_source=dataset.train_x,
         batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
-        tfm=build_transform(cfg, is_train=view is not None),
+        tfm=transform,
         is_train=False,
         dataset_wrapper=wrapper,
     )

@@ -77,10 +77,10 @@ def test_cache_search_and_logits_are_the_authors(golden_clip, pictures):
         model.encode_text(), torch.from_numpy(expected["text_features_normalised"]), atol=1e-5, rtol=0
     )
     with torch.no_grad():
-        np.testing.assert_allclose(model(validation), expected["logits_start_val"], atol=1e-3, rtol=0)
+        np.testing.assert_allclose(model(validation), expected["logits_start_val"], atol=1e-4, rtol=0)
         model.search((encode(model, validation), LABELS))
         assert (cache.alpha.item(), cache.beta.item()) == pytest.approx((info["alpha"], info["beta"]))
-        np.testing.assert_allclose(model(first), expected["logits_eval6"], atol=1e-3, rtol=0)
+        np.testing.assert_allclose(model(first), expected["logits_eval6"], atol=1e-4, rtol=0)
 
 
 def test_training_is_the_authors(golden_clip, pictures):
@@ -92,20 +92,21 @@ def test_training_is_the_authors(golden_clip, pictures):
     cache.keys.data.copy_(by_class(golden("tipadapter")[1]["keys"]))
     optimizer = build_optimizer(cache, cfg.OPTIM)
     schedule = build_lr_scheduler(optimizer, cfg.OPTIM)
-    for number, (loss, rate) in enumerate(zip(info["losses"], info["learning_rates"])):
+    for epoch, (loss, rate) in enumerate(zip(info["losses"], info["learning_rates"])):
         optimizer.zero_grad()
         logits, losses = model(first, label)
         model.backward(losses)
         assert losses["ce"].item() == pytest.approx(loss, abs=1e-4)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(rate)
-        if number == 0:
-            np.testing.assert_allclose(logits.detach(), expected["logits_train"], atol=1e-3, rtol=0)
+        if epoch == 0:
+            np.testing.assert_allclose(logits.detach(), expected["logits_train"], atol=1e-4, rtol=0)
             gradient = by_class(expected["gradient"])
             assert (cache.keys.grad - gradient).norm() < 1e-3 * gradient.norm()
         optimizer.step()
         schedule.step()
+        if epoch == info["searched_epoch"]:  # the best on their test images
+            model.search((encode(model, validation), LABELS))
     torch.testing.assert_close(cache.keys.detach(), by_class(expected["weight_after_2"]), atol=1e-5, rtol=0)
-    model.search((encode(model, validation), LABELS))
     assert (cache.alpha.item(), cache.beta.item()) == pytest.approx((info["alpha"], info["beta"]))
 
 
