@@ -25,7 +25,7 @@ from .ranges import Key, above, whole
 DEFAULTS = method_defaults()
 # Inverse strength of the regularisation where no validation images choose it (ImageNet); the example of CLIP's README
 DEFAULTS.C = Key(0.316, above(0))
-DEFAULTS.SWEEP_STEPS = Key(8, whole(1))  # halvings of the interval around the best C, the first of two decades (CoOp)
+DEFAULTS.SWEEP_STEPS = Key(8, whole(1, 50))  # halvings of the interval around the best C, at first two decades (CoOp)
 add_defaults("LINEARPROBE", DEFAULTS)
 
 DECADES = range(6, -7, -2)  # the exponents of C that are tried first (both sources)

@@ -14,14 +14,15 @@ from .prompting.cache import CachedCLIP
 from .ranges import WEIGHT, Key, above, whole
 
 DEFAULTS = method_defaults()
-DEFAULTS.AUGMENT_EPOCH = Key(10, whole(1))  # augmented views of an image, whose mean is its key (authors' configs)
+# Augmented views of an image, whose mean is its key (authors' configs)
+DEFAULTS.AUGMENT_EPOCH = Key(10, whole(1, 1000))
 DEFAULTS.INIT_ALPHA = Key(0.0, WEIGHT)  # alpha without a search; 0: the data set's (authors' configs)
 DEFAULTS.INIT_BETA = Key(1.0, above(0))  # beta without a search (authors' configs)
 DEFAULTS.SEARCH = True  # choose both on the validation images (authors' configs)
 DEFAULTS.MAX_ALPHA = Key(0.0, WEIGHT)  # largest alpha of the search; 0: the data set's (authors' configs)
 DEFAULTS.MAX_BETA = Key(0.0, WEIGHT)  # largest beta of the search; 0: the data set's (authors' configs)
-DEFAULTS.STEPS_ALPHA = Key(20, whole(1))  # values of alpha that are tried (authors' configs)
-DEFAULTS.STEPS_BETA = Key(200, whole(1))  # values of beta that are tried (authors' configs)
+DEFAULTS.STEPS_ALPHA = Key(20, whole(1, 1000))  # values of alpha that are tried (authors' configs)
+DEFAULTS.STEPS_BETA = Key(200, whole(1, 1000))  # values of beta that are tried (authors' configs)
 add_defaults("TIPADAPTER", DEFAULTS)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from .compat import autocast
-from .errors import UserError
+from .errors import UserError, up_to
 from .model import PromptedCLIP, normalise
 from .templates import tip_templates
 
@@ -42,6 +42,7 @@ GRIDS = {
     "SUN397": Grid(1.17, 12, 10),
     "UCF101": Grid(3, 7, 3),
 }
+MOST_SHOTS = 4096  # of each class: more than a cache is for, less than memory holds
 LEAST = 0.1  # of alpha and beta in a search (authors' code)
 
 
@@ -119,9 +120,9 @@ class CachedCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model, options, learns):
         super().__init__(cfg, classnames, clip_model)
         shots = cfg.DATASET.NUM_SHOTS
-        if shots < 1:
+        if not 1 <= shots <= MOST_SHOTS:
             raise UserError(
-                f"{cfg.TRAINER.NAME} keeps a key for each training image: set DATASET.NUM_SHOTS to 1 or more."
+                f"{cfg.TRAINER.NAME} keeps a key for each training image: set DATASET.NUM_SHOTS to {up_to(MOST_SHOTS)}."
             )
         self.options, self.grid = options, grid_for(cfg, options)
         self.add_hand_features(clip_model, tip_templates(cfg))
