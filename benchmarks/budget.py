@@ -44,10 +44,10 @@ def add_arguments(parser):
 
 def measure(args):
     """Hours of a base-to-new table: measured on this device, and from counted operations for another."""
-    method = next((row for row in METHODS if row.trainer == args.trainer and row.learns), None)
+    learning = {row.trainer: row for row in METHODS if row.learns and row.has("base2new")}
+    method = learning.get(args.trainer)
     if method is None:
-        learning = ", ".join(row.trainer for row in METHODS if row.learns)
-        raise UserError(f"{args.trainer} is no method that learns: choose from {learning}.")
+        raise UserError(f"{args.trainer} is no method that learns: choose from {', '.join(learning)}.")
     costs = {kind: costs_of(args, kind) for kind in ("seconds", "TFLOP")}
     rows = []
     for dataset, (n_cls, n_test) in SIZES.items():

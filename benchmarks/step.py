@@ -62,9 +62,9 @@ def build(name, root, batch_size, output):
 
 
 def memory_of_steps(*arguments):
-    """Peak MiB of a process that takes three steps; None if there is nothing to train."""
+    """Peak MiB of a process that takes three steps; None if there is nothing to train in steps."""
     trainer = build(*arguments)
-    if trainer.optim is None:
+    if trainer.optim is None or trainer.fit:
         return None
     batch = next(iter(trainer.train_loader_x))
     for _ in range(3):

@@ -25,6 +25,15 @@ class Method(NamedTuple):
     configs: tuple[Config, ...]  # published settings: the first line that fits a run is taken
     learns: bool = True  # otherwise it is only tested, and seed and shots make no difference
     transductive: bool = False  # sees unlabelled images of the classes that it is tested on
+    protocols: str = ""  # those that it has, names with spaces between; empty: all
+    bound: str = ""  # why it has no others
+
+    def has(self, protocol: str) -> bool:
+        return not self.protocols or protocol in self.protocols.split()
+
+    def refusal(self, protocol: str) -> str:
+        """The sentence for whoever asks for a protocol that it does not have."""
+        return f"{self.trainer} has no {protocol}, only {self.protocols.replace(' ', ', ')}: {self.bound}"
 
     def config(self, protocol: str, dataset: str, shots: int) -> str:
         """Stem of the config file of a run; `protocol` is base2new, xd or few_shot, `dataset` the one trained on."""
@@ -103,6 +112,16 @@ METHODS = (
         Config("vit_b16_ep10_batch128", datasets=LARGE),
         Config("vit_b16_ep50_batch32"),
     )),
+    Method("tipadapter", "TipAdapter", "2111.03930", (
+        Config("vit_b16"),
+    ), protocols="few_shot", bound="its cache knows no other classes than those of its training images"),
+    Method("tipadapter_f", "TipAdapterF", "2111.03930", (
+        Config("vit_b16_ep100_batch256", datasets="eurosat"),
+        Config("vit_b16_ep20_batch256"),
+    ), protocols="few_shot", bound="its cache knows no other classes than those of its training images"),
+    Method("linear_probe", "LinearProbe", "2103.00020", (
+        Config("vit_b16"),
+    ), protocols="few_shot", bound="its linear classifier knows no other classes than those of its training images"),
 )
 # fmt: on
 

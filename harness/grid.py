@@ -64,16 +64,17 @@ def part_of(protocol, method, datasets=(), seeds=(), shots=(), source="") -> Par
 
 
 def check(part: Part):
-    """Raises Refused for a data set that has no config."""
+    """Raises Refused for a protocol that the method does not have, and for a data set that has no config."""
+    launch.need_protocol(part.method, part.protocol)
     for name in (*part.datasets, part.source):
         launch.need_dataset(name)
 
 
-def methods_of(names: Sequence[str]) -> list[catalogue.Method]:
-    """Raises Refused for a name that is none."""
+def methods_of(names: Sequence[str], protocol: str) -> list[catalogue.Method]:
+    """The methods of these names; of "all" those that have the protocol. Raises Refused for a name that is none."""
     known = {method.folder: method for method in catalogue.METHODS}
     if list(names) == ["all"]:
-        return list(known.values())
+        return [method for method in known.values() if method.has(protocol)]
     for name in names:
         if name not in known:
             raise launch.Refused(2, f'no method "{name}"; there are {", ".join(known)}')
@@ -131,7 +132,7 @@ def read(path: str, seeds: Sequence[int] = (), pairs: Sequence[str] = ()) -> lis
         names = [names] if isinstance(names, str) else listed(entry, "methods", str)
         rest = listed(entry, "datasets", str), seeds or listed(tree, "seeds", int), listed(entry, "shots", int)
         try:
-            parts += [part_of(protocol, method, *rest, tree.get("source")) for method in methods_of(names)]
+            parts += [part_of(protocol, method, *rest, tree.get("source")) for method in methods_of(names, protocol)]
         except launch.Refused as error:
             raise wrong(error) from None
     of = tree.get("overrides_of") or {}

@@ -104,6 +104,12 @@ def need_dataset(name: str):
     need_config("data set", name, "configs/datasets")
 
 
+def need_protocol(method, protocol: str):
+    """Raises Refused if the method does not have it."""
+    if not method.has(protocol):
+        raise Refused(2, method.refusal(protocol))
+
+
 def check_pairs(pairs: Sequence[str], script: str):
     """Raises Refused for a pair that would contradict the folder of the run."""
     for key in pairs[::2]:
@@ -252,6 +258,7 @@ def split_arguments(script: str, names: str, arguments: Sequence[str]):
 
 def launch(method, step: str, arguments: Sequence[str], environ: dict[str, str]) -> list[str]:
     """The command that a script becomes; empty if its run is finished. Raises Refused."""
+    need_protocol(method, STEPS[step].protocol)
     script = f"scripts/{method.folder}/{step}.sh"
     values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
     check_pairs(pairs, script)

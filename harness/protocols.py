@@ -75,7 +75,11 @@ STEPS = {
     )
 }
 REPRODUCE = "reproduce"  # the script of a whole protocol
-REPRODUCE_PURPOSE = "Run a whole protocol with {method} (PROTOCOL=base2new|xd|dg|few_shot) and print its table."
+REPRODUCE_PURPOSE = "Run a whole protocol with {method} (PROTOCOL={protocols}) and print its table."
+
+
+def protocols_of(method: catalogue.Method) -> list[str]:
+    return [protocol for protocol in PROTOCOLS if method.has(protocol)]
 
 
 class Job(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from . import launch
 from .grid import Part, check, part_of
-from .protocols import PROTOCOLS, REPRODUCE, jobs_of
+from .protocols import PROTOCOLS, REPRODUCE, jobs_of, protocols_of
 
 
 def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
@@ -57,7 +57,7 @@ def report(settings: launch.Settings, protocol: str) -> int:
 def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     """scripts/<method>/reproduce.sh: a protocol, and its table. Raises Refused. Besides launch.py's environment:
 
-    PROTOCOL base2new | xd | dg | few_shot            (default: base2new)
+    PROTOCOL base2new | xd | dg | few_shot            (default: base2new, or the first that the method has)
     DATASETS the data sets, of xd and dg the targets  (default: the papers'; with SOURCE=shapes the bundled ones)
     SEEDS                                             (default: 1 2 3)
     SHOTS    of few_shot, several                     (default: 1 2 4 8 16)
@@ -66,7 +66,7 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     script = f"scripts/{method.folder}/{REPRODUCE}.sh"
     _, pairs = launch.split_arguments(script, "", arguments)
     launch.check_pairs(pairs, script)
-    protocol = environ.get("PROTOCOL") or "base2new"
+    protocol = environ.get("PROTOCOL") or protocols_of(method)[0]
     if protocol not in PROTOCOLS:
         raise launch.Refused(2, f'PROTOCOL must be base2new, xd, dg or few_shot, not "{protocol}"')
     settings = launch.settings_of(environ)

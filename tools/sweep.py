@@ -62,9 +62,12 @@ def runs_of(args, environ):
         seeds = args.seeds or environ.get("SEEDS", "").split()
         return grid.read(args.config, numbers("seeds", seeds), args.set)
     rest = args.datasets, numbers("seeds", args.seeds), numbers("shots", args.shots), args.source
-    methods = grid.methods_of(args.methods)
-    parts = [grid.part_of(protocol, method, *rest) for protocol in args.protocols for method in methods]
-    return grid.runs_of(parts, {method.folder: args.set for method in methods})
+    parts = [
+        grid.part_of(protocol, method, *rest)
+        for protocol in args.protocols
+        for method in grid.methods_of(args.methods, protocol)
+    ]
+    return grid.runs_of(parts, {part.method.folder: args.set for part in parts})
 
 
 def numbers(name, texts):

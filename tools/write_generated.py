@@ -19,7 +19,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import import_all
 from harness.catalogue import METHODS
 from harness.config import flatten
-from harness.protocols import REPRODUCE, REPRODUCE_PURPOSE, STEPS
+from harness.protocols import REPRODUCE, REPRODUCE_PURPOSE, STEPS, protocols_of
 from trainers.ranges import RANGES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,11 +33,12 @@ TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- /methods -->)", re.DOTALL)
 
 def doorbells(method) -> dict:
     """Path below the checkout -> content, of every script of a method."""
-    purposes = {s.script: (s.purpose if method.learns else s.untrained, s.arguments) for s in STEPS.values()}
+    steps = [step for step in STEPS.values() if method.has(step.protocol)]
+    purposes = {s.script: (s.purpose if method.learns else s.untrained, s.arguments) for s in steps}
     purposes[REPRODUCE] = (REPRODUCE_PURPOSE, "")
     return {
         f"scripts/{method.folder}/{script}.sh": DOORBELL.format(
-            purpose=purpose.format(method=method.trainer),
+            purpose=purpose.format(method=method.trainer, protocols="|".join(protocols_of(method))),
             folder=method.folder,
             script=script,
             arguments=f"{arguments} " if arguments else "",
@@ -52,7 +53,8 @@ def paper_link(paper: str) -> str:
 
 
 def table_of_methods() -> str:
-    rows = [[f"`{m.folder}`", m.trainer, paper_link(m.paper)] for m in METHODS]
+    only = {m: f" ({m.protocols} alone)" if m.protocols else "" for m in METHODS}
+    rows = [[f"`{m.folder}`", m.trainer + only[m], paper_link(m.paper)] for m in METHODS]
     return tabulate(rows, ["scripts/", "trainer", "paper"], tablefmt="github", disable_numparse=True)
 
 

@@ -15,8 +15,6 @@ from torch import nn
 from yacs.config import CfgNode as CN
 
 from dassl.config.defaults import _C
-from dassl.data.data_manager import build_data_loader
-from dassl.data.transforms import build_transform
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 from dassl.optim import build_lr_scheduler, build_optimizer
@@ -31,7 +29,7 @@ from .prompting.precision import ENCODER_DTYPES, Precision
 from .ranges import RANGES, Key, Range, above, at_least, one_of, whole
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
-from .stored_views import view_loader
+from .stored_views import in_order, view_loader
 
 
 def method_defaults() -> SimpleNamespace:
@@ -121,6 +119,9 @@ class PromptTrainer(TrainerX):
     config_node: str  # name of the method's config node: cfg.TRAINER[config_node]
     custom_clip: Callable[[CN, list, nn.Module], PromptedCLIP]  # CustomCLIP(cfg, classnames, clip_model)
 
+    # Of a method that is fitted in one go, which then is its only epoch; without gradients
+    fit: Optional[Callable[[], None]] = None
+
     facts: Mapping[str, Any] = MappingProxyType({})  # what else a caller wants in metrics.json; JSON values
 
     _text_features: Optional[torch.Tensor] = None  # inside `text_encoded_once`
@@ -130,6 +131,8 @@ class PromptTrainer(TrainerX):
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         ranges.check(cfg)
+        if self.fit and cfg.MODEL.INIT_WEIGHTS:
+            raise UserError(f"{cfg.TRAINER.NAME} is fitted to its images alone: leave MODEL.INIT_WEIGHTS out.")
 
     def build_model(self):
         cfg = self.cfg
@@ -141,9 +144,11 @@ class PromptTrainer(TrainerX):
         learner = self.model.prompt_learner
 
         self.trained = nn.ModuleDict({LEARNER: learner, "training_only": self.model.training_only})
-        self.n_params = sum(p.numel() for p in self.trained.parameters())
+        parameters = list(self.trained.parameters())
+        self.n_params = sum(p.numel() for p in parameters if p.requires_grad)
         print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
-        if self.n_params == 0:
+        self.max_epoch = 1 if self.fit else self.max_epoch
+        if not parameters:
             self.optim = self.sched = None
         else:
             groups, optim_cfg = staged_groups(self.trained, cfg.OPTIM), cfg.OPTIM.clone()
@@ -165,6 +170,7 @@ class PromptTrainer(TrainerX):
             backbone=backbone,
             directory=self.output_dir,
             started=started,
+            max_epoch=self.max_epoch,
         )
         self.frozen = FrozenFeatures(cfg, self.model, self.precision, self.device)
         self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.folder_of(self.dm.dataset))
@@ -179,19 +185,24 @@ class PromptTrainer(TrainerX):
     def prepare_training(self):
         """Called once before the first step of a new training, not when it resumes; without gradients."""
 
-    def training_features(self):
-        """(frozen features, label) of the few-shot training images under the test transform, in order and in batches.
+    def training_features(self, view: Optional[int] = None):
+        """(frozen features, label) of the few-shot training images in order and in batches, see `in_order`.
 
         Features (B, dim) are what the frozen image encoder gives, not normalised, float32.
         """
-        loader = build_data_loader(
-            self.cfg,
-            data_source=self.dm.dataset.train_x,
-            batch_size=self.cfg.DATALOADER.TEST.BATCH_SIZE,
-            tfm=build_transform(self.cfg, is_train=False),
-            is_train=False,
-        )
-        return self.frozen.features_of(loader)
+        return self.frozen.features_of(in_order(self.cfg, self.dm.dataset, view))
+
+    def validation_features(self) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
+        """Frozen features (n, dim), as above, and labels (n,) of the validation images.
+
+        None if there are none, or if they are test images (ImageNet's): nothing is chosen on those.
+        """
+        dataset = self.dm.dataset
+        tested = {item.impath for item in dataset.test}
+        if not dataset.val or any(item.impath in tested for item in dataset.val):
+            return None
+        features, labels = zip(*self.frozen.features_of(self.val_loader))
+        return torch.cat(features), torch.cat(labels)
 
     def train(self):
         with disk_errors(self.output_dir):
@@ -237,7 +248,11 @@ class PromptTrainer(TrainerX):
             )
 
     def run_epoch(self):
-        super().run_epoch()
+        if self.fit:
+            with torch.no_grad():
+                self.fit()
+        else:
+            super().run_epoch()
         bad = checkpoint.first_not_finite(self.trained.named_parameters())
         if bad:  # the last step's loss was finite; nothing is saved or tested after this
             raise NotFinite(
@@ -246,7 +261,8 @@ class PromptTrainer(TrainerX):
 
     def _steadier(self):
         half = self.precision.prec != "fp32"
-        return f"lower OPTIM.LR{f' or set TRAINER.{self.config_node}.PREC to fp32' if half else ''}"
+        ways = [f"set TRAINER.{self.config_node}.PREC to fp32"] * half
+        return " or ".join([*(["use other weights of CLIP"] if self.fit else ["lower OPTIM.LR"]), *ways])
 
     def parse_batch_train(self, batch):
         return batch["img"].to(self.device), batch["label"].to(self.device)

@@ -39,6 +39,7 @@ class RunCheckpoints:
         backbone: {"name": MODEL.BACKBONE.NAME, "fingerprint": checksum of its weights}.
         directory: the run's own folder, its OUTPUT_DIR.
         started: time.time() at which the run began, or went on.
+        max_epoch: epochs of the training; None: as the settings say.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class RunCheckpoints:
         backbone: Mapping[str, Any],
         directory: str,
         started: float,
+        max_epoch: Optional[int] = None,
     ):
         self.started = started  # less what it took before it was resumed
         self.model, self.optim, self.sched, self.precision = model, optim, sched, precision
         self.settings, self.data, self.backbone = settings, data, backbone
         self.directory = directory
-        self.max_epoch = 0 if optim is None else settings["OPTIM.MAX_EPOCH"]
+        self.max_epoch = 0 if optim is None else max_epoch or settings["OPTIM.MAX_EPOCH"]
         self.epoch = 0  # after how many epochs the weights at hand were as they are
         self.trained_epochs = 0  # how many their training has had; more than `epoch` if earlier weights are tested
         self.model_dir = ""  # the run that they were loaded from to be tested; "" if trained here
@@ -295,14 +297,15 @@ class RunCheckpoints:
 
     def _check_prompts(self, state, path):
         learner, weights = self.model.prompt_learner, state["state_dict"]
-        classnames, class_specific = state.get("classnames"), getattr(learner, "class_specific", False)
+        # What it holds of each class, "" if it fits any
+        classnames, class_specific = state.get("classnames"), getattr(learner, "class_specific", "")
         if class_specific and classnames is None:  # an imported one, of the classes that its settings say
             others = [key for key in A_TEST_MAY_CHANGE if key != "DATASET"]
             self._refuse_other_settings(state, path, others, "its contexts are those of the classes it was trained on")
         elif class_specific and classnames != self.model.classnames:
             raise UserError(
-                f'Checkpoint "{path}" holds a context for each of the {len(classnames)} classes it was trained on, '
-                f"which are not those of this run: test it on its own, or train a context for all (CSC False)."
+                f'Checkpoint "{path}" holds {class_specific} of the {len(classnames)} classes it was trained on, '
+                f"which are not those of this run: test it on its own{getattr(learner, 'instead', '')}."
             )
         checkpoint.check_weights(learner.state_dict(), weights, path)
         self._check_finite(weights, path)

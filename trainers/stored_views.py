@@ -8,6 +8,7 @@ views are independent draws, as without.
 
 import contextlib
 import hashlib
+import io
 import os
 import random
 from typing import Dict, Iterator, Optional
@@ -16,7 +17,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from .experiment import path_in
+from dassl.data.data_manager import DatasetWrapper, build_data_loader
+from dassl.data.transforms import build_transform
+
+from .experiment import folder_of, path_in
 from .frozen_features import FrozenFeatures, WithoutPixels
 from .prompting import checkpoint
 
@@ -125,3 +129,28 @@ def view_loader(cfg, loader: DataLoader, frozen: FrozenFeatures, dataset_dir: st
     if not hasattr(loader.dataset, "data_source") or not (fixed or cfg.DATALOADER.STORED_VIEWS):
         return None
     return ViewLoader(loader, frozen, 0 if fixed else cfg.DATALOADER.STORED_VIEWS, cfg.SEED, dataset_dir)
+
+
+def in_order(cfg, dataset, view: Optional[int] = None) -> DataLoader:
+    """The training images of a `DatasetBase` in order: under the test transform, or each as its view of that number.
+
+    A run without a seed draws the view anew. Numbers below 0 are those of no training under STORED_VIEWS.
+    """
+
+    def wrapper(*args, **kwargs):
+        images = DatasetWrapper(*args, **kwargs)
+        if view is None:
+            return images
+        seed = cfg.SEED if cfg.SEED >= 0 else random.getrandbits(32)
+        return View(images, seed, view, folder_of(dataset))
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it says each time what the run's loaders have said
+        transform = build_transform(cfg, is_train=view is not None)
+    return build_data_loader(
+        cfg,
+        data_source=dataset.train_x,
+        batch_size=cfg.DATALOADER.TEST.BATCH_SIZE,
+        tfm=transform,
+        is_train=False,
+        dataset_wrapper=wrapper,
+    )

@@ -58,7 +58,7 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
             if path.stem != "shapes":  # its data set and its CLIP are here alone
                 text = _renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
-        for step in STEPS.values():
+        for step in (step for step in STEPS.values() if each.method.has(step.protocol)):
             path = f"scripts/{each.folder}/{step.script}.sh"
             texts[path] = script(each.method, step, each.folder, each.name)
     return {path: text.encode() for path, text in texts.items()}

@@ -3,7 +3,7 @@
 import pytest
 
 from harness import grid, launch
-from harness.catalogue import METHODS, MINIATURE, TRAINERS
+from harness.catalogue import METHODS, MINIATURE
 from harness.layout import find_runs
 from tests.conftest import REPOSITORY
 
@@ -23,11 +23,13 @@ def write(tmp_path, text):
 
 def test_demo_full_is_what_the_results_are_of():
     runs = grid.read(str(SWEEPS / "demo_full.yaml"), seeds=[1])
+    trainers = [method.trainer for method in METHODS if method.has("base2new")]
     parts = ("train_base", "test_new")
-    expected = [f"base2new/{part}/{name}/16/{trainer}" for trainer in TRAINERS for part in parts for name in MINIATURE]
+    expected = [f"base2new/{part}/{name}/16/{trainer}" for trainer in trainers for part in parts for name in MINIATURE]
     targets = MINIATURE + [f"shapes_{name}" for name in ("sketch", "texture", "clutter", "dark")]
     for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM"):
         expected += [f"xd/train/shapes/16/{trainer}", *(f"xd/test/{target}/16/{trainer}" for target in targets)]
+    for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM", "TipAdapter", "TipAdapterF", "LinearProbe"):
         for dataset in ("mini_objects", "mini_counts", "mini_sketch"):
             expected += [f"few_shot/{dataset}/{shots}/{trainer}" for shots in (1, 4)]
     found = [run.replace("shots_", "").replace("/shapes/seed1", "") for run in folders(runs)]
@@ -51,8 +53,20 @@ def test_a_source_is_trained_once_for_all_targets():
 
 def test_defaults_are_the_papers(tmp_path):
     path = write(tmp_path, "parts: [{protocol: few_shot, methods: [sep]}]")
-    assert folders(grid.read(path)) == folders(grid.runs_of([grid.part_of("few_shot", grid.methods_of(["sep"])[0])]))
+    assert folders(grid.read(path)) == folders(
+        grid.runs_of([grid.part_of("few_shot", grid.methods_of(["sep"], "few_shot")[0])])
+    )
     assert len(grid.read(path)) == 11 * 5 * 3
+
+
+def test_all_are_those_that_have_the_protocol(tmp_path):
+    for protocol, more in (("base2new", set()), ("few_shot", {"tipadapter", "tipadapter_f", "linear_probe"})):
+        path = write(tmp_path, f"parts: [{{protocol: {protocol}, methods: all, datasets: [shapes], shots: [16]}}]")
+        found = {run.job.method.folder for run in grid.read(path)}
+        assert found == {method.folder for method in METHODS if method.has("base2new")} | more
+    path = write(tmp_path, "parts: [{protocol: xd, methods: [coop, linear_probe]}]")
+    with pytest.raises(launch.Refused, match="^LinearProbe has no xd, only few_shot: its linear classifier knows no "):
+        grid.read(path)
 
 
 def test_overrides_of_a_method_win_and_the_command_line_over_both(tmp_path):

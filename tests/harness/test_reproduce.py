@@ -143,3 +143,20 @@ def test_an_interrupted_wait_is_never_a_success(monkeypatch):
 
     monkeypatch.setattr(reproduce.subprocess, "Popen", Popen)
     assert reproduce.call(["true"]) == 130
+
+
+def test_a_method_that_has_some_protocols_alone(checkout):
+    checkout.finishes = True
+    reason = "its cache knows no other classes than those of its training images"
+    for script, env in (("reproduce", {"PROTOCOL": "base2new"}), ("base2new_train", {}), ("base2new_test", {})):
+        result = checkout(f"tipadapter_f/{script}.sh", *(() if env else ("dtd", 1)), **env)
+        assert (result.returncode, checkout.calls) == (2, [])
+        assert result.stderr == f"error: TipAdapterF has no base2new, only few_shot: {reason}\n"
+    result = checkout("tipadapter_f/xd_test.sh", "dtd", 1)
+    assert result.stderr == f"error: TipAdapterF has no xd, only few_shot: {reason}\n"
+    result = checkout("tipadapter_f/reproduce.sh", DATASETS="dtd eurosat", SEEDS="1", SHOTS="4")
+    assert result.returncode == 0, result.stderr
+    assert [run_of(call) for call in checkout.calls[:-1]] == [
+        "few_shot/dtd/shots_4/TipAdapterF/vit_b16_ep20_batch256/seed1",
+        "few_shot/eurosat/shots_4/TipAdapterF/vit_b16_ep100_batch256/seed1",
+    ]

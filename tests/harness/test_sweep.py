@@ -236,7 +236,8 @@ def test_a_chain_leaves_out_the_tests_of_a_training_that_failed(ground):
     code = """
 from harness import grid, launch, worker
 settings = launch.settings_of({})
-runs = grid.runs_of(grid.part_of("base2new", method, ["shapes"], [1]) for method in grid.methods_of(["coop", "sep"]))
+methods = grid.methods_of(["coop", "sep"], "base2new")
+runs = grid.runs_of(grid.part_of("base2new", method, ["shapes"], [1]) for method in methods)
 print(worker.Chain(settings, "/")(dict(enumerate(runs, start=5))))
 """
     options = ground.options(FAIL=f"{COOP}:1")

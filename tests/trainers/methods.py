@@ -11,6 +11,9 @@ class Method(NamedTuple):
     options: tuple = ()  # KEY, value, ... of this row
     resnet: bool = True  # works on ResNet backbones
     learns: bool = True
+    fitted: bool = False  # in one go, without loss and epochs
+    class_specific: bool = False  # what it learns belongs to its training classes
+    reads_names: bool = True  # of the classes
     batch_independent: bool = True
     file: str = ""  # trainers/<file>.py, set below
 
@@ -62,6 +65,20 @@ _ROWS = {
         "E2MIM",
         ("TRAINER.E2MIM.MIXUP_SPACE", "image", "TRAINER.E2MIM.MI_ESTIMATOR", "dv"),  # dv has a state to resume
     ),
+    "tipadapter": Method(
+        "TipAdapter",
+        "TIPADAPTER",
+        ("DATASET.NUM_SHOTS", 6, "TRAINER.TIPADAPTER.AUGMENT_EPOCH", 2, "TRAINER.TIPADAPTER.STEPS_BETA", 20),
+        fitted=True,
+        class_specific=True,
+    ),
+    "tipadapter_f": Method(
+        "TipAdapterF",
+        "TIPADAPTERF",
+        ("DATASET.NUM_SHOTS", 6, "TRAINER.TIPADAPTERF.AUGMENT_EPOCH", 2, "TRAINER.TIPADAPTERF.STEPS_BETA", 20),
+        class_specific=True,
+    ),
+    "linear_probe": Method("LinearProbe", "LINEARPROBE", fitted=True, class_specific=True, reads_names=False),
 }
 
 METHODS: dict[str, Method] = {key: row._replace(file=key.partition("-")[0]) for key, row in _ROWS.items()}

@@ -21,7 +21,7 @@ from trainers.prompting import checkpoint
 from trainers.prompting.clip_loader import cast_weights, load_clip
 from trainers.prompting.errors import UserError
 
-LEARNING = [name for name, method in METHODS.items() if method.learns]
+LEARNING = [name for name, method in METHODS.items() if method.learns and not method.fitted]  # by steps
 
 
 @pytest.fixture(params=METHODS)
@@ -138,6 +138,9 @@ def test_class_names_and_templates_are_taken_literally(method, build, batch):
 
 @pytest.mark.parametrize("name", ["", "  ", "_"])
 def test_a_class_without_a_name(method, build, name):
+    if not method.reads_names:
+        assert build(method, classnames=["cat", name]).text_views() == {}
+        return
     with pytest.raises(UserError, match="Class 1 of the data set has the name"):
         build(method, classnames=["cat", name])
 
@@ -185,7 +188,7 @@ def test_precisions_agree(method, build, batch, tiny_clip, prec):
     expected, _ = full(*batch)
     assert (logits - expected).abs().max() < 0.5
     assert (logits - expected).abs().mean() < 0.1
-    if method.learns:
+    if method.learns and not method.fitted:
         half.backward(losses)
         for parameter in learnable(half):
             assert parameter.dtype == parameter.grad.dtype == torch.float32
@@ -197,6 +200,8 @@ def test_weights_of_base_classes_load_on_new_ones(learning, build, batch):
     step(base, torch.optim.Adam(learnable(base), lr=1e-2), (batch[0], batch[1] % 3))
     new = build(learning, classnames=CLASSNAMES[3:])
     checkpoint.load_weights(new.prompt_learner, base.prompt_learner.state_dict(), "base")
+    if learning.class_specific:  # refused by whoever loads: test_what_belongs_to_its_classes
+        return
     again = build(learning, classnames=CLASSNAMES[:3])
     checkpoint.load_weights(again.prompt_learner, new.prompt_learner.state_dict(), "new")
     with torch.no_grad():
@@ -227,7 +232,7 @@ def test_run_leaves_its_record(method, make_trainer, tmp_path):
     trainer = run(make_trainer, method, tmp_path / "run", "TEST.SAVE_PREDICTIONS", True)
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["n"] == 18 and metrics["n_cls"] == 6 and metrics["split"] == "test"
-    assert metrics["epoch"] == (3 if method.learns else 0)
+    assert metrics["epoch"] == metrics["max_epoch"] == (1 if method.fitted else 3 if method.learns else 0)
     assert 0 <= metrics["accuracy"] <= 100
     predictions = np.load(tmp_path / "run" / "predictions.npz")
     assert predictions["logits"].shape == (18, 6) and predictions["logits"].dtype == np.float32
@@ -237,7 +242,7 @@ def test_run_leaves_its_record(method, make_trainer, tmp_path):
     assert list(predictions["classnames"]) == CLASSNAMES
     assert all(os.path.isfile(path) for path in predictions["impaths"])
     if method.learns:
-        assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [3]
+        assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [metrics["epoch"]]
         assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
 
 

@@ -266,7 +266,8 @@ class ContextLearner(nn.Module):
         ctx, words = init_ctx(clip_model, n_ctx, words, len(classnames) if csc else None, key)
         print(f'Initial context: "{words}" ({ctx.shape[-2]} tokens)')
         self.ctx = nn.Parameter(ctx)
-        self.class_specific = csc  # then it fits no other classes
+        self.class_specific = "a context for each" if csc else ""  # then it fits no other classes
+        self.instead = ", or train a context for all (CSC False)"
         n_ctx = ctx.shape[-2]
         self.sequences = PromptSequences(clip_model, classnames, words, n_ctx, position, csc, ending=ending, key=key)
 

@@ -77,6 +77,25 @@ def _imagenet_templates():
 
 IMAGENET_TEMPLATES = _imagenet_templates()
 
+# The seven of them that Tip-Adapter's code (arXiv 2111.03930) has for ImageNet, and for no other data set
+TIP_IMAGENET_TEMPLATES = [
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+]
+
+
+def tip_templates(cfg):
+    """Tip-Adapter's templates: CoOp's of the data set, for ImageNet seven; DATASET.TEMPLATE takes their place."""
+    if cfg.DATASET.NAME == "ImageNet" and not cfg.DATASET.get("TEMPLATE", ""):
+        return TIP_IMAGENET_TEMPLATES
+    return [template_for(cfg)]
+
+
 # PromptSRC's ensemble (arXiv 2307.06948) is without these 20: its 60 are counted in the paper, named in the code
 _NOT_IN_PROMPTSRC = {
     "a black and white photo of a {}.",
