@@ -234,6 +234,8 @@ class RunCheckpoints:
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
         self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)
         self._load_prompts(state, path)
+        if "training" in state and "classnames" in state:  # imported ones have prompts alone
+            self.model.load_training_only(state["training"]["modules"], state["classnames"], path)
         self.epoch, self.trained_epochs = state["epoch"], max([state["epoch"], *checkpoint.epochs_in(folder)])
         self.model_settings, self.imported = state.get("settings"), state.get("imported")
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
