@@ -143,9 +143,8 @@ class CustomCLIP(PromptedCLIP):
 
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
-        self.weight = cfg.TRAINER.DEPT.WEIGHT
-        self.dim = clip_model.text_projection.shape[1]
-        self.training_only["cat"] = TransferHead(self.dim, len(self.classnames))
+        self.head_share = cfg.TRAINER.DEPT.WEIGHT
+        self.training_only["cat"] = TransferHead(clip_model.text_projection.shape[1], len(self.classnames))
         self.image_encoder.register_forward_hook(_see_image)
         self.text_encoder.register_forward_hook(_see_text)
 
@@ -159,7 +158,7 @@ class CustomCLIP(PromptedCLIP):
         bad = checkpoint.first_not_finite(weights.items())
         if bad:
             raise checkpoint.wrong(path, "training", f"holds infinite or NaN weights (cat.{bad})")
-        head = TransferHead(self.dim, len(classnames))
+        head = TransferHead(self.text_encoder.text_projection.shape[1], len(classnames))
         checkpoint.load_weights(head, weights, path)
         self.training_only["cat"].load_state_dict(head.rows(classnames, self.classnames).state_dict())
 
@@ -180,17 +179,17 @@ class CustomCLIP(PromptedCLIP):
             _SEEN.reset(outer)
         matching = result if label is None else result[0]
         f, g = seen.features_of(matching)
-        head = self.training_only["cat"]
+        head, share = self.training_only["cat"], self.head_share
         with autocast(f.device.type, enabled=False):
             of_images = head.of_images(seen.image_length() * f)
-            logits = (1 - self.weight) * matching + self.weight * of_images
+            logits = (1 - share) * matching + share * of_images
             if label is None:
                 return logits
             of_texts = head.of_texts((seen.text_length() * g)[label])
             cat = F.cross_entropy(torch.cat([of_texts, of_images]), label.repeat(2))
         losses = result[1]
-        losses["ce"] = (1 - self.weight) * losses["ce"]
-        losses["cat"] = self.weight * cat
+        losses["ce"] = (1 - share) * losses["ce"]
+        losses["cat"] = share * cat
         return logits, losses
 
 

@@ -57,6 +57,8 @@ _ROWS = {
         "E2MIM",
         ("TRAINER.E2MIM.MIXUP_SPACE", "image", "TRAINER.E2MIM.MI_ESTIMATOR", "dv"),  # dv has a state to resume
     ),
+    "dept": Method("DePT", "DEPT", ("TRAINER.COOP.N_CTX", 4)),
+    "dept-sep": Method("DePT", "DEPT", ("TRAINER.DEPT.BASE", "SEP"), resnet=False),
 }
 
 METHODS: dict[str, Method] = {key: row._replace(file=key.partition("-")[0]) for key, row in _ROWS.items()}
