@@ -8,8 +8,8 @@ and of the text features t of the images' classes, and a linear classifier reads
     cat  = CE over 2B of W (s x + b) + c, with s, b of images for x and of text for t
     loss = (1 - WEIGHT) ce + WEIGHT cat + BASE's other terms, as they are.
 
-The classifier is of the training classes. They are predicted by both, (1 - WEIGHT) matching + WEIGHT head of the image;
-all other classes by matching alone, for which the head has only kept the prompts general.
+The classifier is of the training classes. They are predicted by both, (1 - WEIGHT) matching + WEIGHT head of the image
+(logits, as in the authors' code; the paper adds probabilities); all other classes by matching alone.
 
 As in the authors' code, x and t are not of unit length. BASE classifies with unit features: x is BASE's image feature
 (for SEP the ensemble) at the length that the encoder gave it, which for CoOp, KgCoOp, MaPLe and PromptSRC is the
