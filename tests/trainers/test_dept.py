@@ -174,6 +174,7 @@ def run(make_trainer, tmp_path):
     base = ("DATASET.SUBSAMPLE_CLASSES", "base", "TEST.SAVE_PREDICTIONS", True, "OPTIM.LR", 0.05)
     trainer = make_trainer("DePT", *options_of("CoOp", *base), output=tmp_path / "run")
     trainer.train()
+    (tmp_path / "run/config.yaml").write_text(trainer.cfg.dump())
     return trainer
 
 
