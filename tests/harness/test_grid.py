@@ -30,7 +30,7 @@ def test_demo_full_is_what_the_results_are_of():
             expected += [f"few_shot/{dataset}/{shots}/{trainer}" for shots in (1, 4)]
     found = [run.replace("shots_", "").replace("/shapes/seed1", "") for run in folders(runs)]
     assert sorted(found) == sorted(expected)
-    assert len(grid.read(str(SWEEPS / "demo_full.yaml"))) == 216
+    assert len(grid.read(str(SWEEPS / "demo_full.yaml"))) == 222
 
 
 def test_every_sweep_file_can_be_read():
