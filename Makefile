@@ -5,26 +5,29 @@
 # make venv        only set up .venv (again only when requirements.txt changed)
 #
 # Variables: BASE_PYTHON, the interpreter that .venv is made with (python3); DATA, OUTPUT, FORCE as for scripts/,
-# of demo-full also SEEDS.
+# of demo-full also SEEDS; of both demos JOBS, runs at once (2).
 #
 # The demos are sweeps, see docs/sweep.md.
 
 BASE_PYTHON ?= python3
+JOBS ?= 2
 PY := .venv/bin/python
 STAMP := .venv/requirements-installed
 
 .PHONY: demo demo-full test torture venv
 SHELL := bash
 
+# a thread for each run: small models gain little by several, and the last digits depend on their number
+demo demo-full: export OMP_NUM_THREADS = 1
 demo: venv
-	@$(PY) tools/sweep.py --config configs/sweeps/demo.yaml
+	@$(PY) tools/sweep.py --config configs/sweeps/demo.yaml --jobs $(JOBS)
 	@runs="$${OUTPUT:-output}/base2new/train_base/shapes/shots_16"; \
 		$(PY) tools/tsne.py "$$runs"/{CoOp,SEP,E2MIM}/shapes/seed1 --output "$${OUTPUT:-output}/figures"
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol base2new
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --html "$${OUTPUT:-output}/report.html"
 
 demo-full: venv
-	@$(PY) tools/sweep.py --config configs/sweeps/demo_full.yaml
+	@$(PY) tools/sweep.py --config configs/sweeps/demo_full.yaml --jobs $(JOBS)
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --protocol all
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --html "$${OUTPUT:-output}/report.html"
 

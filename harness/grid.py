@@ -13,9 +13,12 @@ A sweep file (configs/sweeps/) holds
       OPTIM.MAX_EPOCH: 10
     overrides_of:              # config keys of a method's runs, which win
       sep: {TRAINER.SEP.W: 4.0}
+    variants:                  # all runs once with each of these overrides, which win over both, in folders CONFIG@NAME
+      four_tokens: {TRAINER.SEP.N_CTX: 4}
 """
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
 
@@ -39,6 +42,9 @@ class Run(NamedTuple):
 
     job: Job
     pairs: tuple
+
+    def __str__(self):
+        return self.job.command + (self.job.variant and f" ({self.job.variant})")
 
     @property
     def needs(self) -> Optional["Run"]:
@@ -74,7 +80,7 @@ def methods_of(names: Sequence[str]) -> list[catalogue.Method]:
     return [known[name] for name in names]
 
 
-def runs_of(parts: Iterable[Part], pairs_of=None) -> list[Run]:
+def runs_of(parts: Iterable[Part], pairs_of=None, variant="") -> list[Run]:
     """The runs of all parts, each once and behind what it needs; `pairs_of` {method: its pairs}. Raises Refused."""
     runs = {}
     for part in parts:
@@ -83,7 +89,7 @@ def runs_of(parts: Iterable[Part], pairs_of=None) -> list[Run]:
             raise launch.Refused(2, f"several shots ({', '.join(map(str, part.shots))}) are for few_shot alone")
         pairs = tuple((pairs_of or {}).get(part.method.folder, ()))
         launch.check_pairs(pairs, "a sweep")
-        runs.update(dict.fromkeys(Run(job, pairs) for job in jobs_of(*part)))
+        runs.update(dict.fromkeys(Run(job._replace(variant=variant), pairs) for job in jobs_of(*part)))
     return list(runs)
 
 
@@ -112,7 +118,7 @@ def read(path: str, seeds: Sequence[int] = (), pairs: Sequence[str] = ()) -> lis
             raise wrong(f"overrides are keys and values, not {overrides!r}")
         return [text for pair in flatten(overrides or {}) for text in map(str, pair)]
 
-    section(tree, ("parts", "seeds", "source", "overrides", "overrides_of"), "a sweep")
+    section(tree, ("parts", "seeds", "source", "overrides", "overrides_of", "variants"), "a sweep")
     entries = tree.get("parts")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise wrong("it needs parts, a list of protocols with their methods")
@@ -132,7 +138,16 @@ def read(path: str, seeds: Sequence[int] = (), pairs: Sequence[str] = ()) -> lis
     known = [method.folder for method in catalogue.METHODS]
     section(of, known, "overrides_of")
     of_all = as_pairs(tree.get("overrides"))
-    return runs_of(parts, {name: [*of_all, *as_pairs(of.get(name)), *pairs] for name in known})
+    variants = tree.get("variants") or {"": {}}
+    if not isinstance(variants, dict) or not all(re.fullmatch(r"\w*", str(name)) for name in variants):
+        raise wrong("variants are names (of letters, digits and _) with overrides")
+    return [
+        run
+        for name, changed in variants.items()
+        for run in runs_of(
+            parts, {m: [*of_all, *as_pairs(of.get(m)), *as_pairs(changed), *pairs] for m in known}, str(name)
+        )
+    ]
 
 
 def clear(runs: Iterable[Run], settings: launch.Settings) -> launch.Settings:

@@ -29,6 +29,7 @@ PARTS = {  # folder -> what is in it
     "xd/test": Part("xd", "target", "all"),
     "few_shot": Part("few_shot", "all", "all"),
 }
+VARIANT = "@"  # between a config's name and that of a sweep's variant of it
 _FOLDERS = "|".join(folder.replace("base2new/", "(?:base2new/)?") for folder in PARTS)  # forks leave it out
 _LAYOUT = re.compile(
     rf"^(?P<root>.*?)/(?P<folder>{_FOLDERS})/(?P<dataset>[^/]+)"
@@ -283,7 +284,7 @@ def _read_placed(path, files, run):
         ("shots", record.get("shots"), run.shots),
         ("trainer", record.get("trainer"), run.trainer),
         ("data set", given.get("dataset_config"), run.dataset),
-        ("config", given.get("config"), run.cfg),
+        ("config", given.get("config"), run.cfg.partition(VARIANT)[0]),
     ):
         if measured is not None and str(measured) != str(expected):
             raise UserError(f'{source} is of the {what} "{measured}", not "{expected}" as its folder says')

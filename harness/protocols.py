@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 from . import catalogue
-from .layout import PARTS, Place
+from .layout import PARTS, VARIANT, Place
 
 PROTOCOLS = ("base2new", "xd", "dg", "few_shot")
 SEEDS = (1, 2, 3)
@@ -87,6 +87,7 @@ class Job(NamedTuple):
     seed: int
     shots: int
     source: str
+    variant: str = ""  # of a sweep: its settings differ from the config's by overrides of this name
 
     @property
     def script(self) -> str:
@@ -110,6 +111,7 @@ class Job(NamedTuple):
         return self._replace(step=STEPS[self.step.needs], dataset=self.source)
 
     def place(self, cfg: str) -> Place:
+        cfg += self.variant and VARIANT + self.variant
         return Place(self.step.folder, self.dataset, str(self.shots), self.method.trainer, cfg, self.seed)
 
 

@@ -58,7 +58,7 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     """scripts/<method>/reproduce.sh: a protocol, and its table. Raises Refused. Besides launch.py's environment:
 
     PROTOCOL base2new | xd | dg | few_shot            (default: base2new)
-    DATASETS the data sets, of xd and dg the targets  (default: the papers'; with SOURCE=shapes its own targets)
+    DATASETS the data sets, of xd and dg the targets  (default: the papers'; with SOURCE=shapes the bundled ones)
     SEEDS                                             (default: 1 2 3)
     SHOTS    of few_shot, several                     (default: 1 2 4 8 16)
     REPORT   no leaves the table out

@@ -130,7 +130,7 @@ class Sweep:
             where = f"{run.folder(self.settings)}/{CONSOLE}"
             lines = last_lines(where) or last_lines(engine.log(number))
             if again:
-                self._say(f"exit code {code}, once more: {run.job.command}")
+                self._say(f"exit code {code}, once more: {run}")
             else:
                 self._report(number, "FAILED", f"exit code {code}, {where}:", *lines)
 
@@ -149,7 +149,7 @@ class Sweep:
     def _report(self, number, word, what, *lines):
         self._bar.update()
         ended = len(self.runs) - len(self.of(WAITING, RUNNING))
-        line = f"[{ended} of {len(self.runs)}] {word}: {self.runs[number].job.command}" + (f", {what}" if what else "")
+        line = f"[{ended} of {len(self.runs)}] {word}: {self.runs[number]}" + (f", {what}" if what else "")
         if self._bar.disable:
             line += f"  ({self._counts()})"
         self._say(line, *(f"    {text}" for text in lines))
@@ -171,9 +171,9 @@ class Sweep:
         words = [f"{counts[state]} {state}" for state in (DONE, SKIPPED, FAILED, HELD) if counts[state]]
         print(f"{len(self.runs)} runs: {', '.join(words)}")
         for run in self.of(FAILED):
-            print(f"failed: {run.job.command}: {run.folder(self.settings)}/{CONSOLE}", file=sys.stderr)
+            print(f"failed: {run}: {run.folder(self.settings)}/{CONSOLE}", file=sys.stderr)
         for run in self.of(HELD):
-            print(f"not run, since its training failed: {run.job.command}", file=sys.stderr)
+            print(f"not run, since its training failed: {run}", file=sys.stderr)
         return 1 if counts[FAILED] else 0
 
     def plan(self):
@@ -181,7 +181,7 @@ class Sweep:
         elsewhere = self.elsewhere()
         for run, state in zip(self.runs, self.states):
             state = "in use" if run in elsewhere else "done" if state == SKIPPED else state
-            print(f"{state:8}{run.job.command}{''.join(f' {text}' for text in run.pairs)}")
+            print(f"{state:8}{run}{''.join(f' {text}' for text in run.pairs)}")
         left = self.of(WAITING)
         seconds, unknown = self.durations.total(left)
         in_use = f", {len(elsewhere)} of them in use" if elsewhere else ""

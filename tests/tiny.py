@@ -118,6 +118,23 @@ def make_trainer(make_cfg):
     return make
 
 
+@pytest.fixture
+def run(make_trainer, tmp_path):
+    """run(row of methods.py, KEY, value, ...) -> folder of a run of an epoch, and the predictions of its test."""
+
+    def make(row, *options):
+        trainer = make_trainer(row.trainer, *row.options, "TEST.SAVE_PREDICTIONS", True, "OPTIM.MAX_EPOCH", 1, *options)
+        if trainer.optim is None:
+            trainer.test()
+        else:
+            trainer.train()
+        folder = tmp_path / "output"
+        (folder / "config.yaml").write_text(trainer.cfg.dump())
+        return str(folder), np.load(folder / "predictions.npz")
+
+    return make
+
+
 def written_out(tokens):
     """Each sequence of `TextTokens` up to the end of its group, in the order of their numbers."""
     shared, own = tokens.split(tokens.x)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dassl.utils import progress
+from harness.command_line import add_class_options, classes_of
 from harness.errors import UserError, fail, user_error
 from trainers.api import load_run
 from trainers.prompting.features_file import FeaturesFile
@@ -35,17 +36,6 @@ def pictures(given):
             yield from (path for path in sorted(glob.glob(what, recursive=True)) if not os.path.isdir(path))
         else:
             yield what  # if it does not exist, reading it says so
-
-
-def classes_of(args):
-    """The class names that were asked for; None for the run's."""
-    if args.classes_file:
-        try:
-            lines = Path(args.classes_file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f'--classes-file "{args.classes_file}" cannot be read ({error}).') from None
-        return [line.strip() for line in lines if line.strip()]
-    return None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]
 
 
 def text(path, predictions):
@@ -69,9 +59,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+", metavar="IMAGE|FOLDER|PATTERN")
     parser.add_argument("--model-dir", required=True, metavar="RUN", help="folder of a run of train.py")
-    names = parser.add_mutually_exclusive_group()
-    names.add_argument("--classes", metavar='"A,B"', help="class names, with commas between")
-    names.add_argument("--classes-file", metavar="FILE", help="class names, one a line")
+    add_class_options(parser)
     parser.add_argument("--top", type=int, default=5, help="most probable classes that are printed (default 5)")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -79,6 +67,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.top < 1 or args.batch_size < 1:
         parser.error("--top and --batch-size must be 1 or more")
+    sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
     try:
         model = load_run(args.model_dir, classes_of(args))
         failed = embed(model, args) if args.embed else predict(model, args)

@@ -16,18 +16,18 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import datasets
 import trainers
 from dassl.config import get_cfg_default
-from dassl.engine import build_trainer
-from dassl.utils import MissingFile, UserError, import_all, set_random_seed
+from dassl.data.datasets import build_dataset
+from dassl.utils import MissingFile, UserError, import_all
 from harness.config import merge_file
 from harness.errors import fail
 from harness.figures import COLOURS, POINTS, Panel, plot
 from harness.layout import has_result, read_record
+from trainers.api import load_run
 
 IMAGES_PER_CLASS = 50
 
@@ -50,33 +50,26 @@ def read_run(folder):
     return cfg, record if has_result(record) else {}
 
 
-@torch.no_grad()
 def load_panel(folder, title, cfg, split, n_classes):
-    """Build a run's trainer, load its newest checkpoint and take the features of `n_classes` classes."""
-    set_random_seed(max(cfg.SEED, 0))
-    trainer = build_trainer(cfg)
-    if trainer.optim is not None and not any(Path(folder).glob("*/model*.pth.tar*")):
-        raise MissingFile(f"{folder} has no checkpoint: give the folder that {cfg.TRAINER.NAME} was trained in.")
-    trainer.load_model(str(folder))
-    trainer.set_model_mode("eval")
-    loader = trainer.val_loader if split == "val" else trainer.test_loader
-    if loader is None:
+    """Load a run's newest prompts and take the features of `n_classes` classes of its data set."""
+    dataset = build_dataset(cfg)
+    model = load_run(folder, dataset.classnames)
+    items = dataset.val if split == "val" else dataset.test
+    if not items:
         raise UserError(f"{cfg.DATASET.NAME} has no validation images: draw --split test.")
 
-    classnames = trainer.dm.dataset.classnames[:n_classes]
-    wanted, left = len(classnames), Counter({c: IMAGES_PER_CLASS for c in range(len(classnames))})
+    classnames = dataset.classnames[:n_classes]
+    views = {name: view[: len(classnames)].numpy() for name, view in model.text_views().items()}
+    left, n = Counter({c: IMAGES_PER_CLASS for c in range(len(classnames))}), cfg.DATALOADER.TEST.BATCH_SIZE
     images, labels = [], []
-    with trainer.precision.autocast():
-        views = {name: _array(view[:wanted]) for name, view in trainer.model.text_views().items()}
-        for batch in loader:
-            image, label = trainer.parse_batch_test(batch)
-            kept = [i for i, c in enumerate(label.tolist()) if _take(left, c)]
-            if kept:
-                images.append(_array(trainer.model.encode_image(image[kept])))
-                labels.append(label[kept].cpu().numpy())
-            if not +left:
-                break
-    return Panel(title, np.concatenate(images), np.concatenate(labels), views, classnames)
+    for i in range(0, len(items), n):
+        kept = [item for item in items[i : i + n] if _take(left, item.label)]
+        if kept:
+            images.append(model.encode_image([item.impath for item in kept]).numpy())
+            labels += [item.label for item in kept]
+        if not +left:
+            break
+    return Panel(title, np.concatenate(images), np.array(labels), views, classnames)
 
 
 def _take(left, c):
@@ -84,10 +77,6 @@ def _take(left, c):
         left[c] -= 1
         return True
     return False
-
-
-def _array(features):
-    return features.float().cpu().numpy()
 
 
 def titles_of(folders, runs):

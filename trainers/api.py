@@ -12,18 +12,21 @@ import contextlib
 import io
 import json
 import os
+import sys
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import torch
 from PIL import Image
+from torch import nn
 
 import trainers
 from dassl.config import get_cfg_default
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
-from dassl.utils import import_all, read_image
+from dassl.utils import SCALED, import_all, read_image, to_rgb
 
 from . import experiment, ranges
 from .base import frozen_clip
@@ -48,6 +51,8 @@ class TrainedModel:
     Attributes:
         classnames: the classes that it chooses from.
         transform: a PIL image -> (3, H, W) float32, as the run's test images.
+        logit_scale: what cosines are multiplied by, exp(CLIP's logit_scale).
+        image_side_is_plain: whether images are encoded by CLIP as it is: nothing is learned there.
     """
 
     def __init__(self, folder, cfg, model: PromptedCLIP, precision: Precision, device: torch.device):
@@ -55,8 +60,10 @@ class TrainedModel:
         self.classnames = list(model.classnames)
         with contextlib.redirect_stdout(io.StringIO()):  # it says what it is made of
             self.transform = build_transform(cfg, is_train=False)
-        self._model, self._precision = model.eval(), precision
-        self._text = None
+        self._model, self._precision = model.eval().requires_grad_(False), precision
+        self.logit_scale = model.logit_scale.exp().item()
+        self.image_side_is_plain = model.image_side_is_plain
+        self._unsaid, self._text = threading.Lock(), None
         if not model.text_depends_on_image:
             with torch.no_grad(), precision.autocast():
                 self._text = model.encode_text()  # once: (n_cls, dim)
@@ -92,12 +99,35 @@ class TrainedModel:
             raise UserError(f"{self.cfg.TRAINER.NAME} has no text features of its own: they differ with each image.")
         return self._text.float().cpu()
 
+    @torch.no_grad()
+    def text_views(self) -> Dict[str, torch.Tensor]:
+        """Text features that a figure may show, such as hand-crafted and learned ones: name -> as `encode_text`."""
+        with self._precision.autocast():
+            return {name: view.float().cpu() for name, view in self._model.text_views().items()}
+
+    def program(self) -> nn.Module:
+        """All of it as one module for its classes: images (n, 3, H, W), as of `transform` -> logits (n, n_cls)."""
+        return _OneByOne(self._model) if self._text is None else _Program(self._model, self._text)
+
     def stream(
         self, paths: Iterable[str], top: int = 5, batch_size: int = 32, embed: bool = False
     ) -> Iterator[Tuple[str, Any]]:
         """(path, predictions) of any number of files in their order, a batch at a time.
 
         embed: features (dim,) instead. A file that cannot be read gives its UserError in that place.
+        """
+        for batch in self.read(paths, batch_size):
+            images = [image for _, image in batch if isinstance(image, torch.Tensor)]
+            results = iter([])
+            if images:
+                results = iter(self.encode_image(images) if embed else self._named(self.logits(images), top))
+            for path, image in batch:
+                yield path, next(results) if isinstance(image, torch.Tensor) else image
+
+    def read(self, paths: Iterable[str], batch_size: int = 32) -> Iterator[List[Tuple[str, Any]]]:
+        """(path, image (3, H, W) or its UserError) of any number of files in their order, as lists of `batch_size`.
+
+        While one list is used, threads read the next.
         """
         with ThreadPoolExecutor(torch.get_num_threads() + 1) as readers:
             ahead, paths = deque(), iter(paths)
@@ -108,13 +138,7 @@ class TrainedModel:
                         break
                 if not ahead:
                     return
-                batch = [(path, reading.result()) for path, reading in _take(ahead, batch_size)]
-                images = [image for _, image in batch if isinstance(image, torch.Tensor)]
-                results = iter([])
-                if images:
-                    results = iter(self.encode_image(images) if embed else self._named(self.logits(images), top))
-                for path, image in batch:
-                    yield path, next(results) if isinstance(image, torch.Tensor) else image
+                yield [(path, reading.result()) for path, reading in _take(ahead, batch_size)]
 
     def _named(self, logits, top):
         if top < 1:
@@ -138,20 +162,54 @@ class TrainedModel:
     def _tensor(self, image):
         if torch.is_tensor(image):
             return image
-        if isinstance(image, Image.Image):
-            return self.transform(image.convert("RGB"))
         try:
-            return self.transform(read_image(os.fspath(image)))
-        except OSError as error:
-            raise MissingFile(str(error)) if isinstance(error, FileNotFoundError) else UserError(str(error)) from None
-        except ValueError as error:
+            if isinstance(image, Image.Image):
+                name, image = getattr(image, "filename", "") or "in memory", to_rgb(image)
+            else:
+                name = os.fspath(image)
+                image = read_image(name)
+        except FileNotFoundError as error:
+            raise MissingFile(str(error)) from None
+        except (OSError, ValueError) as error:
             raise UserError(str(error)) from None
+        depth = image.info.get("scaled_from")
+        if depth and self._unsaid.acquire(blocking=False):  # never released: said once, whatever threads there are
+            print(SCALED.format(name, depth), file=sys.stderr)
+        return self.transform(image)
+
+
+class _Program(nn.Module):
+    def __init__(self, model, text_features):
+        super().__init__()
+        self.model = model
+        self.register_buffer("text_features", text_features)
+
+    def forward(self, image):
+        return self.model(image, text_features=self.text_features)
+
+
+class _OneByOne(nn.Module):
+    """Of a model whose text depends on the image: a loop over images, as many as there are, which can be traced."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image):
+        from torch._higher_order_ops.scan import scan  # here: forks have PyTorch 1.9
+
+        def logits_of(nothing, f):
+            f = f.unsqueeze(0)
+            return nothing.clone(), self.model.logits(f, self.model.encode_text(f)).squeeze(0)
+
+        return scan(logits_of, image.new_zeros(1), self.model.encode_image(image))[1]
 
 
 def load_run(
     folder: Union[str, os.PathLike],
     classnames: Optional[Sequence[str]] = None,
     device: Union[str, torch.device, None] = None,
+    prec: Optional[str] = None,
 ) -> TrainedModel:
     """The model of a run of train.py, of its last epoch (or its best, if it keeps that one).
 
@@ -159,6 +217,7 @@ def load_run(
         folder: the run's; that of a test leads to the model that was tested, with the classes of the test.
         classnames: what to choose from; by default the run's classes.
         device: by default a GPU if there is one.
+        prec: as TRAINER.<method>.PREC; by default the run's.
 
     Raises UserError (MissingFile) for a folder that is no run's, and for classes that the prompts do not fit.
     """
@@ -173,7 +232,7 @@ def load_run(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"))
     trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
     with contextlib.redirect_stdout(io.StringIO()):
-        precision = Precision(cfg.TRAINER[trainer.config_node].PREC, device)
+        precision = Precision(prec or cfg.TRAINER[trainer.config_node].PREC, device)
         clip_model, backbone = frozen_clip(cfg, precision, device)
         model = trainer.custom_clip(cfg, names, clip_model).to(device)
         learned = list(model.prompt_learner.parameters())

@@ -51,6 +51,7 @@ class PromptLearner(nn.Module):
 
 class CustomCLIP(PromptedCLIP):
     text_depends_on_image = True
+    context_note = "To each of these tokens the meta network adds one vector, another one for each image."
 
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)

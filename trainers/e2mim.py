@@ -19,21 +19,32 @@ from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.errors import UserError
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
 from .prompting.model import PromptedCLIP
-from .prompting.mutual_information import Critic, MIEstimator
+from .prompting.mutual_information import (
+    ClassInformation,
+    ClusterInformation,
+    Critic,
+    CriticInformation,
+    MIEstimator,
+)
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import IMAGENET_TEMPLATES, template_for
 from .ranges import TOKENS, WEIGHT, WIDTH, Key, above, between, from_below, one_of
 
 DEFAULTS = method_defaults()
-DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty [ours]
-DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set the number of tokens [ours]
+DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens, when CTX_INIT is empty [ours]
+DEFAULTS.CTX_INIT = ""  # words whose embedding starts the context; they set the number of tokens [ours]
 DEFAULTS.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"; None: the data set's template [ours]
-DEFAULTS.ENSEMBLE_WEIGHT = Key(0.5, between(0, 1))  # a, share of the learned view in the text features [ours]
+DEFAULTS.LOSS_VIEW = Key("learned", one_of("learned", "ensemble", "both"))  # whose predictions the CE is of [ours]
+DEFAULTS.EVAL_VIEW = Key("ensemble", one_of("learned", "ensemble"))  # whose predictions evaluation takes [ours]
+DEFAULTS.ENSEMBLE_WEIGHT = Key(0.5, between(0, 1))  # a, share of the learned view in the ensemble [ours]
 DEFAULTS.MIXUP_WEIGHT = Key(1.0, WEIGHT)  # weight of the loss on mixed images; 0 turns Mixup off [ours]
 DEFAULTS.MIXUP_ALPHA = Key(1.0, above(0))  # lambda ~ Beta(alpha, alpha) [ours]
 DEFAULTS.MIXUP_SPACE = Key("feature", one_of("feature", "image"))  # what is mixed [ours]
+DEFAULTS.MIXUP_IN = Key("both", one_of("ce", "mi", "both"))  # which terms see mixed images [source: the views, mi]
 DEFAULTS.MI_WEIGHT = Key(1.0, WEIGHT)  # weight of the estimate of mutual information; 0 turns it off [ours]
-DEFAULTS.MI_ESTIMATOR = Key("jsd", one_of(*MIEstimator.bounds))  # the lower bound [ours]
+DEFAULTS.MI_ESTIMATOR = Key("jsd", one_of(*MIEstimator.bounds, "class", "cluster"))  # bound, or closed form [ours]
+DEFAULTS.MI_INPUT = Key("probability", one_of("probability", "feature"))  # what a critic reads of a view [ours]
+DEFAULTS.N_CLUSTERS = Key(16, WIDTH)  # of `cluster` [ours]
 DEFAULTS.CRITIC_HIDDEN = Key(256, WIDTH)  # width of the critic's hidden layers [ours]
 DEFAULTS.CRITIC_OUT = Key(128, WIDTH)  # width of the critic's embeddings [ours]
 DEFAULTS.CRITIC_SCALE = Key(10.0, above(0))  # scores of the critic lie within plus and minus this [ours]
@@ -63,6 +74,26 @@ def hand_templates(cfg):
     return list(templates)
 
 
+def estimator_of(options, dim):
+    """The estimator of mutual information of two views, which are (n, dim)."""
+    if options.MI_ESTIMATOR == "class":
+        if options.MI_INPUT != "probability":
+            raise UserError(
+                "TRAINER.E2MIM.MI_ESTIMATOR class is of the classes' probabilities: set MI_INPUT to probability, or "
+                "take another estimator."
+            )
+        return ClassInformation()
+    if options.MI_ESTIMATOR == "cluster":
+        return ClusterInformation(dim, dim, options.N_CLUSTERS)
+    critic = Critic(dim, dim, options.CRITIC_HIDDEN, options.CRITIC_OUT, options.CRITIC_SCALE)
+    return CriticInformation(options.MI_ESTIMATOR, critic, options.DV_DECAY)
+
+
+def mean(terms):
+    terms = list(terms)
+    return sum(terms) / len(terms)
+
+
 class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
@@ -71,12 +102,9 @@ class CustomCLIP(PromptedCLIP):
         self._said = set()
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model)
         self.add_hand_features(clip_model, hand_templates(cfg))  # T_h
-        if options.MI_WEIGHT > 0:  # the critic reads one prediction a view, so it belongs to the training classes
-            n_cls = len(classnames)
-            self.training_only["critic"] = Critic(
-                n_cls, n_cls, options.CRITIC_HIDDEN, options.CRITIC_OUT, options.CRITIC_SCALE
-            )
-            self.training_only["estimator"] = MIEstimator(options.MI_ESTIMATOR, options.DV_DECAY)
+        if options.MI_WEIGHT > 0:  # it reads predictions, so it belongs to the training classes
+            dim = len(classnames) if options.MI_INPUT == "probability" else self.hand_features.shape[1]
+            self.training_only["estimator"] = estimator_of(options, dim)
 
     def learned_features(self):
         """T_s (n_cls, dim)."""
@@ -87,8 +115,12 @@ class CustomCLIP(PromptedCLIP):
         a = self.options.ENSEMBLE_WEIGHT
         return (1 - a) * self.hand_features + a * learned
 
+    def of_view(self, view, learned):
+        """Text features (n_cls, dim) that the view `learned` or `ensemble` predicts with."""
+        return learned if view == "learned" else self.ensemble(learned)
+
     def encode_text(self):
-        return self.ensemble(self.learned_features())
+        return self.of_view(self.options.EVAL_VIEW, self.learned_features())
 
     def text_views(self):
         return {"hand-crafted": self.hand_features, "learned": self.learned_features()}
@@ -114,29 +146,35 @@ class CustomCLIP(PromptedCLIP):
             return self.logits(f, self.encode_text() if text_features is None else text_features)
         options = self.options
         learned = self.learned_features()
-        g = self.ensemble(learned)
-        logits = self.logits(f, g)
-        losses = OrderedDict(ce=F.cross_entropy(logits, label))
+        judged = ("learned", "ensemble") if options.LOSS_VIEW == "both" else (options.LOSS_VIEW,)
+        judged = [self.of_view(view, learned) for view in judged]  # text features of the views whose CE is trained
+        losses = OrderedDict(ce=mean(F.cross_entropy(self.logits(f, g), label) for g in judged))
 
         views_of = f  # F = [f; f_mix]
-        mixed = self.mix(image, f, label, len(g)) if options.MIXUP_WEIGHT > 0 else None
+        mixed = self.mix(image, f, label, len(learned)) if options.MIXUP_WEIGHT > 0 else None
         if mixed is not None:
             f_mix, target = mixed
-            losses["mix"] = options.MIXUP_WEIGHT * soft_cross_entropy(self.logits(f_mix, g), target)
-            views_of = torch.cat([f, f_mix])
+            if options.MIXUP_IN != "mi":
+                loss = mean(soft_cross_entropy(self.logits(f_mix, g), target) for g in judged)
+                losses["mix"] = options.MIXUP_WEIGHT * loss
+            if options.MIXUP_IN != "ce":
+                views_of = torch.cat([f, f_mix])
         elif options.MIXUP_WEIGHT > 0:
             self.say_once("a batch held images of one class only: its mixed part is left out")
 
         if options.MI_WEIGHT > 0 and len(views_of) > 1:
             estimator = self.training_only["estimator"]
-            # Dual views of the prediction probability, as log-probabilities: log p_h, log p_s (2B, n_cls)
-            views = (self.logits(views_of, t).log_softmax(dim=-1) for t in (self.hand_features, learned))
-            estimate = estimator(self.training_only["critic"](*views))
+            estimate = estimator(*(self.view(views_of, t) for t in (self.hand_features, learned)))
             losses["mi"] = -options.MI_WEIGHT * estimate
             self.monitors["mi_nats" if estimator.nats else "mi_jsd"] = estimate.detach()
         elif options.MI_WEIGHT > 0:
             self.say_once("a batch of one image has no pairs: its mutual information is left out")
-        return logits, losses
+        return self.logits(f, self.of_view(options.EVAL_VIEW, learned)), losses
+
+    def view(self, f, text):
+        """What the estimator reads of a view: its log-probabilities (n, n_cls), or the text they expect (n, dim)."""
+        log_p = self.logits(f, text).log_softmax(dim=-1)
+        return log_p if self.options.MI_INPUT == "probability" else log_p.exp() @ text
 
     def say_once(self, message):
         if message not in self._said:

@@ -37,8 +37,10 @@ DEFAULTS.N_CTX_V = Key(4, TOKENS)  # visual prompt tokens (authors' code)
 DEFAULTS.CTX_INIT = ""  # words whose embedding starts the textual prompts; they set their number
 # Layers, from 0, whose input is enhanced; empty: all but each encoder's first (authors' code)
 DEFAULTS.LAYERS = Key([], LAYERS)
+DEFAULTS.ENHANCE = Key("both", one_of("both", "text", "image"))  # encoders whose prompts are enhanced, for ablations
 DEFAULTS.W = Key(8.0, WEIGHT)  # weight of the textual consistency loss (authors' code)
 DEFAULTS.W_V = Key(6.0, WEIGHT)  # weight of the visual consistency loss (authors' code)
+DEFAULTS.W_PROTO = Key(0.5, WEIGHT)  # weight of the prototype loss (authors' code)
 add_defaults("SEP", DEFAULTS)
 
 HIDDEN = 256  # of the fusion's MLP (authors' code)
@@ -133,7 +135,10 @@ class PromptLearner(nn.Module):
         self.ctx = nn.Parameter(ctx)  # (n_ctx, width of text)
         self.ctx_visual = nn.Parameter(CTX_STD * torch.randn(options.N_CTX_V, image_encoder.width))
         depths = text_encoder.n_layers, image_encoder.n_layers
-        text_layers, image_layers = (enhanced_layers(options.LAYERS, d, max(depths)) for d in depths)
+        text_layers, image_layers = (
+            enhanced_layers(options.LAYERS, depth, max(depths)) if options.ENHANCE in ("both", encoder) else []
+            for encoder, depth in zip(("text", "image"), depths)
+        )
         self.text_enhancer = TextEnhancer(text_layers, text_encoder.width, len(ctx), across_batch)
         self.image_enhancer = ImageEnhancer(image_layers, image_encoder.width, options.N_CTX_V, across_batch)
         self.sequences = PromptSequences(
@@ -158,7 +163,7 @@ class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
         self.require_vit("SEP", cfg)
-        self.w, self.w_v = cfg.TRAINER.SEP.W, cfg.TRAINER.SEP.W_V
+        self.w, self.w_v, self.w_proto = cfg.TRAINER.SEP.W, cfg.TRAINER.SEP.W_V, cfg.TRAINER.SEP.W_PROTO
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
         self.add_hand_features(clip_model, [template_for(cfg, SEP_TEMPLATES)])
         n_cls, dim = self.hand_features.shape
@@ -175,6 +180,26 @@ class CustomCLIP(PromptedCLIP):
             frozen = normalise(self.image_encoder(image))
         prompted = normalise(self.image_encoder(image, learner.ctx_visual, learner.image_enhancer))
         return normalise(prompted + frozen), frozen
+
+    def chosen_tokens(self, image):
+        learner, chosen = self.prompt_learner, {}
+        enhancer = learner.image_enhancer
+
+        def before_layer(layer, x):
+            if str(layer) in enhancer:
+                chosen[layer] = enhancer.choose(x[:, : -enhancer.n_ctx])
+            return enhancer(layer, x)
+
+        self.image_encoder(image, learner.ctx_visual, before_layer)
+        return chosen
+
+    @property
+    def context_note(self):
+        layers = list(self.prompt_learner.text_enhancer)
+        if not layers:
+            return ""
+        which = f"layer{'s' * (len(layers) > 1)} {', '.join(layers)}"
+        return f"Before {which} they are merged, class by class, with as many tokens behind them."
 
     def encode_text(self):
         learner = self.prompt_learner
@@ -196,7 +221,7 @@ class CustomCLIP(PromptedCLIP):
             ce=F.cross_entropy(logits, label),
             text=self.w * (1 - (g * self.hand_features).sum(dim=-1).mean()),
             visual=self.w_v * (1 - (f * frozen).sum(dim=-1).mean()),
-            proto=0.5 * proto,
+            proto=self.w_proto * proto,
         )
         return logits, losses
 

@@ -68,11 +68,17 @@ class CustomCLIP(KnowledgeGuidedCLIP):
         super().__init__(cfg, classnames, clip_model, options.W, TCP_TEMPLATES)
         self.layer = options.LAYER
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder)
+        self.context_note = (
+            f"Before layer {self.layer} what has become of the shared tokens gives way to each class's own, made from "
+            f"its hand-crafted prompt."
+        )
+
+    def context_tokens(self):
+        return {**super().context_tokens(), self.layer: self.prompt_learner.class_prompts(self.hand_features)}
 
     def encode_text(self):
-        learner = self.prompt_learner
-        class_aware = replace_text([learner.class_prompts(self.hand_features)], first=self.layer)
-        return normalise(self.text_encoder(learner(), class_aware))
+        class_aware = replace_text([self.context_tokens()[self.layer]], first=self.layer)
+        return normalise(self.text_encoder(self.prompt_learner(), class_aware))
 
 
 @TRAINER_REGISTRY.register()

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from dassl.data.datasets import build_dataset
 from dassl.data.samplers import build_sampler
 from dassl.data.transforms import build_transform, get_interpolation, normalization
-from dassl.utils import read_image
+from dassl.utils import SCALED, read_image
 from dassl.utils.errors import UserError
 
 
@@ -217,9 +217,7 @@ class DatasetWrapper(Dataset):
         img0 = read_image(item.impath)
         depth = img0.info.get("scaled_from")
         if depth:
-            self.say_once(
-                f'Warning: pictures such as "{item.impath}" ({depth}) are scaled to 8 bits by their own depth'
-            )
+            self.say_once(SCALED.format(item.impath, depth))
         if self.transform is None:
             output["img"] = img0
         elif isinstance(self.transform, (list, tuple)):

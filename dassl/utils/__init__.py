@@ -7,6 +7,7 @@ from dassl.utils.meters import AverageMeter, MetricMeter
 from dassl.utils.progress import progress
 from dassl.utils.registry import Registry, import_all
 from dassl.utils.tools import (
+    SCALED,
     check_availability,
     check_isfile,
     collect_env_info,
@@ -16,6 +17,7 @@ from dassl.utils.tools import (
     read_image,
     read_json,
     set_random_seed,
+    to_rgb,
     tolist_if_not,
     write_json,
 )
@@ -30,6 +32,7 @@ from dassl.utils.torchtools import (
 )
 
 __all__ = [
+    "SCALED",
     "AverageMeter",
     "Logger",
     "MetricMeter",
@@ -56,6 +59,7 @@ __all__ = [
     "save_checkpoint",
     "set_random_seed",
     "setup_logger",
+    "to_rgb",
     "tolist_if_not",
     "write_json",
     "write_whole",

@@ -49,12 +49,11 @@ def set_random_seed(seed):
     torch.cuda.manual_seed_all(seed)
 
 
-def read_image(path):
-    """Return the image at `path` as an RGB PIL image of 8 bits per channel.
+SCALED = 'Warning: pictures such as "{}" ({}) are scaled to 8 bits by their own depth'  # to be said once: path, depth
 
-    Of deeper grey ones, which Pillow would cut off at 255, black is 0 and white the highest number that the file's
-    depth can hold, such as 65,535, or 1.0 if they are floats; `info["scaled_from"]` of the result then says what
-    they were. Transparency is left out.
+
+def read_image(path):
+    """Return the image at `path` as `to_rgb` gives it: of an animation the first picture, turned as it is stored.
 
     Raises FileNotFoundError if there is none, ValueError if it cannot be decoded; both name the path.
     """
@@ -62,17 +61,28 @@ def read_image(path):
         with Image.open(path) as image:
             image.load()
             image.info.pop("transparency", None)  # unused, but Pillow would warn of it in each picture with a palette
-            image.info.pop("scaled_from", None)  # a comment in the file could be called so
-            depth, scaled = _in_8_bits(image)
-            scaled = scaled.convert("RGB")
-            if depth:
-                scaled.info["scaled_from"] = depth
-            return scaled
+            return to_rgb(image)
     except FileNotFoundError:
         raise MissingFile(f'image "{path}" does not exist: check its path') from None
-    # a damaged file raises any of these, depending on its format and on where the damage is
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file raises anything, depending on its format and on where the damage is
         raise UserError(f'image "{path}" cannot be decoded ({error}): replace the file or take it out') from None
+
+
+def to_rgb(image):
+    """Return a PIL image as a new one, RGB of 8 bits per channel.
+
+    Of deeper grey ones, which Pillow would cut off at 255, black is 0 and white the highest number that the file's
+    depth can hold, such as 65,535, or 1.0 if they are floats; `info["scaled_from"]` of the result then says what
+    they were (see `SCALED`). Transparency is left out. Raises ValueError for numbers of no such depth.
+    """
+    depth, scaled = _in_8_bits(image)
+    scaled = scaled.convert("RGB")
+    scaled.info.pop("scaled_from", None)  # a comment in the file could be called so
+    if depth:
+        scaled.info["scaled_from"] = depth
+    return scaled
 
 
 def _in_8_bits(image):

@@ -11,7 +11,7 @@ from dassl.data.datasets import Datum
 from dassl.utils import UserError, progress, write_whole
 
 from ..split import SplitDataset
-from .world import SPLITS, picture
+from .world import ROUGH, SPLITS, picture
 
 # Largest mean difference (of 255) to a picture that is drawn anew. Another machine or Pillow rounds otherwise here
 # and there, far below this; another generator's noise alone is several times as much.
@@ -28,6 +28,11 @@ class DrawnDataset(SplitDataset):
     image_dir = "images"
     names = ()  # class names in the order of labels
     splits = SPLITS  # pictures per class
+    look = ROUGH
+    series = "shapes"  # see `world.picture`
+
+    def picture(self, split, name, index):
+        return picture(split, name, index, self.compose, self.look, self.series)
 
     def compose(self, rng, name):
         """The scene of a picture of the class `name`, from a `random.Random`."""
@@ -64,7 +69,7 @@ class DrawnDataset(SplitDataset):
             for split, index, (file, _, classname) in progress(jobs, f"Drawing {name}, once", "picture"):
                 path = os.path.join(self.image_dir, file)
                 if not os.path.exists(path):
-                    image = Image.fromarray(picture(split, classname, index, self.compose))
+                    image = Image.fromarray(self.picture(split, classname, index))
                     write_whole(path, partial(image.save, format="PNG"), "wb")
             write_whole(split_path, lambda file: json.dump(content, file))
         except ValueError as e:
@@ -83,5 +88,5 @@ class DrawnDataset(SplitDataset):
                 kept = np.asarray(image, dtype=np.float32)
         except OSError:
             return True
-        drawn = picture(split, name, index, self.compose)
+        drawn = self.picture(split, name, index)
         return kept.shape != drawn.shape or np.abs(kept - drawn).mean() > TOLERANCE

@@ -1,35 +1,10 @@
-"""Shapes, its 100 classes in four other styles, and two data sets with other classes."""
+"""Shapes, and its 100 classes in four other styles."""
 
 from dassl.data.datasets import DATASET_REGISTRY
 
 from ..split import TestOnlyDataset
-from .captions import plural
 from .drawn import DrawnDataset
-from .world import (
-    CLASSNAMES,
-    COLOURS,
-    NUMBERS,
-    PATTERNS,
-    ROUGH,
-    SHAPES,
-    one_object,
-    pick,
-    several,
-    shuffled,
-    single,
-)
-
-# Class names read as in the captions of the bundled CLIP. Each order's seed is the first whose halves hold every shape,
-# and every number or pattern, as often as the next one, give or take two.
-COUNTS = {
-    f"{number} {plural(shape) if count > 1 else shape}": (count, shape)
-    for count, number in enumerate(NUMBERS, start=1)
-    for shape in SHAPES
-}
-COUNT_NAMES = shuffled(COUNTS, 29)
-PATTERN_NAMES = shuffled([f"{pattern} {shape}" for pattern in PATTERNS for shape in SHAPES], 6)
-# A pattern's second colour is dark on light grounds, where it would not show on black.
-PATTERN_COLOURS = [colour for colour in COLOURS if colour != "black"]
+from .world import CLASSNAMES, one_object
 
 
 @DATASET_REGISTRY.register()
@@ -81,32 +56,3 @@ class ShapesDark(ShapesVariant):
     dataset_dir = "shapes_dark"
     split_file = "split_zhou_ShapesDark.json"
     style = "dark"
-
-
-@DATASET_REGISTRY.register()
-class ShapesCounts(DrawnDataset):
-    """50 classes "<number> <shape>", "three circles": one to five objects of a shape and of one random colour."""
-
-    dataset_dir = "shapes_counts"
-    split_file = "split_zhou_ShapesCounts.json"
-    names = COUNT_NAMES
-
-    def compose(self, rng, name):
-        count, shape = COUNTS[name]
-        colour = pick(rng, list(COLOURS))
-        if count == 1:
-            return single(rng, ROUGH, colour, shape)
-        return several(rng, ROUGH, [(colour, shape, "plain")] * count)
-
-
-@DATASET_REGISTRY.register()
-class ShapesPatterns(DrawnDataset):
-    """40 classes "<pattern> <shape>", "striped square" or "plain star": one object of a random colour."""
-
-    dataset_dir = "shapes_patterns"
-    split_file = "split_zhou_ShapesPatterns.json"
-    names = PATTERN_NAMES
-
-    def compose(self, rng, name):
-        pattern, shape = name.split()
-        return single(rng, ROUGH, pick(rng, PATTERN_COLOURS), shape, pattern)

@@ -305,10 +305,11 @@ def one_object(rng, classname, style="normal"):
     return single(rng, ROUGH, *classname.split(), style=style)
 
 
-def picture(split, classname, index, compose=one_object):
+def picture(split, classname, index, compose=one_object, look=ROUGH, series="shapes"):
     """Picture number `index` of a class in a split of Shapes, or of a data set with another compose(rng, classname).
 
+    Two data sets of one series have objects of one size, place and turn in pictures of one name.
     Returns uint8 [SIZE, SIZE, 3], RGB.
     """
-    key = f"shapes {split} {classname} {index}"
-    return draw(compose(random.Random(key), classname), key, ROUGH)
+    key = f"{series} {split} {classname} {index}"
+    return draw(compose(random.Random(key), classname), key, look)

@@ -13,7 +13,14 @@ from .scripts import script
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = f"trainers/{PACKAGE}"
 # What no fork needs of trainers/
-HERE_ALONE = {"__init__.py", "api.py", "public_checkpoints", "prompting/features_file.py"}
+HERE_ALONE = {
+    "__init__.py",
+    "api.py",
+    "export.py",
+    "interpret.py",
+    "public_checkpoints",
+    "prompting/features_file.py",
+}
 
 
 class Added(NamedTuple):

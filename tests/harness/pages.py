@@ -52,7 +52,7 @@ def full_output(output):
             finish(output, "base", seed, 80 + more + seed, **where)
             finish(output, "new", seed, 70 - more + seed, **where)
             finish(output, "source", seed, 75 + more, **where)
-            for target in ("shapes_counts", "shapes_dark"):
+            for target in ("mini_counts", "shapes_dark"):
                 finish(output, "target", seed, 50 + more, source="shapes", dataset=target, **where)
             for shots in (1, 4):
                 finish(output, "few_shot", seed, 60 + shots + more + seed, shots=shots, **where)

@@ -3,7 +3,8 @@
 import pytest
 
 from harness import grid, launch
-from harness.catalogue import METHODS, TRAINERS
+from harness.catalogue import METHODS, MINIATURE, TRAINERS
+from harness.layout import find_runs
 from tests.conftest import REPOSITORY
 
 SWEEPS = REPOSITORY / "configs/sweeps"
@@ -22,15 +23,15 @@ def write(tmp_path, text):
 
 def test_demo_full_is_what_the_results_are_of():
     runs = grid.read(str(SWEEPS / "demo_full.yaml"), seeds=[1])
-    expected = [f"base2new/{part}/shapes/16/{trainer}" for trainer in TRAINERS for part in ("train_base", "test_new")]
-    targets = [f"shapes_{name}" for name in ("counts", "patterns", "sketch", "texture", "clutter", "dark")]
+    parts = ("train_base", "test_new")
+    expected = [f"base2new/{part}/{name}/16/{trainer}" for trainer in TRAINERS for part in parts for name in MINIATURE]
+    targets = MINIATURE + [f"shapes_{name}" for name in ("sketch", "texture", "clutter", "dark")]
     for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM"):
         expected += [f"xd/train/shapes/16/{trainer}", *(f"xd/test/{target}/16/{trainer}" for target in targets)]
-        for dataset in ("shapes", "shapes_counts", "shapes_patterns"):
+        for dataset in ("mini_objects", "mini_counts", "mini_sketch"):
             expected += [f"few_shot/{dataset}/{shots}/{trainer}" for shots in (1, 4)]
     found = [run.replace("shots_", "").replace("/shapes/seed1", "") for run in folders(runs)]
     assert sorted(found) == sorted(expected)
-    assert len(grid.read(str(SWEEPS / "demo_full.yaml"))) == 222
 
 
 def test_every_sweep_file_can_be_read():
@@ -71,9 +72,42 @@ def test_overrides_of_a_method_win_and_the_command_line_over_both(tmp_path):
     assert tests and all(run.pairs == run.needs.pairs for run in tests)  # a test has its training's settings
 
 
+def test_variants_have_folders_of_their_own_and_win(tmp_path):
+    path = write(
+        tmp_path,
+        """
+        parts: [{protocol: base2new, methods: [coop], datasets: [mini_fine]}]
+        seeds: [1]
+        overrides_of: {coop: {TRAINER.COOP.N_CTX: 16}}
+        variants: {base: {}, few: {TRAINER.COOP.N_CTX: 4, OPTIM.LR: 0.1}}
+        """,
+    )
+    runs = grid.read(path, pairs=["OPTIM.LR", "0.2"])
+    sixteen, four = ("TRAINER.COOP.N_CTX", "16"), ("TRAINER.COOP.N_CTX", "4", "OPTIM.LR", "0.1")
+    assert [run.pairs for run in runs[::2]] == [(*sixteen, "OPTIM.LR", "0.2"), (*sixteen, *four, "OPTIM.LR", "0.2")]
+    parts, names = ("train_base", "test_new"), ("base", "few")
+    wanted = [f"base2new/{p}/mini_fine/shots_16/CoOp/shapes@{name}/seed1" for name in names for p in parts]
+    assert [run.folder(launch.Settings("data", "out")) for run in runs] == [f"out/{folder}" for folder in wanted]
+    assert all(run.needs == training for training, run in zip(runs[::2], runs[1::2]))
+    assert str(runs[2]) == "scripts/coop/base2new_train.sh mini_fine 1 (few)"
+    layout_run = find_runs_of(tmp_path, runs[2])
+    assert (layout_run.cfg, layout_run.trainer) == ("shapes@few", "CoOp")
+
+
+def find_runs_of(tmp_path, run):
+    """What a report makes of the run's folder."""
+    folder = tmp_path / run.folder(launch.Settings("data", str(tmp_path)))
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text("{}")
+    return find_runs(str(tmp_path))[0][0]
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
+        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: [a]", "variants are names"),
+        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: {a/b: {}}", "variants are names"),
+        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: {a: 1}", "overrides are keys and values"),
         ("seeds: [1]", "it needs parts"),
         ("parts: [base2new]", "it needs parts"),
         ("parts: [{methods: [sep]}]", "protocol must be one of base2new, xd, dg, few_shot, not None"),

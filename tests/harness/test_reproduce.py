@@ -4,6 +4,7 @@ import pytest
 
 from harness import reproduce
 from harness.catalogue import DATASETS as ELEVEN
+from harness.catalogue import MINIATURE
 
 
 def run_of(call):
@@ -49,7 +50,12 @@ def test_base_to_new_trains_and_tests_seed_by_seed(checkout):
         (
             "xd",
             {"SOURCE": "shapes"},
-            ["xd_train.sh shapes 1", "xd_test.sh shapes_counts 1", "xd_test.sh shapes_patterns 1"],
+            ["xd_train.sh shapes 1", *(f"xd_test.sh {name} 1" for name in MINIATURE)],
+        ),
+        (
+            "base2new",
+            {"SOURCE": "shapes"},
+            [run for name in MINIATURE for run in (f"base2new_train.sh {name} 1", f"base2new_test.sh {name} 1")],
         ),
         (
             "dg",

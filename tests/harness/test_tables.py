@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness import catalogue
 from harness.layout import Run, find_runs
 from harness.results import Cell, average
 from harness.tables import base2new_tables, few_shot_tables, seeds_text, transfer_tables
@@ -29,7 +30,21 @@ def few_shot(folder):
     return {(row["data set"], row["method"]): row for row in as_dicts(table)}
 
 
+def test_variants_of_a_config_have_rows_of_their_own(tmp_path):
+    """They are runs of their config, as the record says, in folders that name the variant."""
+    for variant, accuracy in (("few", 70.0), ("many", 80.0)):
+        for part in ("base", "new"):
+            finish(tmp_path, part, 1, accuracy, cfg=f"shapes@{variant}", record={"given": {"config": "shapes"}})
+    (table,) = base2new_tables(find_runs(tmp_path)[0])
+    assert {row["config"]: row["base"] for row in as_dicts(table)} == {"shapes@few": "70.00", "shapes@many": "80.00"}
+
+
 # ---- cross-dataset and domain generalization ---------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def two_targets(monkeypatch):
+    monkeypatch.setattr(catalogue, "MINIATURE", ["mini_counts", "mini_patterns"])
 
 
 @pytest.fixture
@@ -37,15 +52,15 @@ def xd(tmp_path):
     """SEP, trained on Shapes with seeds 1 and 2: 80, 82; tested on counts (40, 42) and patterns (60, 60)."""
     for seed, *accuracies in ((1, 80.0, 40.0, 60.0), (2, 82.0, 42.0, 60.0)):
         finish(tmp_path, "source", seed, accuracies[0])
-        finish(tmp_path, "target", seed, accuracies[1], dataset="shapes_counts", source="shapes")
-        finish(tmp_path, "target", seed, accuracies[2], dataset="shapes_patterns", source="shapes")
+        finish(tmp_path, "target", seed, accuracies[1], dataset="mini_counts", source="shapes")
+        finish(tmp_path, "target", seed, accuracies[2], dataset="mini_patterns", source="shapes")
     return tmp_path
 
 
 def test_source_targets_and_average(xd):
     (table,) = transfer_tables(find_runs(xd)[0], shifted=False)
     assert table.title == "Cross-dataset, trained on shapes"
-    assert table.headers == ["method", "shapes", "shapes_counts", "shapes_patterns", "average", "seeds"]
+    assert table.headers == ["method", "shapes", "mini_counts", "mini_patterns", "average", "seeds"]
     assert table.rows == [["SEP", "81.00 ± 1.00", "41.00 ± 1.00", "60.00 ± 0.00", "50.50", "1, 2"]]
     assert transfer_tables(find_runs(xd)[0], shifted=True) == []
 
@@ -70,28 +85,28 @@ def test_domain_shifts_of_shapes(xd):
 
 def test_missing_target_is_visible_and_leaves_no_average(xd):
     finish(xd, "source", 1, 70.0, trainer="CoOp")
-    finish(xd, "target", 1, 30.0, dataset="shapes_counts", trainer="CoOp", source="shapes")
+    finish(xd, "target", 1, 30.0, dataset="mini_counts", trainer="CoOp", source="shapes")
     row = transfer(xd)[0]["shapes", "CoOp"]
-    assert (row["shapes_counts"], row["shapes_patterns"], row["average"]) == ("30.00", "—", "—")
-    assert row["seeds"] == "1; shapes_patterns — (1 missing)"
+    assert (row["mini_counts"], row["mini_patterns"], row["average"]) == ("30.00", "—", "—")
+    assert row["seeds"] == "1; mini_patterns — (1 missing)"
 
 
 def test_missing_source_is_visible(tmp_path):
-    finish(tmp_path, "target", 1, 30.0, dataset="shapes_counts", source="shapes")
+    finish(tmp_path, "target", 1, 30.0, dataset="mini_counts", source="shapes")
     row = transfer(tmp_path)[0]["shapes", "SEP"]
     assert (row["shapes"], row["average"]) == ("—", "30.00")
-    assert row["seeds"] == "shapes — (1 missing); shapes_counts 1"
+    assert row["seeds"] == "shapes — (1 missing); mini_counts 1"
 
 
 @pytest.mark.parametrize("folder_left", [True, False])
 def test_missing_seed_is_visible(xd, folder_left):
-    path = run_dir(xd, "target", 2, dataset="shapes_counts")
+    path = run_dir(xd, "target", 2, dataset="mini_counts")
     (path / "metrics.json").unlink()
     if not folder_left:
         path.rmdir()
     row = transfer(xd)[0]["shapes", "SEP"]
-    assert (row["shapes_counts"], row["average"]) == ("40.00", "—")  # 40 and 60 are not of the same seeds
-    assert row["seeds"] == "1, 2; shapes_counts 1 (2 missing)"
+    assert (row["mini_counts"], row["average"]) == ("40.00", "—")  # 40 and 60 are not of the same seeds
+    assert row["seeds"] == "1, 2; mini_counts 1 (2 missing)"
 
 
 def test_source_alone_is_shown_once(tmp_path):
@@ -109,26 +124,26 @@ def test_average_needs_the_same_seeds_of_the_targets_only(xd):
 
 
 def test_two_sources_get_two_tables(xd):
-    where = {"dataset": "shapes_counts", "cfg": "other"}
+    where = {"dataset": "mini_counts", "cfg": "other"}
     finish(xd, "target", 1, 20.0, source="caltech101", **where)
     rows = transfer(xd)[0]
     assert list(rows) == [("caltech101", "SEP"), ("shapes", "SEP")]
-    assert rows["caltech101", "SEP"]["shapes_counts"] == "20.00"
-    assert "shapes_patterns" not in rows["caltech101", "SEP"] and "config" not in rows["shapes", "SEP"]
-    assert rows["shapes", "SEP"]["shapes_counts"] == "41.00 ± 1.00"
+    assert rows["caltech101", "SEP"]["mini_counts"] == "20.00"
+    assert "mini_patterns" not in rows["caltech101", "SEP"] and "config" not in rows["shapes", "SEP"]
+    assert rows["shapes", "SEP"]["mini_counts"] == "41.00 ± 1.00"
 
 
 def test_zero_shot_belongs_to_every_source(xd):
     finish(xd, "target", 1, 20.0, dataset="dtd", source="imagenet")
     finish(xd, "source", 1, 66.0, dataset="imagenet", trainer="ZeroshotCLIP")
-    for target, accuracy in (("shapes_counts", 30.0), ("dtd", 44.0), ("imagenetv2", 60.0), ("shapes_dark", 55.0)):
+    for target, accuracy in (("mini_counts", 30.0), ("dtd", 44.0), ("imagenetv2", 60.0), ("shapes_dark", 55.0)):
         finish(xd, "target", 1, accuracy, dataset=target, trainer="ZeroshotCLIP")
     rows = transfer(xd)[0]
     assert rows["imagenet", "ZeroshotCLIP"]["imagenet"] == "66.00"
     assert rows["imagenet", "ZeroshotCLIP"]["dtd"] == "44.00"
-    assert "shapes_counts" not in rows["imagenet", "ZeroshotCLIP"]  # tested for Shapes only
+    assert "mini_counts" not in rows["imagenet", "ZeroshotCLIP"]  # tested for Shapes only
     assert rows["shapes", "ZeroshotCLIP"]["shapes"] == "—"
-    assert rows["shapes", "ZeroshotCLIP"]["shapes_counts"] == "30.00"
+    assert rows["shapes", "ZeroshotCLIP"]["mini_counts"] == "30.00"
     shifted = transfer(xd, shifted=True)[0]  # nobody else tested these: they stand where they are shifts
     assert shifted["imagenet", "ZeroshotCLIP"]["imagenetv2"] == "60.00"
     assert shifted["shapes", "ZeroshotCLIP"]["shapes_dark"] == "55.00"
@@ -161,18 +176,18 @@ def test_test_on_the_source_itself_is_no_target(xd):
 
 
 def test_model_of_unknown_origin_is_named_and_missing(xd):
-    path = run_dir(xd, "target", 2, dataset="shapes_counts") / "metrics.json"
+    path = run_dir(xd, "target", 2, dataset="mini_counts") / "metrics.json"
     path.write_text(json.dumps({"accuracy": 99.0, "model_dir": "somewhere/else"}))
     rows, warnings = transfer(xd)
     assert len(warnings) == 1 and str(path) in warnings[0] and "somewhere/else" in warnings[0]
-    assert rows["shapes", "SEP"]["shapes_counts"] == "40.00"
+    assert rows["shapes", "SEP"]["mini_counts"] == "40.00"
 
 
 def test_result_of_half_of_the_classes_is_not_taken(xd):
-    path = run_dir(xd, "target", 2, dataset="shapes_counts") / "metrics.json"
+    path = run_dir(xd, "target", 2, dataset="mini_counts") / "metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "subsample_classes": "new"}))
     rows, warnings = transfer(xd)
-    assert '"new"' in warnings[0] and rows["shapes", "SEP"]["shapes_counts"] == "40.00"
+    assert '"new"' in warnings[0] and rows["shapes", "SEP"]["mini_counts"] == "40.00"
 
 
 # ---- few-shot ----------------------------------------------------------------------------------------------
@@ -359,17 +374,16 @@ def test_the_seed_and_unknown_settings_may_differ(tmp_path):
 def test_a_test_under_other_settings_than_its_training_does_not_count(xd):
     for part, dataset, settings in (
         ("source", "shapes", {"OPTIM.LR": 0.1, "DATASET.NAME": "Shapes"}),
-        ("target", "shapes_counts", {"OPTIM.LR": 0.5, "DATASET.NAME": "ShapesCounts"}),
-        ("target", "shapes_patterns", {"OPTIM.LR": 0.1, "DATASET.NAME": "ShapesPatterns"}),
+        ("target", "mini_counts", {"OPTIM.LR": 0.5, "DATASET.NAME": "MiniCounts"}),
+        ("target", "mini_patterns", {"OPTIM.LR": 0.1, "DATASET.NAME": "MiniPatterns"}),
     ):
         source = "" if part == "source" else "shapes"
         finish(xd, part, 1, 50.0, dataset=dataset, source=source, settings=settings)
     (table,) = transfer_tables(find_runs(xd)[0], shifted=False)
     (row,) = as_dicts(table)
-    assert row["shapes_counts"] == "42.00" and row["shapes_patterns"] == "55.00 ± 5.00" and row["average"] == "—"
+    assert row["mini_counts"] == "42.00" and row["mini_patterns"] == "55.00 ± 5.00" and row["average"] == "—"
     assert table.notes[1] == (
-        "SEP on shapes_counts, seed 1: OPTIM.LR is 0.5 in the test, but 0.1 in the training, so the test does not "
-        "count."
+        "SEP on mini_counts, seed 1: OPTIM.LR is 0.5 in the test, but 0.1 in the training, so the test does not count."
     )
 
 

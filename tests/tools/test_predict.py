@@ -3,7 +3,11 @@
 import csv
 import io
 import json
+import os
 import re
+import struct
+import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from PIL import Image
 
 from tests.tiny import CLASSNAMES
 from tools import predict
+from trainers.api import load_run
 
 
 @pytest.fixture
@@ -86,6 +91,110 @@ def test_a_bad_picture_is_named_and_the_others_go_on(run, pictures, capsys):
     assert names(out) == ["a.JPG", "b.png", "c.png"]
     errors = [line for line in err.splitlines() if line.startswith("error:")]
     assert "aa.png" in errors[0] and "cannot be decoded" in errors[0] and 'none.png" does not exist' in errors[1]
+
+
+def png_of_size(width, height):
+    """A PNG that says so, and holds one row of black."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    row = zlib.compress(bytes(1 + width))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+
+
+def saved(image, style="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, style, **options)
+    return file.getvalue()
+
+
+NOISE = Image.merge("RGB", [Image.effect_noise((40, 30), 90).rotate(angle) for angle in (0, 90, 180)])
+LEVELS = (np.arange(40 * 30) % 256).astype(np.uint8).reshape(30, 40)
+DEEP = Image.fromarray(257 * LEVELS.astype(np.uint16))
+FLOATS = (LEVELS / 255).astype(np.float32)
+GOOD = {  # name -> its bytes, and an image that is read as this one is
+    "palette.png": (saved(NOISE.convert("P"), transparency=3), NOISE.convert("P")),
+    "bits.png": (saved(NOISE.convert("1")), NOISE.convert("1")),
+    "grey_and_alpha.png": (saved(NOISE.convert("LA")), NOISE.convert("L")),
+    "alpha.png": (saved(NOISE.convert("RGBA")), NOISE),
+    "16_bits.png": (saved(DEEP), Image.fromarray(LEVELS)),
+    "16_bits.tif": (saved(DEEP, "TIFF"), Image.fromarray(LEVELS)),
+    "floats.tif": (saved(Image.fromarray(FLOATS), "TIFF"), Image.fromarray(LEVELS)),
+    "animated.gif": (
+        saved(NOISE.convert("P"), "GIF", save_all=True, append_images=[Image.new("P", NOISE.size)] * 2),
+        NOISE.convert("P"),
+    ),
+    "really_a_png.jpg": (saved(NOISE), NOISE),
+}
+BAD = {  # name -> its bytes, and what is said of it
+    "empty.png": (b"", "cannot be decoded"),
+    "cut.png": (saved(NOISE)[:600], "cannot be decoded"),
+    "cut.jpg": (saved(NOISE, "JPEG")[:300], "cannot be decoded"),
+    "cut.gif": (saved(NOISE.convert("P"), "GIF")[:20], "cannot be decoded"),
+    "cut.tif": (saved(NOISE, "TIFF")[:100], "cannot be decoded"),
+    "cut.webp": (saved(NOISE, "WEBP")[:50], "cannot be decoded"),
+    "wrong_checksum.png": (saved(NOISE).replace(b"IDAT", b"IDAU"), "cannot be decoded"),
+    "text.jpg": (b"To be taken later.\n" * 9, "cannot be decoded"),
+    "page.jpg": (b"<html><body>404 Not Found</body></html>", "cannot be decoded"),
+    "bomb.png": (png_of_size(30_000, 30_000), "cannot be decoded.*900000000 pixels"),
+    "nan.tif": (saved(Image.fromarray(np.full((8, 8), np.nan, np.float32)), "TIFF"), "floats are from nan to nan"),
+    "255.tif": (saved(Image.fromarray(255 * FLOATS), "TIFF"), "floats are from 0 to 255"),
+    "32_bits.tif": (saved(Image.fromarray(np.full((8, 8), 9**9, np.int32)), "TIFF"), "whole numbers of 32 bits"),
+}
+
+
+def test_good_and_bad_pictures_of_every_kind(run, tmp_path, capsys):
+    folder = tmp_path / "all"
+    (folder / "folder.png").mkdir(parents=True)
+    for name, (content, _) in {**GOOD, **BAD}.items():
+        (folder / name).write_bytes(content)
+    NOISE.convert("CMYK").save(folder / "folder.png/cmyk.jpg")
+    (folder / "link.png").symlink_to(folder / "nowhere.png")
+
+    assert predict.main(["--model-dir", run, "--format", "json", str(folder)]) == 1
+    out, err = capsys.readouterr()
+    found = {os.path.basename(line["path"]): line["predictions"] for line in map(json.loads, out.splitlines())}
+    assert found.keys() == GOOD.keys() | {"cmyk.jpg"}
+    lines = err.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    assert len(errors) == len(BAD) + 1 and re.search('link.png" does not exist', err)
+    for name, (_, sentence) in BAD.items():
+        (of_it,) = [line for line in errors if f"/{name}" in line]
+        assert re.search(sentence, of_it)
+    assert len([line for line in lines if "are scaled to 8 bits by their own depth" in line]) == 1
+
+    model = load_run(run)
+    for name, (_, image) in GOOD.items():
+        expected = {best.classname: best.probability for best in model.predict(image.convert("RGB"))[0]}
+        assert {best["class"]: best["probability"] for best in found[name]} == pytest.approx(expected, abs=1e-5), name
+
+
+def test_pictures_are_not_turned(run, tmp_path, capsys):
+    """As Dassl's and CoOp's readers, which leave out what a camera says of its position."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    NOISE.save(tmp_path / "plain.jpg")
+    NOISE.save(tmp_path / "turned.jpg", exif=exif)
+    assert predict.main(["--model-dir", run, "--format", "json", str(tmp_path / "*.jpg")]) == 0
+    plain, turned = map(json.loads, capsys.readouterr().out.splitlines())
+    assert plain["predictions"] == turned["predictions"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+def test_a_picture_that_may_not_be_read(run, pictures, capsys):
+    (pictures / "b.png").chmod(0)
+    assert predict.main(["--model-dir", run, str(pictures)]) == 1
+    out, err = capsys.readouterr()
+    assert names(out) == ["a.JPG", "c.png"] and "Permission denied" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, names of files are text")
+def test_a_name_that_is_no_text(run, pictures, capfdbinary):
+    os.rename(pictures / "b.png", os.fsencode(pictures) + b"/\xff.png")
+    assert predict.main(["--model-dir", run, str(pictures)]) == 0
+    assert b"/\xff.png" in capfdbinary.readouterr().out
 
 
 @pytest.mark.parametrize(

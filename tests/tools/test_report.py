@@ -253,7 +253,7 @@ def test_command_prints_note_and_table(output):
 def all_protocols(output):
     """Base-to-new as in `output`; one model of Shapes tested elsewhere; 1 and 4 shots."""
     finish(output, "source", 1, 80.0)
-    finish(output, "target", 1, 50.0, dataset="shapes_counts", source="shapes")
+    finish(output, "target", 1, 50.0, dataset="mini_counts", source="shapes")
     finish(output, "target", 1, 70.0, dataset="shapes_dark", source="shapes")
     finish(output, "few_shot", 1, 60.0, shots=1)
     finish(output, "few_shot", 1, 65.0, shots=4)

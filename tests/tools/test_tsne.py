@@ -100,7 +100,7 @@ def test_folder_without_a_run(tmp_path, capsys):
 def test_run_without_a_checkpoint(trained, tmp_path, capsys):
     folder = trained("CoOp", train=False)
     error = error_of(capsys, [folder, "--output", str(tmp_path)], 1)
-    assert f"{folder} has no checkpoint" in error
+    assert f'No checkpoint below "{folder}/prompt_learner": train first' in error
 
 
 def test_runs_on_other_classes(trained, capsys):

@@ -12,23 +12,7 @@ from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers.api import load_run
 from trainers.prompting.errors import MissingFile, UserError
-
-
-@pytest.fixture
-def run(make_trainer, tmp_path):
-    """run(row of methods.py, KEY, value, ...) -> folder of a run of an epoch, and the predictions of its test."""
-
-    def make(row, *options):
-        trainer = make_trainer(row.trainer, *row.options, "TEST.SAVE_PREDICTIONS", True, "OPTIM.MAX_EPOCH", 1, *options)
-        if trainer.optim is None:
-            trainer.test()
-        else:
-            trainer.train()
-        folder = tmp_path / "output"
-        (folder / "config.yaml").write_text(trainer.cfg.dump())
-        return str(folder), np.load(folder / "predictions.npz")
-
-    return make
+from trainers.prompting.model import PromptedCLIP
 
 
 @pytest.mark.parametrize("row", METHODS.values(), ids=METHODS)
@@ -55,6 +39,21 @@ def test_pictures_of_any_kind(run):
         assert torch.equal(model.logits(image), expected)
         assert torch.equal(model.logits(model.transform(image)), expected)
         assert model.logits([path, image, model.transform(image)]).shape == (3, len(CLASSNAMES))
+
+
+def test_pictures_of_16_bits_are_scaled_wherever_they_come_from(run, tmp_path, capsys):
+    model = load_run(run(METHODS["zsclip"])[0])
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    expected = model.logits(Image.fromarray((ramp // 257).astype(np.uint8)))
+    capsys.readouterr()
+    assert torch.equal(model.logits(tmp_path / "deep.png"), expected)
+    torch.testing.assert_close(model.logits([Image.fromarray(ramp)] * 2), expected.repeat(2, 1))
+    assert torch.equal(model.logits(Image.open(tmp_path / "deep.png")), expected)
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f'Warning: pictures such as "{tmp_path}/deep.png" (16 bits) are scaled to 8 bits by their own depth'
+    ]
 
 
 def test_other_classes(run):
@@ -113,6 +112,14 @@ def test_stream(run, tmp_path, batch_size):
         assert best.classname == model.predict(path, top=1)[0][0].classname
     features = dict(model.stream(paths[:3], embed=True))
     torch.testing.assert_close(torch.stack(list(features.values())), model.encode_image(paths[:3]))
+
+
+def test_text_is_encoded_once(run, monkeypatch):
+    folder, test = run(METHODS["coop"])
+    calls, encode_text = [], PromptedCLIP.encode_text
+    monkeypatch.setattr(PromptedCLIP, "encode_text", lambda self: calls.append(1) or encode_text(self))
+    model, paths = load_run(folder), [str(p) for p in test["impaths"]]
+    assert len(list(model.stream(paths, batch_size=4))) == len(paths) and model.predict(paths) and len(calls) == 1
 
 
 def test_a_stream_reads_only_a_little_ahead(run):

@@ -12,6 +12,8 @@ from trainers.prompting.model import normalise
 from trainers.prompting.templates import IMAGENET_TEMPLATES
 
 PLAIN = ("TRAINER.E2MIM.MI_WEIGHT", 0.0, "TRAINER.E2MIM.MIXUP_WEIGHT", 0.0, "TRAINER.E2MIM.ENSEMBLE_WEIGHT")
+READINGS = [(name, "probability") for name in ("jsd", "dv", "infonce", "class", "cluster")]
+READINGS += [("jsd", "feature"), ("cluster", "feature")]
 
 
 @pytest.fixture
@@ -48,10 +50,65 @@ def test_ensemble_averages_the_logits_of_the_views(build, batch):
         torch.testing.assert_close(model(batch[0]), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss_view", ["learned", "ensemble", "both"])
+@pytest.mark.parametrize("eval_view", ["learned", "ensemble"])
+def test_views_of_the_loss_and_of_evaluation_are_chosen_apart(build, batch, loss_view, eval_view):
+    model = build("e2mim", *PLAIN, 0.3, "TRAINER.E2MIM.LOSS_VIEW", loss_view, "TRAINER.E2MIM.EVAL_VIEW", eval_view)
+    image, label = batch
+    with torch.no_grad():
+        model.prompt_learner.ctx += torch.randn_like(model.prompt_learner.ctx)  # it starts as the other view
+        logits, losses = model(image, label)
+        f, learned = model.encode_image(image), model.learned_features()
+        texts = {"learned": learned, "ensemble": 0.7 * model.hand_features + 0.3 * learned}
+        of = {view: model.logits(f, text) for view, text in texts.items()}
+        torch.testing.assert_close(model(image), of[eval_view])
+        torch.testing.assert_close(logits, of[eval_view])
+        torch.testing.assert_close(model.logits(f, model.encode_text()), of[eval_view])
+        terms = [torch.nn.functional.cross_entropy(of[v], label) for v in of if loss_view in (v, "both")]
+        torch.testing.assert_close(losses["ce"], sum(terms) / len(terms))
+    assert not torch.allclose(of["learned"], of["ensemble"])
+
+
+@pytest.mark.parametrize(
+    "mixup_in, terms, n", [("ce", {"ce", "mix", "mi"}, 6), ("mi", {"ce", "mi"}, 12), ("both", {"ce", "mix", "mi"}, 12)]
+)
+def test_terms_that_see_mixed_images(build, batch, mixup_in, terms, n):
+    model = build("e2mim", "TRAINER.E2MIM.MIXUP_IN", mixup_in)
+    views = []
+    model.training_only["estimator"].register_forward_hook(lambda module, inputs, output: views.extend(inputs))
+    _, losses = model(*batch)
+    assert set(losses) == terms and [len(v) for v in views] == [n, n]
+
+
+@pytest.mark.parametrize("estimator, mi_input", READINGS)
+def test_every_estimator_reaches_ctx_and_itself(build, batch, estimator, mi_input):
+    model = build("e2mim", "TRAINER.E2MIM.MI_ESTIMATOR", estimator, "TRAINER.E2MIM.MI_INPUT", mi_input)
+    _, losses = model(*batch)
+    learned = [model.prompt_learner.ctx, *model.training_only.parameters()]
+    assert (len(learned) == 1) == (estimator == "class")
+    for gradient in torch.autograd.grad(losses["mi"], learned, allow_unused=True):
+        assert gradient is not None and torch.isfinite(gradient).all()
+    assert torch.autograd.grad(model(*batch)[1]["mi"], model.prompt_learner.ctx)[0].abs().sum() > 0
+
+
+def test_an_estimator_of_features_does_not_depend_on_the_number_of_classes(build):
+    options = ("TRAINER.E2MIM.MI_ESTIMATOR", "cluster", "TRAINER.E2MIM.MI_INPUT", "feature")
+    shapes = []
+    for n_cls in (6, 9):
+        model = build("e2mim", *options, classnames=[f"class {i}" for i in range(n_cls)])
+        shapes.append([p.shape for p in model.training_only.parameters()])
+    assert shapes[0] == shapes[1]
+
+
+def test_the_classes_information_is_of_their_probabilities(build):
+    with pytest.raises(ValueError, match="MI_ESTIMATOR class is of the classes' probabilities: set MI_INPUT"):
+        build("e2mim", "TRAINER.E2MIM.MI_ESTIMATOR", "class", "TRAINER.E2MIM.MI_INPUT", "feature")
+
+
 def test_mutual_information_reaches_ctx_through_the_learned_view_only(build, batch):
     model = build("e2mim")
     views = []
-    model.training_only["critic"].register_forward_hook(lambda module, inputs, output: views.extend(inputs))
+    model.training_only["estimator"].register_forward_hook(lambda module, inputs, output: views.extend(inputs))
     _, losses = model(*batch)
     log_p_h, log_p_s = views
     assert not log_p_h.requires_grad and log_p_s.requires_grad
@@ -96,7 +153,7 @@ def test_terms_that_need_pairs_are_left_out_once_aloud(build, capsys, n, labels,
     assert capsys.readouterr().out.count("Note:") == {1: 2, 3: 1, 2: 0}[n]
 
 
-@pytest.mark.parametrize("estimator, name", [("jsd", "mi_jsd"), ("dv", "mi_nats"), ("infonce", "mi_nats")])
+@pytest.mark.parametrize("estimator, name", [(n, "mi_jsd" if n == "jsd" else "mi_nats") for n, _ in READINGS[:5]])
 def test_estimate_is_monitored_with_its_unit(build, batch, estimator, name):
     model = build("e2mim", "TRAINER.E2MIM.MI_ESTIMATOR", estimator, "TRAINER.E2MIM.MI_WEIGHT", 0.5)
     _, losses = model(*batch)

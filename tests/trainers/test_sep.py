@@ -88,6 +88,31 @@ def test_default_layers_follow_the_backbone(build):
     assert list(learner.text_enhancer) == [] and list(learner.image_enhancer) == ["2"]
 
 
+@pytest.mark.parametrize(
+    "encoder, text, image", [("both", ["1"], ["1", "2"]), ("text", ["1"], []), ("image", [], ["1", "2"])]
+)
+def test_one_encoder_may_be_left_as_it_is(build, encoder, text, image):
+    model = build("sep", "TRAINER.SEP.ENHANCE", encoder)
+    learner = model.prompt_learner
+    assert list(learner.text_enhancer) == text and list(learner.image_enhancer) == image
+    _, losses = model(torch.randn(3, 3, 32, 32), torch.arange(3))
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in learner.parameters())  # prompts are learned in both all the same
+
+
+def test_each_loss_has_its_weight(build):
+    batch = torch.randn(3, 3, 32, 32), torch.arange(3)
+    found = []
+    for factor in (1, 3):
+        keys = ("W", 2.0 * factor, "W_V", 5.0 * factor, "W_PROTO", 0.25 * factor)
+        torch.manual_seed(0)
+        model = build("sep", *(f"TRAINER.SEP.{key}" if isinstance(key, str) else key for key in keys))
+        found.append(model(*batch)[1])
+    for name in ("text", "visual", "proto"):
+        torch.testing.assert_close(3 * found[0][name], found[1][name])
+    assert torch.equal(found[0]["ce"], found[1]["ce"])
+
+
 def test_text_features_of_a_class_do_not_depend_on_the_others(build):
     with torch.no_grad():
         together, alone = build("sep").encode_text()[:2], build("sep", classnames=CLASSNAMES[:2]).encode_text()

@@ -95,9 +95,11 @@ def _build_file(path):
         state_dict = state_dict["state_dict"]
     try:
         _check(state_dict)
-        if "token_embedding.rows" in state_dict:
+        rows = state_dict.get("token_embedding.rows")
+        if rows is not None:
             state_dict = _restore_embedding(state_dict)
         model = build_clip(state_dict)
+        model.known_tokens = rows  # (k,) those whose embedding was trained; None: all
         if model.context_length < CONTEXT_LENGTH:
             raise ValueError(f"it reads {model.context_length} tokens, and prompts have up to {CONTEXT_LENGTH}")
         if model.vocab_size < VOCABULARY:

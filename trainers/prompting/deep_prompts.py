@@ -69,7 +69,7 @@ def replace_image(prompts: Sequence[torch.Tensor]) -> BeforeLayer:
     def before_layer(i, x):
         if not 1 <= i <= len(prompts):
             return x
-        new = prompts[i - 1].to(x.dtype).expand(len(x), -1, -1)
+        new = prompts[i - 1].to(x.dtype).expand(x.shape[0], -1, -1)
         return torch.cat([x[:, : -new.shape[1]], new], dim=1)
 
     return before_layer

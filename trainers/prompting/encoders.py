@@ -196,10 +196,10 @@ class ImageEncoder(nn.Module):
         if not self.is_vit:
             return visual(image)
         x = visual.conv1(image).flatten(2).transpose(1, 2)  # (batch, patches, width)
-        x = torch.cat([visual.class_embedding.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
+        x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         x = x + visual.positional_embedding.to(x.dtype)
         if tokens is not None:
-            x = torch.cat([x, tokens.to(x.dtype).expand(len(x), -1, -1)], dim=1)
+            x = torch.cat([x, tokens.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
         x = visual.ln_pre(x)
         *layers, last = visual.transformer.resblocks
         for i, block in enumerate(layers):

@@ -36,6 +36,7 @@ class PromptedCLIP(nn.Module):
 
     text_depends_on_image: bool = False
     mixes_pixels: bool = False  # whether training encodes other images than those of the batch
+    context_note: str = ""  # for people: what else becomes of `context_tokens`, a sentence
 
     prompt_learner: nn.Module  # the method's own
     classnames: List[str]
@@ -89,10 +90,14 @@ class PromptedCLIP(nn.Module):
         modules: its tensors by name, not checked; classnames: of the training; path: of the checkpoint, for errors.
         """
 
+    @property
+    def image_side_is_plain(self) -> bool:
+        """Whether images are encoded by the frozen CLIP as it is: then a store's features, or another program's, do."""
+        return type(self).encode_image is PromptedCLIP.encode_image
+
     def reads_pixels(self, training: bool) -> bool:
         """Whether images are needed where the features of the plain image encoder are known."""
-        plain = type(self).encode_image is PromptedCLIP.encode_image
-        return not plain or (training and self.mixes_pixels)
+        return not self.image_side_is_plain or (training and self.mixes_pixels)
 
     def encode_image(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 3, H, W) -> normalised features (B, dim), float32."""
@@ -107,6 +112,23 @@ class PromptedCLIP(nn.Module):
         if self.hand_features is None:
             return {"text": self.encode_text()}
         return {"hand-crafted": self.hand_features, self.name: self.encode_text()}
+
+    def context_tokens(self) -> Dict[int, torch.Tensor]:
+        """What is learned in the place of words: layer -> the tokens that enter the text encoder before it.
+
+        (n, width) if all classes share them, else (n_cls, n, width). Prompt learners call those of the input `ctx`, and
+        those of the layers behind it, where each has its own, `deep_ctx`.
+        """
+        learner = self.prompt_learner
+        ctx = [learner.ctx] if hasattr(learner, "ctx") else []
+        return dict(enumerate([*ctx, *getattr(learner, "deep_ctx", [])]))
+
+    def chosen_tokens(self, image: torch.Tensor) -> Dict[int, torch.Tensor]:
+        """Which of an image's tokens are picked before a layer, the first the first: layer -> positions (B, n).
+
+        Position 0 is CLS, then come the patches, row by row. Most methods pick none.
+        """
+        return {}
 
     def logits(self, image_features: torch.Tensor, text_features: torch.Tensor) -> torch.Tensor:
         """exp(logit_scale) cos(image, text): (B, dim), (n_cls, dim) -> (B, n_cls), float32."""

@@ -1,9 +1,11 @@
-"""A learnable estimate of the mutual information I(X; Y) of two views of the same samples.
+"""The mutual information I(X; Y) of two views of the same samples: learnable estimates, and one in closed form.
 
-A critic scores every pair of the batch, T[i, j] = t(x_i, y_j). The diagonal of T holds the joint pairs (the
-two views of one sample), the rest the marginal pairs (views of different samples), and a variational lower
-bound turns the two into an estimate. Raising the bound makes the critic tight, and the views share
-information.
+Of two views that are distributions over classes, the joint distribution of the classes is the mean over the samples of
+their products, and its mutual information is exact, bounded and needs no critic (`ClassInformation`);
+`ClusterInformation` has that of learned clusters. For any two views, `CriticInformation` learns a bound: a critic
+scores every pair of the batch, T[i, j] = t(x_i, y_j). The diagonal of T holds the joint pairs (the two views of one
+sample), the rest the marginal pairs (views of different samples), and a variational lower bound turns the two into an
+estimate. Raising the bound makes the critic tight, and the views share information.
 
 That the estimator is learned is from E2MIM (arXiv 2410.03189); the critic's form is our choice. The bounds:
 - `jsd`: of Jensen-Shannon type; steady, but not in nats: between -2 log 2 (independent views) and 0;
@@ -72,6 +74,59 @@ def infonce(scores):
     """InfoNCE bound mean_i [t_ii - log (1/B) sum_j e^t_ij] of scores (B, B), in nats, at most log B."""
     joint, _ = _split(scores)
     return (joint - torch.logsumexp(scores.float(), dim=1)).mean() + math.log(len(joint))
+
+
+class CriticInformation(nn.Module):
+    """One of the bounds on a critic's scores: x (B, dim_x), y (B, dim_y) -> scalar to be maximised."""
+
+    def __init__(self, name, critic, decay):
+        super().__init__()
+        self.critic, self.estimator = critic, MIEstimator(name, decay)
+        self.nats = self.estimator.nats
+
+    def forward(self, x, y):
+        return self.estimator(self.critic(x, y))
+
+
+def information(joint):
+    """I(X; Y) in nats of a joint distribution (n, m), whose entries sum to one."""
+    joint = joint.clamp_min(torch.finfo(joint.dtype).tiny)  # 0 log 0 = 0, with a finite gradient
+    return (joint * (joint.log() - joint.sum(1, True).log() - joint.sum(0, True).log())).sum()
+
+
+class ClassInformation(nn.Module):
+    """Mutual information of the classes that two views predict, from log-probabilities (B, n) and (B, m), in nats.
+
+    The joint distribution of both classes is P = (1/B) sum_i p_i q_i^T (Ji et al., arXiv 1812.00399, section 3.1;
+    theirs is made symmetric, but here one view is frozen). Between 0 (independent) and the logarithm of the number of
+    classes.
+    """
+
+    nats = True
+
+    def forward(self, log_p, log_q):
+        with autocast(log_p.device.type, enabled=False):
+            p, q = log_p.float().exp(), log_q.float().exp()
+            return information(p.t() @ q / len(p))
+
+
+class ClusterInformation(ClassInformation):
+    """The same of `n_clusters` clusters, to which a learned linear head for each view assigns the samples (our choice).
+
+    The heads read log-probabilities, each entry standardised over the batch as the critic's are. What they lose is
+    information, so this is a lower bound on that of the views, at most the logarithm of `n_clusters`.
+    """
+
+    def __init__(self, dim_x, dim_y, n_clusters):
+        super().__init__()
+        self.view_x, self.view_y = (
+            nn.Sequential(nn.BatchNorm1d(dim, affine=False), nn.Linear(dim, n_clusters)) for dim in (dim_x, dim_y)
+        )
+
+    def forward(self, log_p, log_q):
+        with autocast(log_p.device.type, enabled=False):
+            clusters = self.view_x(log_p.float()), self.view_y(log_q.float())
+            return super().forward(*(scores.log_softmax(dim=-1) for scores in clusters))
 
 
 class MIEstimator(nn.Module):

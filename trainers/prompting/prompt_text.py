@@ -25,6 +25,14 @@ def n_tokens(text: str) -> int:
     return len(_tokenizer.encode(text))
 
 
+def word_of(token: int) -> str:
+    """The word that a token id stands for; a "-" follows the beginning or middle of one. Half a character is in hex."""
+    spelled = _tokenizer.decoder[token]
+    whole = spelled.endswith("</w>") or spelled.startswith("<|")
+    letters = bytes(_tokenizer.byte_decoder[c] for c in spelled.replace("</w>", ""))
+    return letters.decode("utf-8", errors="backslashreplace") + ("" if whole else "-")
+
+
 def fill_template(template, classnames):
     """One prompt per class: `template` has {} once, where the name goes; other braces are braces."""
     return [template.replace("{}", words_of(name)) for name in classnames]

@@ -10,7 +10,7 @@ import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's 
 from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from dassl.utils import write_whole
-from datasets.shapes import drawn, world
+from datasets.shapes import drawn
 from datasets.shapes.family import Shapes
 from datasets.shapes.world import CLASSNAMES, ROUGH, SIZE, picture
 from tests.conftest import REPOSITORY
@@ -104,7 +104,7 @@ def test_another_number_of_pictures_or_look_is_refused(small, tmp_path, monkeypa
         patch.setattr(Shapes, "splits", {"train": 1, "val": 1, "test": 2})
         with pytest.raises(ValueError, match="delete"):
             build_dataset(config(tmp_path))
-    monkeypatch.setattr(world, "ROUGH", replace(ROUGH, noise=(6, 28)))
+    monkeypatch.setattr(Shapes, "look", replace(ROUGH, noise=(6, 28)))
     with pytest.raises(ValueError, match="delete"):
         build_dataset(config(tmp_path))
 

@@ -6,7 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.prompting.mutual_information import Critic, MIEstimator, dv, infonce, jsd
+from trainers.prompting.mutual_information import (
+    ClassInformation,
+    ClusterInformation,
+    Critic,
+    MIEstimator,
+    dv,
+    infonce,
+    information,
+    jsd,
+)
 
 NAMES = ["jsd", "dv", "infonce"]
 
@@ -252,3 +261,66 @@ def test_only_jsd_is_not_in_nats():
 def test_too_few_pairs(name, shape):
     with pytest.raises(ValueError, match="at least 2 samples"):
         MIEstimator(name)(torch.zeros(shape))
+
+
+# ---- of predicted classes, in closed form
+
+
+def one_hot(labels, n):
+    return torch.nn.functional.one_hot(labels, n).float().log()  # log-probabilities: 0 and -inf
+
+
+@given(st.integers(1, 40))
+def test_identical_certain_predictions_share_the_logarithm_of_the_number_of_classes(n):
+    labels = torch.arange(n).repeat(3)
+    assert ClassInformation()(one_hot(labels, n), one_hot(labels, n)).item() == pytest.approx(math.log(n), abs=1e-5)
+
+
+@given(st.integers(1, 8), st.integers(1, 8))
+def test_independent_predictions_share_nothing(n, m):
+    x, y = torch.cartesian_prod(torch.arange(n), torch.arange(m)).view(-1, 2).t()
+    assert ClassInformation()(one_hot(x, n), one_hot(y, m)).item() == pytest.approx(0, abs=1e-5)
+    same = torch.randn(1, n).log_softmax(-1).expand(7, n)  # one prediction for all samples says nothing of them
+    assert ClassInformation()(same, torch.randn(7, m).log_softmax(-1)).item() == pytest.approx(0, abs=1e-5)
+
+
+@given(st.integers(0, 10**6))
+def test_it_is_that_of_the_joint_distribution(seed):
+    torch.manual_seed(seed)
+    log_p, log_q = (torch.randn(9, n).log_softmax(-1) for n in (4, 6))
+    joint = (log_p.exp()[:, :, None] * log_q.exp()[:, None, :]).mean(0).double()
+    expected = joint * (joint / (joint.sum(1, True) * joint.sum(0, True))).log()
+    assert ClassInformation()(log_p, log_q).item() == pytest.approx(expected.sum().item(), abs=1e-6)
+    assert ClassInformation()(log_q, log_p).item() == pytest.approx(expected.sum().item(), abs=1e-6)
+
+
+def test_its_gradient_is_right_and_finite_at_certain_predictions():
+    torch.manual_seed(0)
+    scores = torch.randn(5, 3, dtype=torch.double, requires_grad=True)
+    other = torch.randn(5, 3, dtype=torch.double).softmax(-1)
+    assert torch.autograd.gradcheck(lambda s: information(s.softmax(-1).t() @ other / 5), scores)
+    scores = (200 * torch.eye(4)).requires_grad_()
+    ClassInformation()(scores.detach().log_softmax(-1), scores.log_softmax(-1)).backward()
+    assert torch.isfinite(scores.grad).all()
+
+
+@given(st.integers(0, 10**6), st.integers(2, 12))
+def test_clusters_share_no_more_than_their_number_allows(seed, n_clusters):
+    torch.manual_seed(seed)
+    heads = ClusterInformation(5, 7, n_clusters)
+    value = heads(torch.randn(20, 5).log_softmax(-1), torch.randn(20, 7).log_softmax(-1)).item()
+    assert -1e-5 <= value <= math.log(n_clusters) + 1e-5
+
+
+def test_heads_learn_to_find_what_two_views_share():
+    torch.manual_seed(0)
+    labels = torch.arange(4).repeat(16)
+    x, y = (10 * torch.nn.functional.one_hot(labels, 4) + torch.randn(64, 4) for _ in range(2))
+    heads = ClusterInformation(4, 4, 4)
+    optimizer = torch.optim.Adam(heads.parameters(), lr=0.05)
+    before = heads(x, y).item()
+    for _ in range(200):
+        optimizer.zero_grad()
+        (-heads(x, y)).backward()
+        optimizer.step()
+    assert before < 0.5 and heads(x, y).item() > math.log(3) - 0.1  # at least three of the four are told apart

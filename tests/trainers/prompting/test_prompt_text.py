@@ -3,10 +3,11 @@
 import clip
 import pytest
 import torch
+from clip.clip import _tokenizer
 
 from tests.tiny import written_out
 from trainers.prompting.errors import UserError
-from trainers.prompting.prompt_text import PromptSequences, fill_template, init_ctx, tokenize_classes
+from trainers.prompting.prompt_text import PromptSequences, fill_template, init_ctx, tokenize_classes, word_of
 
 CLASSNAMES = ["cat", "polar_bear", "great_grey owl"]
 
@@ -128,3 +129,18 @@ def test_a_number_of_tokens_that_does_not_count(clip_model, capsys):
     assert not capsys.readouterr().out
     init_ctx(clip_model, 16, "a photo of a", key="A.N_CTX")
     assert capsys.readouterr().out == 'Note: A.CTX_INIT "a photo of a" has 4 tokens, so A.N_CTX 16 does not count\n'
+
+
+def test_words_of_tokens():
+    assert [word_of(i) for i in clip.tokenize("photo, 2")[0, :5].tolist()] == [
+        "<|startoftext|>",
+        "photo",
+        ",",
+        "2",
+        "<|endoftext|>",
+    ]
+    *parts, last = map(word_of, _tokenizer.encode("xylophonistically"))
+    assert parts and all(part.endswith("-") for part in parts)
+    assert "".join(part[:-1] for part in parts) + last == "xylophonistically"
+    assert word_of(_tokenizer.encoder["ð"]) == "\\xf0-"
+    assert "".join(word_of(i) for i in _tokenizer.encode("é")) == "é"
