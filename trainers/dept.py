@@ -148,6 +148,10 @@ class CustomCLIP(PromptedCLIP):
         self.image_encoder.register_forward_hook(_see_image)
         self.text_encoder.register_forward_hook(_see_text)
 
+    @property
+    def predicts_by_text(self):
+        return not self.fuses
+
     def load_training_only(self, modules, classnames, path):
         """Take the head for classes that are all among those that it was trained on, in whatever order."""
         self.fuses = set(self.classnames) <= set(classnames)

@@ -154,6 +154,11 @@ def write_classifier(model):
             f"{model.cfg.TRAINER.NAME} has learned on the image side, too, so that no classifier fits a plain CLIP: "
             f"export an .onnx or a .pt2, which hold all of it."
         )
+    if not model.predicts_by_text:
+        raise UserError(
+            f"{model.cfg.TRAINER.NAME} predicts the classes of its training by a head as well, which no classifier for a "
+            f"plain CLIP holds: export an .onnx or a .pt2, which hold all of it, or name other classes."
+        )
     return save({"classifier": model.encode_text().contiguous()}, metadata=facts(model))
 
 

@@ -19,10 +19,10 @@ from trainers.prompting.clip_loader import load_clip
 from trainers.prompting.errors import UserError
 
 LEARNED_IMAGE_SIDE = {"maple", "promptsrc", "sep"}
-PLAIN = [key for key in METHODS if key.partition("-")[0] not in LEARNED_IMAGE_SIDE | {"cocoop"}]
+PLAIN = [key for key in METHODS if key.partition("-")[0] not in LEARNED_IMAGE_SIDE | {"cocoop", "dept"}]
 # Programs of methods that leave the image side as it is differ in one constant
-WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", *LEARNED_IMAGE_SIDE]] + [
-    (key, ".onnx") for key in ["e2mim", "cocoop", *LEARNED_IMAGE_SIDE]
+WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", "dept", *LEARNED_IMAGE_SIDE]] + [
+    (key, ".onnx") for key in ["e2mim", "cocoop", "dept-sep", *LEARNED_IMAGE_SIDE]
 ]
 IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -94,6 +94,13 @@ def test_other_classes(run, tmp_path):
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["classnames"]) == ["red cat", "box"]
         assert file.get_tensor("classifier").shape == (2, 32)
+
+
+def test_a_head_of_the_training_classes(run, tmp_path):
+    folder, path = run(METHODS["dept"])[0], str(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="DePT predicts the classes of its training by a head as well.* or name other"):
+        export_run(folder, path)
+    assert export_run(folder, path, ["red cat", "box"]).difference <= TOLERANCE
 
 
 def test_half_precision_is_exported_in_float32(run, tmp_path):

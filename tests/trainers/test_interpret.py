@@ -15,7 +15,7 @@ from trainers.prompting.precision import Precision
 from trainers.prompting.prompt_text import n_tokens, tokenize
 
 WORDS = ["cat", "red", "photo", "of", "the", "blue", "a", "star"]
-SEP = [name for name in METHODS if name.startswith("sep")]
+SEP = [name for name in METHODS if "sep" in name.split("-")]
 
 
 @pytest.fixture

@@ -95,6 +95,11 @@ class PromptedCLIP(nn.Module):
         """Whether images are encoded by the frozen CLIP as it is: then a store's features, or another program's, do."""
         return type(self).encode_image is PromptedCLIP.encode_image
 
+    @property
+    def predicts_by_text(self) -> bool:
+        """Whether evaluation compares images with text features and does nothing else."""
+        return True
+
     def reads_pixels(self, training: bool) -> bool:
         """Whether images are needed where the features of the plain image encoder are known."""
         return not self.image_side_is_plain or (training and self.mixes_pixels)
