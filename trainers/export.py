@@ -156,8 +156,8 @@ def write_classifier(model):
         )
     if not model.predicts_by_text:
         raise UserError(
-            f"{model.cfg.TRAINER.NAME} predicts the classes of its training by a head as well, which no classifier for a "
-            f"plain CLIP holds: export an .onnx or a .pt2, which hold all of it, or name other classes."
+            f"{model.cfg.TRAINER.NAME} predicts the classes of its training by a head as well, which no classifier for "
+            f"a plain CLIP holds: export an .onnx or a .pt2, which hold all of it, or name other classes."
         )
     return save({"classifier": model.encode_text().contiguous()}, metadata=facts(model))
 
