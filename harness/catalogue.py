@@ -23,7 +23,7 @@ class Method(NamedTuple):
 
     folder: str  # of its scripts, scripts/<folder>/
     trainer: str  # name in Dassl's registry, and of its configs, configs/trainers/<trainer>/
-    paper: str  # arXiv number
+    paper: str  # arXiv number; of one that is not there, where it appeared
     configs: tuple[Config, ...]  # published settings: the first line that fits a run is taken
     learns: bool = True  # otherwise it is only tested, and seed and shots make no difference
     transductive: bool = False  # sees unlabelled images of the classes that it is tested on
@@ -92,6 +92,20 @@ METHODS = (
     Method("tcp", "TCP", "2311.18231", (
         Config("vit_b16_ep25", datasets=LARGE),
         Config("vit_b16_ep100_ctxv1"),
+    )),
+    Method("clip_lora", "CLIPLoRA", "2405.18541", (
+        Config("vit_b16_imagenet", datasets="imagenet"),
+        Config("vit_b16"),
+    )),
+    Method("mma", "MMA", "CVPR 2024", (
+        Config("vit_b16_ep5_imnet", datasets="imagenet"),
+        Config("vit_b16_ep5"),
+    )),
+    Method("mmrl", "MMRL", "2503.08497", (
+        Config("vit_b16_cross_datasets", "xd"),
+        Config("vit_b16_imagenet", datasets="imagenet"),
+        Config("vit_b16_few_shot", "few_shot"),
+        Config("vit_b16"),
     )),
     Method("sep", "SEP", "2405.15549", (
         Config("vit_b16_ep3_batch32", "xd"),

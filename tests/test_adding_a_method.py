@@ -101,7 +101,8 @@ def test_it_passes_the_battery_and_every_test_that_reads_the_catalogue(copy):
 
 
 def test_its_scripts_run_and_the_table_has_it(copy, caltech_stub, weights, tmp_path):
-    pairs = f"MODEL.BACKBONE.NAME {weights['vit']} INPUT.SIZE (32,32) OPTIM.MAX_EPOCH 1 DATALOADER.NUM_WORKERS 0"
+    backbone = f"MODEL.BACKBONE.NAME {weights['vit']} MODEL.BACKBONE.ACTIVATION quickgelu"
+    pairs = f"{backbone} INPUT.SIZE (32,32) OPTIM.MAX_EPOCH 1 DATALOADER.NUM_WORKERS 0"
     folders = {"DATA": str(caltech_stub), "OUTPUT": str(tmp_path / "out"), "SHOTS": "2"}
     for half in ("train", "test"):
         run(copy, "bash", f"scripts/toy/base2new_{half}.sh", "caltech101", "1", *pairs.split(), **folders)

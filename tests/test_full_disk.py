@@ -49,7 +49,8 @@ def command(tmp_path, weights):
         return [
             *("--root", str(tmp_path / "data"), "--trainer", "CoOp", "--seed", "1", "--output-dir", str(output)),
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
-            *("--backbone", weights["vit"], "INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "2"),
+            *("--backbone", weights["vit"], "MODEL.BACKBONE.ACTIVATION", "quickgelu"),
+            *("INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "2"),
             *(
                 "DATALOADER.NUM_WORKERS",
                 "0",

@@ -129,7 +129,16 @@ def test_every_command_line_ends_well(data, weights, capsys, line):
             *("--root", str(data), "--trainer", trainer, "--seed", "1", "--output-dir", folder),
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
             *("--backbone", weights["vit"], *flags),
-            *("INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
+            *(
+                "MODEL.BACKBONE.ACTIVATION",
+                "quickgelu",
+                "INPUT.SIZE",
+                "(32, 32)",
+                "OPTIM.MAX_EPOCH",
+                "1",
+                "DATALOADER.NUM_WORKERS",
+                "0",
+            ),
             *("DATALOADER.TRAIN_X.BATCH_SIZE", "4", "DATASET.NUM_SHOTS", "2", *OPTIONS[trainer], *pairs),
         ]
         try:

@@ -91,7 +91,7 @@ def make_cfg(weights, data_root, tmp_path):
         cfg = get_cfg_default()
         cfg.TRAINER.NAME = trainer
         cfg.DATASET.NAME, cfg.DATASET.ROOT, cfg.OUTPUT_DIR = "TinyData", data_root, str(output)
-        cfg.MODEL.BACKBONE.NAME = weights[backbone]
+        cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.ACTIVATION = weights[backbone], "quickgelu"
         cfg.INPUT.SIZE = (32, 32)
         cfg.INPUT.TRANSFORMS = ["random_resized_crop", "random_flip", "normalize"]
         cfg.DATALOADER.NUM_WORKERS = 0

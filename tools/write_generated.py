@@ -46,8 +46,13 @@ def doorbells(method) -> dict:
     }
 
 
+def paper_link(paper: str) -> str:
+    on_arxiv = re.fullmatch(r"\d{4}\.\d{5}", paper)
+    return f"[arXiv {paper}](https://arxiv.org/abs/{paper})" if on_arxiv else paper
+
+
 def table_of_methods() -> str:
-    rows = [[f"`{m.folder}`", m.trainer, f"[arXiv {m.paper}](https://arxiv.org/abs/{m.paper})"] for m in METHODS]
+    rows = [[f"`{m.folder}`", m.trainer, paper_link(m.paper)] for m in METHODS]
     return tabulate(rows, ["scripts/", "trainer", "paper"], tablefmt="github", disable_numparse=True)
 
 

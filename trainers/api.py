@@ -54,6 +54,7 @@ class TrainedModel:
         logit_scale: what cosines are multiplied by, exp(CLIP's logit_scale).
         image_side_is_plain: whether images are encoded by CLIP as it is: nothing is learned there.
         predicts_by_text: whether images are compared with text features alone: no head of the training classes helps.
+        activation: of the CLIP's layers, "quickgelu" or "gelu".
     """
 
     def __init__(self, folder, cfg, model: PromptedCLIP, precision: Precision, device: torch.device):
@@ -65,6 +66,8 @@ class TrainedModel:
         self.logit_scale = model.logit_scale.exp().item()
         self.image_side_is_plain = model.image_side_is_plain
         self.predicts_by_text = model.predicts_by_text
+        gelu = model.text_encoder.transformer.resblocks[0].mlp.gelu
+        self.activation = "gelu" if isinstance(gelu, nn.GELU) else "quickgelu"
         self._unsaid, self._text = threading.Lock(), None
         if not model.text_depends_on_image:
             with torch.no_grad(), precision.autocast():
@@ -259,6 +262,7 @@ def _config(folder):
         raise MissingFile(f'"{folder}" is no folder of a run, as it has no config.yaml: train one first.')
     cfg = get_cfg_default()
     cfg.set_new_allowed(True)  # keys of data sets, which are not needed
+    cfg.MODEL.BACKBONE.ACTIVATION = "quickgelu"  # the only one, of runs from before there was the key
     try:
         cfg.merge_from_file(path)
         ranges.check(cfg)

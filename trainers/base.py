@@ -28,7 +28,7 @@ from .prompting.errors import MissingFile, NotFinite, UserError
 from .prompting.files import cannot_write, disk_errors
 from .prompting.model import PromptedCLIP
 from .prompting.precision import ENCODER_DTYPES, Precision
-from .ranges import RANGES, Key, above, at_least, one_of, whole
+from .ranges import RANGES, Key, Range, above, at_least, one_of, whole
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
 from .stored_views import view_loader
@@ -56,7 +56,9 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
             RANGES[f"{section}{name}.{key}"] = value.range
 
 
-MODEL, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(6))
+MODEL, BACKBONE, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(7))
+# of the layers of a weights file that does not say which: quickgelu (OpenAI's own) or gelu (docs/backbones.md)
+BACKBONE.ACTIVATION = Key("", Range("quickgelu, gelu or empty", lambda value: value in ("quickgelu", "gelu", "")))
 # classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
 MODEL.TEXT_CHUNK = Key(0, at_least(0))
 DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
@@ -69,6 +71,7 @@ STORE.DIR = ""  # folder of stored image features; empty: the environment's STOR
 STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of image features there; 0: none
 for _name in ("MODEL", "DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):
     add_defaults(_name, globals()[_name], _C, "")
+add_defaults("BACKBONE", BACKBONE, _C.MODEL, "MODEL.")
 
 
 def restore_nodes(cfg: CN) -> None:
@@ -106,7 +109,8 @@ def frozen_clip(cfg: CN, precision: Precision, device: torch.device) -> Tuple[nn
     """The run's CLIP, on the device and in its precision, and what is to be remembered of it."""
     name = cfg.MODEL.BACKBONE.NAME
     print(f"Loading CLIP (backbone: {name})")
-    clip_model = clip_loader.load_clip(name)
+    clip_model = clip_loader.load_clip(name, cfg.MODEL.BACKBONE.ACTIVATION)
+    print(f"Activation of the backbone: {clip_model.activation}")
     backbone = {"name": name, "fingerprint": clip_loader.fingerprint(clip_model)}
     return clip_loader.cast_weights(clip_model, precision.encoder_dtype).to(device), backbone
 

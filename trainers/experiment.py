@@ -31,6 +31,9 @@ NOT_THE_EXPERIMENT = {
     "VERSION",
 }
 
+# Keys that came later. While they are empty a run is what it was without them, and its fingerprint, too.
+NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
+
 INIT_CHECKSUM = "MODEL.INIT_WEIGHTS_CHECKSUM"  # in settings, not in the config: a path may come to hold other weights
 
 _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
@@ -39,8 +42,8 @@ _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
-    They are all but those of `NOT_THE_EXPERIMENT` and those of other methods; the checksum of the file that
-    MODEL.INIT_WEIGHTS names is one more.
+    They are all but those of `NOT_THE_EXPERIMENT`, those of other methods and empty ones of `NOTHING_IF_EMPTY`; the
+    checksum of the file that MODEL.INIT_WEIGHTS names is one more.
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
@@ -53,7 +56,8 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
         if isinstance(node, dict) and nodes is not None and name not in nodes
     )
     flat = {**dict(flatten(cfg)), **_init_checksum(cfg["MODEL"]["INIT_WEIGHTS"])}
-    return {key: flat[key] for key in sorted(flat) if key not in NOT_THE_EXPERIMENT and not key.startswith(others)}
+    left_out = NOT_THE_EXPERIMENT | {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
+    return {key: flat[key] for key in sorted(flat) if key not in left_out and not key.startswith(others)}
 
 
 def nodes_of(trainer: Any, cfg: Mapping[str, Any]) -> Optional[List[str]]:

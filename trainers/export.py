@@ -117,6 +117,7 @@ def facts(model: TrainedModel) -> Dict[str, str]:
     return {
         "method": model.cfg.TRAINER.NAME,
         "backbone": model.cfg.MODEL.BACKBONE.NAME,
+        "activation": model.activation,
         "classnames": json.dumps(model.classnames),
         "logit_scale": repr(model.logit_scale),
         "transform": json.dumps(transform_facts(model.transform)),
@@ -167,7 +168,7 @@ def read_classifier(content, model):
 
     said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     classifier, scale = load(content)["classifier"], float(said["logit_scale"])
-    clip_model = load_clip(said["backbone"])  # CLIP's own way through its layers
+    clip_model = load_clip(said["backbone"], said["activation"])  # CLIP's own way through its layers
 
     @torch.no_grad()
     def logits(images):

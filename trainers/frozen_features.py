@@ -85,16 +85,21 @@ class FrozenFeatures:
     def _encoder(self):
         """The encoder's weights, and what its last bits depend on beside them: JSON values."""
         weights = hashlib.sha256()
-        for name, tensor in self.model.image_encoder.state_dict().items():
+        encoder = self.model.image_encoder
+        for name, tensor in encoder.state_dict().items():
             weights.update(f"{name} {tuple(tensor.shape)} ".encode())
             weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         cpu = getattr(torch.backends, "cpu", None)  # PyTorch 2.1
         device = [cpu and cpu.get_cpu_capability(), torch.get_num_threads()]  # threads divide a batch
         if self.device.type == "cuda":
             device = [torch.cuda.get_device_name(self.device), torch.get_float32_matmul_precision()]
+        blocks = getattr(getattr(encoder.visual, "transformer", None), "resblocks", [])  # a ResNet has none
         return {
             "version": VERSION,
             "weights": weights.hexdigest(),
+            "blocks": [
+                f"{block.mlp.gelu} {block.attn.num_heads} heads" for block in blocks
+            ],  # which weights do not say
             "precision": self.precision.prec,
             "device": device,
             "packages": [torch.__version__, torchvision.__version__, PIL.__version__],

@@ -234,11 +234,19 @@ class RunCheckpoints:
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
         self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)
         self._load_prompts(state, path)
+        self.model.seen_classes = self._are_seen(state)
         if "training" in state and "classnames" in state:  # imported ones have prompts alone
             self.model.load_training_only(state["training"]["modules"], state["classnames"], path)
         self.epoch, self.trained_epochs = state["epoch"], max([state["epoch"], *checkpoint.epochs_in(folder)])
         self.model_settings, self.imported = state.get("settings"), state.get("imported")
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
+
+    def _are_seen(self, state):
+        """Whether the model's classes are the checkpoint's; what it does not say (an imported one) is not compared."""
+        theirs, ours = state.get("settings", {}), self.settings
+        keys = ("DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
+        same = all(theirs.get(key, ours.get(key)) == ours.get(key) for key in keys)
+        return same and state.get("classnames", self.model.classnames) == self.model.classnames
 
     def _path_to_load(self, folder, epoch, best):
         epochs, path = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
@@ -261,8 +269,8 @@ class RunCheckpoints:
         theirs = state.get("backbone", self.backbone)  # imported checkpoints do not say
         if theirs["fingerprint"] != self.backbone["fingerprint"]:
             raise UserError(
-                f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights are not those of '
-                f"{self.backbone['name']}: pass the same MODEL.BACKBONE.NAME."
+                f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights or activation are not '
+                f"those of {self.backbone['name']}: pass the same MODEL.BACKBONE.NAME and ACTIVATION."
             )
 
     def _refuse_other_settings(self, state, path, ignore, remedy):

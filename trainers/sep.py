@@ -24,6 +24,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.clip_loader import CONTEXT_LENGTH
+from .prompting.encoders import chosen_layers
 from .prompting.errors import UserError, up_to
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
@@ -136,7 +137,9 @@ class PromptLearner(nn.Module):
         self.ctx_visual = nn.Parameter(CTX_STD * torch.randn(options.N_CTX_V, image_encoder.width))
         depths = text_encoder.n_layers, image_encoder.n_layers
         text_layers, image_layers = (
-            enhanced_layers(options.LAYERS, depth, max(depths)) if options.ENHANCE in ("both", encoder) else []
+            chosen_layers("TRAINER.SEP.LAYERS", options.LAYERS, depth, max(depths), first=1)
+            if options.ENHANCE in ("both", encoder)
+            else []
             for encoder, depth in zip(("text", "image"), depths)
         )
         self.text_enhancer = TextEnhancer(text_layers, text_encoder.width, len(ctx), across_batch)
@@ -147,16 +150,6 @@ class PromptLearner(nn.Module):
 
     def forward(self):
         return self.sequences(self.ctx)  # (n_cls, length, width)
-
-
-def enhanced_layers(layers, depth, deepest):
-    """Layers to enhance in an encoder of `depth` layers; `deepest` is the depth of the deeper encoder."""
-    wrong = [i for i in layers if i >= deepest]
-    if wrong:
-        raise UserError(
-            f"TRAINER.SEP.LAYERS names {wrong}, but this backbone has layers 0 to {deepest - 1}: leave out the others."
-        )
-    return [i for i in sorted(layers) if i < depth] if layers else list(range(1, depth))
 
 
 class CustomCLIP(PromptedCLIP):

@@ -69,7 +69,20 @@ def test_averages_are_those_of_the_data_sets(published):
 
 def test_every_method_with_public_figures_is_there(published):
     found = {trainer for source in published for trainer, _, _ in source.numbers}
-    assert found == {"ZeroshotCLIP", "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "PromptSRC", "TCP", "DePT"}
+    expected = {
+        "ZeroshotCLIP",
+        "CoOp",
+        "CoCoOp",
+        "KgCoOp",
+        "ProGrad",
+        "MaPLe",
+        "PromptSRC",
+        "TCP",
+        "MMA",
+        "MMRL",
+        "DePT",
+    }
+    assert found == expected
     assert sum(len(source.numbers) for source in published) > 600
 
 
@@ -188,7 +201,10 @@ def test_sources_that_disagree_both_stand_there(tmp_path, written):
 
 @pytest.mark.parametrize(
     "name, compared",
-    [("ViT-B/16", True), ("/weights/ViT-B-16.pt", True), ("ViT-B/32", False), ("shapes-tiny", False)],
+    [
+        *[("ViT-B/16", True), ("/weights/ViT-B-16.pt", True), ("ViT-B/32", False), ("shapes-tiny", False)],
+        ("open_clip:ViT-B-16/laion2b_s34b_b88k", False),
+    ],
 )
 def test_only_runs_of_the_same_backbone_are_compared(tmp_path, written, name, compared):
     both_halves(tmp_path, settings={"MODEL.BACKBONE.NAME": name})
@@ -206,6 +222,11 @@ def test_only_runs_with_the_settings_of_a_source_are_compared(tmp_path, publishe
     both_halves(tmp_path / "unknown", trainer="DePT", cfg="unknown", settings=None)
     _, rows = beside(tmp_path, published)
     assert [row["source"] for row in rows] == ["dept_promptsrc"] * 3
+
+
+def test_a_file_with_another_activation_than_openais_is_not_compared(tmp_path, written):
+    both_halves(tmp_path, settings={**BACKBONE, "MODEL.BACKBONE.ACTIVATION": "gelu"})
+    assert beside(tmp_path, written())[1] == []
 
 
 def test_runs_without_a_backbone_on_record_are_compared(tmp_path, written):

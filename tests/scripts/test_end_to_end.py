@@ -21,6 +21,7 @@ RUN = "shots_4/SEP/vit_b16_ep50_batch32/seed1"
 def settings(weights):
     pairs = {
         "MODEL.BACKBONE.NAME": weights["vit"],
+        "MODEL.BACKBONE.ACTIVATION": "quickgelu",
         "INPUT.SIZE": "(32, 32)",
         "OPTIM.MAX_EPOCH": "4",
         "DATALOADER.NUM_WORKERS": "0",

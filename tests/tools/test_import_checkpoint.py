@@ -20,7 +20,8 @@ LEARNER = "MultiModalPromptLearner"
 
 @pytest.fixture
 def pairs(weights):
-    return ["INPUT.SIZE", "(32, 32)", "MODEL.BACKBONE.NAME", weights["vit"], "DATALOADER.NUM_WORKERS", "0"]
+    backbone = ["MODEL.BACKBONE.NAME", weights["vit"], "MODEL.BACKBONE.ACTIVATION", "quickgelu"]
+    return [*backbone, "INPUT.SIZE", "(32, 32)", "DATALOADER.NUM_WORKERS", "0"]
 
 
 @pytest.fixture

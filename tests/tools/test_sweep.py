@@ -37,7 +37,7 @@ def test_flags_are_a_grid(tmp_path):
 
 def test_seeds_of_the_environment_take_the_place_of_the_files(tmp_path):
     file = REPOSITORY / "configs/sweeps/demo_full.yaml"
-    assert "216 runs: 0 done, 216 to do\n" in sweep(tmp_path, "--config", file, "--dry-run").stdout
+    assert "234 runs: 0 done, 234 to do\n" in sweep(tmp_path, "--config", file, "--dry-run").stdout
     assert "72 runs: 0 done, 72 to do\n" in sweep(tmp_path, "--config", file, "--dry-run", SEEDS="1").stdout
 
 

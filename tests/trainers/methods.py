@@ -43,6 +43,11 @@ _ROWS = {
         ),
         resnet=False,
     ),
+    # 2 steps for each of 6 shots, divided among 3 epochs
+    "clip_lora": Method("CLIPLoRA", "CLIPLORA", ("TRAINER.CLIPLORA.ITERATIONS", 2), resnet=False),
+    # At the published scale of 0.001 a toy's adapters would change nothing that a test sees
+    "mma": Method("MMA", "MMA", ("TRAINER.MMA.LAYER", 1, "TRAINER.MMA.SCALE", 0.1), resnet=False),
+    "mmrl": Method("MMRL", "MMRL", ("TRAINER.MMRL.LAYER", 1), resnet=False),
     "sep": Method("SEP", "SEP", resnet=False),
     "sep-released": Method(
         "SEP",

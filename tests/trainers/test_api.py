@@ -31,6 +31,23 @@ def test_the_same_logits_as_the_test(run, row):
         torch.testing.assert_close(model._model.logit_scale.exp().detach() * f @ g.t(), logits, atol=2e-4, rtol=1e-4)
 
 
+def test_a_backbone_of_another_library(run, family):
+    folder, test = run(METHODS["sep"], *family.options)
+    logits = load_run(folder).logits(list(test["impaths"]))
+    torch.testing.assert_close(logits, torch.from_numpy(test["logits"]), atol=2e-4, rtol=1e-4)
+
+
+def test_a_run_from_before_there_was_another_activation(run, tmp_path):
+    """Its config has no such key, its weights file does not say, and QuickGELU is what it was trained with."""
+    folder, test = run(METHODS["kgcoop"])
+    config = tmp_path / "output" / "config.yaml"
+    lines = config.read_text().splitlines()
+    config.write_text("\n".join(line for line in lines if line.strip() != "ACTIVATION: quickgelu"))
+    assert len(config.read_text().splitlines()) == len(lines) - 1
+    logits = load_run(folder).logits(list(test["impaths"]))
+    torch.testing.assert_close(logits, torch.from_numpy(test["logits"]), atol=2e-4, rtol=1e-4)
+
+
 def test_pictures_of_any_kind(run):
     folder, test = run(METHODS["kgcoop"])
     model, path = load_run(folder), str(test["impaths"][0])

@@ -33,6 +33,15 @@ def test_settings_are_all_keys_but_those_of_where_and_how(make_cfg):
     assert all("." in key or key == "SEED" for key in settings)
 
 
+def test_a_key_that_came_later_leaves_the_runs_before_it_alone(make_cfg):
+    """While it is empty, which it is for all backbones that there were but bare state dicts."""
+    before, after = (make_cfg("CoOp", "MODEL.BACKBONE.ACTIVATION", value) for value in ("", "gelu"))
+    assert "MODEL.BACKBONE.ACTIVATION" not in settings_of(before)
+    assert settings_of(after) == {**settings_of(before), "MODEL.BACKBONE.ACTIVATION": "gelu"}
+    del before.MODEL.BACKBONE["ACTIVATION"]
+    assert fingerprint(settings_of(before)) != fingerprint(settings_of(after))
+
+
 def test_nodes_of_other_methods_are_no_settings(make_cfg):
     """A method that is added, or whose defaults change, leaves the fingerprints of all others alone."""
     cfg = make_cfg("SEP")

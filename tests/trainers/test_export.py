@@ -10,6 +10,7 @@ import torch
 import torchvision.transforms as T
 from safetensors import safe_open
 
+from dassl.engine import TRAINER_REGISTRY
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers import export
@@ -17,9 +18,14 @@ from trainers.api import load_run
 from trainers.export import BATCHES, TOLERANCE, export_run, facts, pictures, transform_facts
 from trainers.prompting.clip_loader import load_clip
 from trainers.prompting.errors import UserError
+from trainers.prompting.model import PromptedCLIP
 
-LEARNED_IMAGE_SIDE = {"maple", "promptsrc", "sep"}
-PLAIN = [key for key in METHODS if key.partition("-")[0] not in LEARNED_IMAGE_SIDE | {"cocoop", "dept"}]
+PLAIN_OR_NOT = {True: [], False: []}
+for key, method in METHODS.items():
+    encode_image = TRAINER_REGISTRY.get(method.trainer).custom_clip.encode_image
+    if not key.startswith(("cocoop", "dept")):
+        PLAIN_OR_NOT[encode_image is PromptedCLIP.encode_image].append(key)
+PLAIN, LEARNED_IMAGE_SIDE = PLAIN_OR_NOT[True], [key for key in PLAIN_OR_NOT[False] if "-" not in key]
 # Programs of methods that leave the image side as it is differ in one constant
 WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", "dept", *LEARNED_IMAGE_SIDE]] + [
     (key, ".onnx") for key in ["e2mim", "cocoop", "dept-sep", *LEARNED_IMAGE_SIDE]
@@ -37,7 +43,7 @@ def opened(path):
         assert (logits.name, logits.shape) == ("logits", ["batch", len(CLASSNAMES)])
         said = session.get_modelmeta().custom_metadata_map
         return lambda images: torch.from_numpy(session.run(None, {"image": images.numpy()})[0]), said
-    said = dict.fromkeys(["method", "backbone", "classnames", "logit_scale", "transform"], "")
+    said = dict.fromkeys(["method", "backbone", "activation", "classnames", "logit_scale", "transform"], "")
     return torch.export.load(path, extra_files=said).module(), said
 
 
@@ -68,7 +74,7 @@ def test_a_classifier_goes_with_a_plain_clip(run, key, tmp_path):
     with safe_open(path, "pt") as file:
         said, classifier = file.metadata(), file.get_tensor("classifier")
     assert said == facts(model) and said["method"] == METHODS[key].trainer
-    features = load_clip(said["backbone"]).encode_image(IMAGES)
+    features = load_clip(said["backbone"], said["activation"]).encode_image(IMAGES)
     cosines = features / features.norm(dim=1, keepdim=True) @ classifier.t()
     torch.testing.assert_close(float(said["logit_scale"]) * cosines, model.logits(IMAGES), atol=1e-4, rtol=0)
 

@@ -71,6 +71,11 @@ def other_weights(trainer):
     dict(trainer.model.image_encoder.named_parameters())[WEIGHTS].data[3] += 1e-3
 
 
+def other_heads(trainer):
+    for block in trainer.model.image_encoder.visual.transformer.resblocks:
+        block.attn.num_heads = 2
+
+
 @pytest.mark.parametrize(
     "options, change",
     [
@@ -82,6 +87,8 @@ def other_weights(trainer):
         (("DATALOADER.TEST.BATCH_SIZE", 8), None),  # the last bits may differ
         (("DATASET.SUBSAMPLE_CLASSES", "base"), None),  # other batches
         ((), other_weights),
+        (("MODEL.BACKBONE.ACTIVATION", "gelu"), None),  # of the same weights
+        ((), other_heads),
     ],
 )
 def test_what_features_depend_on(evaluate, options, change):

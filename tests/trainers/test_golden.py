@@ -1,16 +1,21 @@
 """Our methods against outputs of their authors' code, on weights made by a formula (tests/golden/README.md)."""
 
 import json
+import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import trainers.clip_lora
 import trainers.cocoop
 import trainers.coop
 import trainers.kgcoop
 import trainers.maple
+import trainers.mma
+import trainers.mmrl
 import trainers.prograd
 import trainers.promptsrc
 import trainers.sep
@@ -37,6 +42,32 @@ METHODS = {
     "promptsrc": (trainers.promptsrc, ["TRAINER.PROMPTSRC.PREC", "fp32"], "PromptSRC"),
     "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], "SEP"),
     "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], "SEP"),
+    "clip_lora": (trainers.clip_lora, ["TRAINER.CLIPLORA.PREC", "fp32", "TRAINER.CLIPLORA.DROPOUT", 0.0], "CLIPLoRA"),
+    "mma": (trainers.mma, ["TRAINER.MMA.PREC", "fp32", "TRAINER.MMA.SCALE", 0.1], "MMA"),
+    "mmrl": (trainers.mmrl, ["TRAINER.MMRL.PREC", "fp32"], "MMRL"),
+}
+# Names of methods whose public checkpoints are not imported: regular expression of theirs, ours, of a layer, and by how
+# much ours is behind in numbering it
+NAMES = {
+    "CLIPLoRA": (
+        (r"transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_A", "text.{}.{}.a", 0),
+        (r"transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_B", "text.{}.{}.b", 0),
+        (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_A", "image.{}.{}.a", 0),
+        (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_B", "image.{}.{}.b", 0),
+    ),
+    "MMA": (
+        (r"text_adapter\.(\d+)\.down\.0\.(\w+)", "down.text.{}.{}", 5),
+        (r"visual_adapter\.(\d+)\.down\.0\.(\w+)", "down.image.{}.{}", 5),
+        (r"text_adapter\.(\d+)\.up\.(\w+)", "up.text.{}.{}", 5),
+        (r"visual_adapter\.(\d+)\.up\.(\w+)", "up.image.{}.{}", 5),
+        (r"shared_adapter\.(\d+)\.0\.(\w+)", "shared.{}.{}", 5),
+    ),
+    "MMRL": (
+        (r"representation_learner\.compound_rep_tokens", "rep_tokens", 0),
+        (r"representation_learner\.compound_rep_tokens_r2tproj\.(\d+)\.(\w+)", "to_text.{}.{}", 0),
+        (r"representation_learner\.compound_rep_tokens_r2vproj\.(\d+)\.(\w+)", "to_image.{}.{}", 0),
+        (r"image_encoder\.proj_rep", "proj_rep", 0),
+    ),
 }
 LOSS_PARTS = {
     "ce": "ce",
@@ -48,6 +79,9 @@ LOSS_PARTS = {
     "scl_text": "loss_scl_text",
     "scl_image": "loss_scl_image",
     "scl_logits": "L_SCL_logits",
+    "ce_rep": "ce_rep",
+    "reg_image": "reg_image",
+    "reg_text": "reg_text",
 }
 
 
@@ -60,6 +94,19 @@ def golden_clip():
 def inputs():
     data = np.load(GOLDEN / "inputs.npz")
     return torch.from_numpy(data["images_preprocessed"]), torch.from_numpy(data["labels"]).long()
+
+
+def ours_of(method, reference):
+    """Names of theirs -> ours."""
+    if method is None:
+        return {}
+    if method not in NAMES:
+        return {theirs: ours for theirs, (ours, _) in match("", method, reference)[0].items()}
+    names = {}
+    for theirs, ours, behind in NAMES[method]:
+        for found in filter(None, (re.fullmatch(theirs, name) for name in reference)):
+            names[found[0]] = ours.format(*(int(n) - behind if n.isdigit() else n for n in found.groups()))
+    return names
 
 
 class Case:
@@ -84,14 +131,15 @@ class Case:
         self.names = {}  # reference name -> our name
         state = self.model.prompt_learner.state_dict()
         reference = {p["name"]: p for p in self.info["parameters"]}
-        taken = match("", method, reference)[0] if method else {}
-        for theirs, (ours, _) in taken.items():
+        for theirs, ours in ours_of(method, reference).items():
             p = reference[theirs]
             assert tuple(state[ours].shape) == tuple(p["shape"])
             state[ours] = fill(p["filled_from"], p["shape"])
             self.names[theirs] = ours
         assert set(self.names.values()) == set(state), "every parameter of ours is filled"
         self.model.prompt_learner.load_state_dict(state)
+        if "logit_scale" in self.info:  # a number in their code
+            self.model.logit_scale = torch.nn.Parameter(torch.tensor(math.log(self.info["logit_scale"])))
         if "VPT_fc.weight" in self.expected:
             prototypes = torch.from_numpy(self.expected["VPT_fc.weight"])
             self.model.training_only["prototypes"].weight.data.copy_(prototypes)
@@ -107,6 +155,14 @@ def test_logits(case, inputs, n):
     with torch.no_grad():
         logits = case.model(inputs[0][:n])
     np.testing.assert_allclose(logits, case.expected[f"logits_eval{n}"], atol=1e-4, rtol=0)
+
+
+def test_logits_of_new_classes(golden_clip, inputs):
+    """Those of MMRL's class token alone."""
+    case = Case("mmrl", golden_clip)
+    case.model.seen_classes = False
+    with torch.no_grad():
+        np.testing.assert_allclose(case.model(inputs[0]), case.expected["logits_new_eval6"], atol=1e-4, rtol=0)
 
 
 def test_losses_and_gradients(case, inputs):

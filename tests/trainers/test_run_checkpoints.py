@@ -70,8 +70,19 @@ def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path
     options = ("CoOp", *OPTIONS, "MODEL.BACKBONE.NAME")
     make_trainer(*options, same).load_model(trained)
     for load in (lambda trainer: trainer.load_model(trained), lambda trainer: trainer.train()):
-        with pytest.raises(ValueError, match=r"trained on backbone .*vit.pt, whose weights are not .*other.pt"):
+        with pytest.raises(
+            ValueError, match=r"trained on backbone .*vit.pt, whose weights or activation are not .*other.pt"
+        ):
             load(make_trainer(*options, other))
+
+
+def test_checkpoint_of_another_activation(make_trainer, trained):
+    """The same file, which does not say what it is."""
+    for load in (lambda trainer: trainer.load_model(trained), lambda trainer: trainer.train()):
+        with pytest.raises(
+            ValueError, match="whose weights or activation are not .*MODEL.BACKBONE.NAME and ACTIVATION"
+        ):
+            load(make_trainer("CoOp", *OPTIONS, "MODEL.BACKBONE.ACTIVATION", "gelu"))
 
 
 def test_finished_training_is_not_repeated(make_trainer, trained, capsys):

@@ -9,7 +9,7 @@ from dassl.data.transforms import build_transform
 from tests.tiny import CLASSNAMES, as_tokens
 from trainers.prompting.errors import UserError
 from trainers.prompting.model import normalise
-from trainers.sep import ImageEnhancer, TextEnhancer, TokenFusion, enhanced_layers
+from trainers.sep import ImageEnhancer, TextEnhancer, TokenFusion
 
 
 def test_representative_tokens_are_those_of_largest_power_in_order():
@@ -56,13 +56,6 @@ def test_fusion_written_out():
     z = fusion.ln_2(h) @ fusion.mlp_in.weight.t()
     expected = 0.3 * h + 0.7 * (z / (1 + torch.exp(-1.702 * z))) @ fusion.mlp_out.weight.t()
     torch.testing.assert_close(fusion(r, p), expected)
-
-
-def test_layers():
-    assert enhanced_layers([], 12, 12) == list(range(1, 12))
-    assert enhanced_layers([9, 3, 1], 6, 12) == [1, 3]  # the shallower encoder has no layer 9
-    with pytest.raises(ValueError, match=r"LAYERS names \[12\].*layers 0 to 11"):
-        enhanced_layers([1, 12], 12, 12)
 
 
 @pytest.mark.parametrize("number", [18, 10**9])

@@ -34,8 +34,11 @@ def gpu_autocast(device_type: str, dtype: Any = None, enabled: bool = True) -> t
 
 
 def recompute(function: Callable[..., torch.Tensor], *args: Any) -> torch.Tensor:
-    """function(*args), whose intermediate results are not kept but computed again for the gradients; see RECOMPUTES."""
-    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
+    """function(*args), whose intermediate results are not kept but computed again for the gradients; see RECOMPUTES.
+
+    What it draws at random is drawn again; the tensors among its arguments tell on which GPU.
+    """
+    return checkpoint(function, *args, use_reentrant=False)
 
 
 scaled_dot_product_attention = getattr(F, "scaled_dot_product_attention", plain_attention)  # PyTorch 2.0

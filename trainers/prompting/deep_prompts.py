@@ -73,3 +73,30 @@ def replace_image(prompts: Sequence[torch.Tensor]) -> BeforeLayer:
         return torch.cat([x[:, : -new.shape[1]], new], dim=1)
 
     return before_layer
+
+
+def insert_text(tokens: Sequence[torch.Tensor], first: int) -> BeforeLayer:
+    """Hook for the text encoder's x = [SOS, ...]: tokens[0] (m, width) enters behind SOS before layer `first`.
+
+    Before the layers that follow, tokens[1], tokens[2], ... take the place of what stands there.
+    """
+
+    def before_layer(i, x):
+        if not first <= i < first + len(tokens):
+            return x
+        return x.insert(1, tokens[0]) if i == first else x.replace(1, tokens[i - first])
+
+    return before_layer
+
+
+def insert_image(tokens: Sequence[torch.Tensor], first: int) -> BeforeLayer:
+    """Hook for the image encoder's x = [CLS, patches], which becomes [CLS, tokens, patches]; as `insert_text`."""
+
+    def before_layer(i, x):
+        if not first <= i < first + len(tokens):
+            return x
+        new = tokens[i - first].to(x.dtype).expand(x.shape[0], -1, -1)
+        rest = x[:, 1:] if i == first else x[:, 1 + new.shape[1] :]
+        return torch.cat([x[:, :1], new, rest], dim=1)
+
+    return before_layer

@@ -1,8 +1,13 @@
-"""Walks through the blocks of a stock CLIP's two encoders, with a hook before each layer.
+"""Walks through the blocks of a stock CLIP's two encoders, with hooks before each layer and beside its parts.
 
 A hook is `before_layer(i, x) -> x`, called with the layer's number (from 0) and its input, for images a tensor
 (batch, length, width), for text `TextTokens`; what it returns goes into the layer. Of the last layer nothing is
 computed but the tokens whose features are read.
+
+What changes a layer itself is `beside(i, part, x) -> y or None`: it gets the input of one of the layer's parts, and y,
+of the shape of that part's output, is added to it. The parts are attention's linear maps "q", "k", "v" and "o", and
+"block", the whole layer, whose input is ln_1's output. It acts on each token by itself: x is (..., width), and says
+neither which tokens these are nor that none is missing.
 """
 
 import os
@@ -14,9 +19,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from .compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
+from .errors import UserError
 from .text_tokens import TextTokens
 
 BeforeLayer = Callable[[int, Any], Any]
+Beside = Callable[[int, str, torch.Tensor], Optional[torch.Tensor]]
+
+
+# Activations that autograd keeps of a token in a layer, in widths, counted: with low-rank updates of q, k and v whose
+# input has dropout
+KEPT_BESIDE = 20
 
 
 def memory_limit(device: torch.device) -> int:
@@ -28,11 +40,6 @@ def memory_limit(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 4
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-
-
-def project(attn, x, part):
-    """What an `nn.MultiheadAttention` makes of x: its query, key or value (part 0, 1, 2), of the shape of x."""
-    return F.linear(x, attn.in_proj_weight.chunk(3)[part], attn.in_proj_bias.chunk(3)[part])
 
 
 def attend(heads, query, key, value, causal=False, seen=None):
@@ -53,10 +60,51 @@ def attend(heads, query, key, value, causal=False, seen=None):
     return x.transpose(1, 2).flatten(2)
 
 
-def _finish(block, x, mixed):
-    """The rest of a block: x and what attention has mixed, of one shape."""
-    x = x + block.attn.out_proj(mixed)
-    return x + block.mlp(block.ln_2(x))
+def chosen_layers(key, layers, depth, deepest, first=0):
+    """The layers of an encoder of `depth` layers that config key `key` means by `layers`; by none, all from `first`.
+
+    deepest: the depth of the deeper encoder; a layer that it alone has is none of the other's.
+    Raises UserError for layers that neither has.
+    """
+    wrong = [i for i in layers if i >= deepest]
+    if wrong:
+        raise UserError(f"{key} names {wrong}, but this backbone has layers 0 to {deepest - 1}: leave out the others.")
+    return [i for i in sorted(layers) if i < depth] if layers else list(range(first, depth))
+
+
+def check_layer(key, layer, n_layers):
+    """Raise UserError if config key `key`, a layer from 0 on, is none of a backbone's `n_layers`."""
+    if layer >= n_layers:
+        raise UserError(f"{key} is {layer}, but this backbone has layers 0 to {n_layers - 1}: choose one of them.")
+
+
+class Layer:
+    """A block of either encoder, its number, and what runs beside its parts."""
+
+    def __init__(self, block, number, beside):
+        self.block, self.heads, self.number, self.beside = block, block.attn.num_heads, number, beside
+
+    def normed(self, x):
+        return self.block.ln_1(x)
+
+    def project(self, h, part):
+        """What attention makes of h: its query, key or value (part "q", "k", "v"), of the shape of h."""
+        attn, third = self.block.attn, "qkv".index(part)
+        out = F.linear(h, attn.in_proj_weight.chunk(3)[third], attn.in_proj_bias.chunk(3)[third])
+        return self._with(part, h, out)
+
+    def finish(self, x, h, mixed):
+        """The rest of it: its input x, h = ln_1(x), and what attention has mixed, of one shape."""
+        x = x + self._with("o", mixed, self.block.attn.out_proj(mixed))
+        return self._with("block", h, x + self.block.mlp(self.block.ln_2(x)))
+
+    def _with(self, part, x, out):
+        more = None if self.beside is None else self.beside(self.number, part, x)
+        return out if more is None else out + more
+
+
+def layers_of(transformer, beside):
+    return [Layer(block, i, beside) for i, block in enumerate(transformer.resblocks)]
 
 
 class TextEncoder(nn.Module):
@@ -79,62 +127,66 @@ class TextEncoder(nn.Module):
     def width(self):
         return self.positional_embedding.shape[1]
 
-    def forward(self, tokens: TextTokens, before_layer: Optional[BeforeLayer] = None) -> torch.Tensor:
+    def forward(
+        self, tokens: TextTokens, before_layer: Optional[BeforeLayer] = None, beside: Optional[Beside] = None
+    ) -> torch.Tensor:
         """n sequences -> their features (n, dim), not normalised, in the order of their numbers.
 
         In training, several passes are recomputed in the backward one instead of being kept, which bounds memory.
         """
-        most = self.chunk or self._chunk(tokens, before_layer)
+        most = self.chunk or self._chunk(tokens, before_layer, beside)
         again = most < len(tokens.rows) and RECOMPUTES and torch.is_grad_enabled()
         features = [
-            recompute(self._encode, part, before_layer) if again else self._encode(part, before_layer)
+            recompute(self._encode, before_layer, beside, *part) if again else self._encode(before_layer, beside, *part)
             for part in tokens.parts(most)
         ]
         return torch.cat(features)[tokens.rows.argsort()]
 
-    def _chunk(self, tokens, before_layer):
-        """How many sequences fit, if nothing is known of the hook but that it may end all sharing."""
+    def _chunk(self, tokens, before_layer, beside=None):
+        """How many sequences fit, if nothing is known of the hooks but that one may end all sharing."""
         positions = sum(n * length for n, length in zip(*tokens.groups))
-        kept = 14 * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # times width: counted
+        each = 14 if beside is None else KEPT_BESIDE
+        kept = each * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # times width: counted
         layers = self.n_layers if torch.is_grad_enabled() else 2
         need = layers * self.width * self.text_projection.element_size() * kept
         n = len(tokens.rows)
         return max(1, min(n, n * memory_limit(tokens.x.device) // need))
 
-    def _encode(self, tokens, before_layer):
+    def _encode(self, before_layer, beside, *tokens):
+        tokens = TextTokens(*tokens)  # one by one, since recomputing looks for a GPU among its arguments alone
         x = tokens.x + tokens.places(self.positional_embedding)
         tokens = tokens._replace(x=x.to(self.text_projection.dtype))
-        *layers, last = self.transformer.resblocks
-        for i, block in enumerate(layers):
-            tokens = self._layer(block, tokens if before_layer is None else before_layer(i, tokens))
-        x = self._last_layer(last, tokens if before_layer is None else before_layer(len(layers), tokens))
+        *layers, last = layers_of(self.transformer, beside)
+        for layer in layers:
+            tokens = self._layer(layer, tokens if before_layer is None else before_layer(layer.number, tokens))
+        x = self._last_layer(last, tokens if before_layer is None else before_layer(last.number, tokens))
         return self.ln_final(x) @ self.text_projection
 
     @staticmethod
-    def _layer(block, tokens):
-        attn, h = block.attn, block.ln_1(tokens.x)
-        (q, queries), (k, keys), (v, values) = (tokens.split(project(attn, h, part)) for part in range(3))
-        heads = attn.num_heads
-        mixed = [attend(heads, q, k, v, causal=True)]
+    def _layer(layer, tokens):
+        h = layer.normed(tokens.x)
+        (q, queries), (k, keys), (v, values) = (tokens.split(layer.project(h, part)) for part in "qkv")
+        mixed = [attend(layer.heads, q, k, v, causal=True)]
         for query, key, value, *begin in zip(queries, keys, values, tokens.each(k), tokens.each(v)):
             key, value = (torch.cat(both, dim=1) for both in zip(begin, (key, value)))
-            mixed.append(attend(heads, query, key, value, causal=True))
+            mixed.append(attend(layer.heads, query, key, value, causal=True))
         mixed = torch.cat([m.flatten(0, 1) for m in mixed])
-        return tokens._replace(x=_finish(block, tokens.x, mixed))
+        return tokens._replace(x=layer.finish(tokens.x, h, mixed))
 
     @staticmethod
-    def _last_layer(block, tokens):
+    def _last_layer(layer, tokens):
         """The outputs that are read, (n, width)."""
-        attn, h, ends = block.attn, block.ln_1(tokens.x), tokens.ends()
-        queries = project(attn, h[ends], 0).unsqueeze(1).split(tokens.groups.counts)
-        (k, keys), (v, values) = (tokens.split(project(attn, h, part)) for part in (1, 2))
+        h, ends = layer.normed(tokens.x), tokens.ends()
+        read = h[ends]
+        queries = layer.project(read, "q").unsqueeze(1).split(tokens.groups.counts)
+        (k, keys), (v, values) = (tokens.split(layer.project(h, part)) for part in "kv")
         mixed = []
         eos = tokens.eos.split(tokens.groups.counts)
         for query, key, value, end, *begin in zip(queries, keys, values, eos, tokens.each(k), tokens.each(v)):
             key, value = (torch.cat(both, dim=1) for both in zip(begin, (key, value)))
             seen = torch.arange(key.shape[1], device=end.device) <= end[:, None]
-            mixed.append(attend(attn.num_heads, query, key, value, seen=seen))
-        return _finish(block, tokens.x[ends], torch.cat(mixed).squeeze(1))
+            mixed.append(attend(layer.heads, query, key, value, seen=seen))
+        return layer.finish(tokens.x[ends], read, torch.cat(mixed).squeeze(1))
 
 
 class ImageEncoder(nn.Module):
@@ -159,7 +211,7 @@ class ImageEncoder(nn.Module):
 
     @contextmanager
     def known(self, image: torch.Tensor, features: Optional[Callable[[torch.Tensor], torch.Tensor]]):
-        """Inside, the plain pass of `image` (without tokens and hook) is features(image); None: it is as ever."""
+        """Inside, the plain pass of `image` (without tokens and hooks) is features(image); None: it is as ever."""
         self._known = image, features
         try:
             yield
@@ -171,46 +223,63 @@ class ImageEncoder(nn.Module):
         image: torch.Tensor,
         tokens: Optional[torch.Tensor] = None,
         before_layer: Optional[BeforeLayer] = None,
+        beside: Optional[Beside] = None,
     ) -> torch.Tensor:
         """As `encode`, but for images whose plain pass is known."""
         known, features = self._known
-        if image is known and features is not None and tokens is None and before_layer is None:
+        plain = tokens is None and before_layer is None and beside is None
+        if image is known and features is not None and plain:
             return features(image)
-        return self.encode(image, tokens, before_layer)
+        return self.encode(image, tokens, before_layer, beside)
 
     def encode(
         self,
         image: torch.Tensor,
         tokens: Optional[torch.Tensor] = None,
         before_layer: Optional[BeforeLayer] = None,
+        beside: Optional[Beside] = None,
     ) -> torch.Tensor:
         """image (batch, 3, H, W) -> features (batch, dim), not normalised.
 
         tokens (m, width) are appended to every image's sequence [CLS, patches] behind the position embeddings
         and before ln_pre; they have no position of their own.
         """
-        if image.shape[1] == 0:
-            raise RuntimeError("these images were not read: PromptedCLIP.reads_pixels must say that they are needed")
-        visual = self.visual
-        image = image.to(visual.conv1.weight.dtype)
         if not self.is_vit:
-            return visual(image)
+            return self.visual(self._pixels(image))
+        return self.outputs(image, tokens, before_layer, beside)[:, 0] @ self.visual.proj
+
+    def outputs(
+        self,
+        image: torch.Tensor,
+        tokens: Optional[torch.Tensor] = None,
+        before_layer: Optional[BeforeLayer] = None,
+        beside: Optional[Beside] = None,
+        n_read: int = 1,
+    ) -> torch.Tensor:
+        """As `encode`, but a ViT's outputs at its first `n_read` tokens behind ln_post: (batch, n_read, width)."""
+        visual, image = self.visual, self._pixels(image)
         x = visual.conv1(image).flatten(2).transpose(1, 2)  # (batch, patches, width)
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         x = x + visual.positional_embedding.to(x.dtype)
         if tokens is not None:
             x = torch.cat([x, tokens.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
         x = visual.ln_pre(x)
-        *layers, last = visual.transformer.resblocks
-        for i, block in enumerate(layers):
-            x = self._layer(block, x if before_layer is None else before_layer(i, x))
-        x = self._layer(last, x if before_layer is None else before_layer(len(layers), x), n_read=1)
-        return visual.ln_post(x[:, 0]) @ visual.proj
+        *layers, last = layers_of(visual.transformer, beside)
+        for layer in layers:
+            x = self._layer(layer, x if before_layer is None else before_layer(layer.number, x))
+        x = self._layer(last, x if before_layer is None else before_layer(last.number, x), n_read)
+        return visual.ln_post(x)
+
+    def _pixels(self, image):
+        if image.shape[1] == 0:
+            raise RuntimeError("these images were not read: PromptedCLIP.reads_pixels must say that they are needed")
+        return image.to(self.visual.conv1.weight.dtype)
 
     @staticmethod
-    def _layer(block, x, n_read=None):
+    def _layer(layer, x, n_read=None):
         """x (batch, length, width) -> the outputs of its first `n_read` tokens (default: of all)."""
-        h = block.ln_1(x)
-        key, value = (project(block.attn, h, part) for part in (1, 2))
-        mixed = attend(block.attn.num_heads, project(block.attn, h[:, :n_read], 0), key, value)
-        return _finish(block, x[:, :n_read], mixed)
+        h = layer.normed(x)
+        key, value = (layer.project(h, part) for part in "kv")
+        read = h[:, :n_read]
+        mixed = attend(layer.heads, layer.project(read, "q"), key, value)
+        return layer.finish(x[:, :n_read], read, mixed)

@@ -37,6 +37,8 @@ class PromptedCLIP(nn.Module):
     text_depends_on_image: bool = False
     mixes_pixels: bool = False  # whether training encodes other images than those of the batch
     context_note: str = ""  # for people: what else becomes of `context_tokens`, a sentence
+    # Whether its classes are those that the prompts were trained on, of the same data set and half of the classes
+    seen_classes: bool = True
 
     prompt_learner: nn.Module  # the method's own
     classnames: List[str]
@@ -52,6 +54,7 @@ class PromptedCLIP(nn.Module):
                 f"INPUT.SIZE is {size[0]} x {size[1]}, but backbone {cfg.MODEL.BACKBONE.NAME} takes "
                 f"{resolution} x {resolution} images: set INPUT.SIZE to ({resolution}, {resolution})."
             )
+        _check_normalisation(cfg, clip_model)
         clip_model.requires_grad_(False)
         self.name = cfg.TRAINER.NAME
         self.classnames = list(classnames)
@@ -70,11 +73,11 @@ class PromptedCLIP(nn.Module):
         self.hand_features = encode_prompts(clip_model, templates, self.classnames, unit)
 
     def require_vit(self, method: str, cfg: CfgNode) -> None:
-        """Raise UserError if the image encoder is a ResNet: `method` puts tokens into it."""
+        """Raise UserError if the image encoder is a ResNet: `method` works inside a transformer."""
         if not self.image_encoder.is_vit:
             raise UserError(
-                f"{method} puts tokens into the image encoder, for which {cfg.MODEL.BACKBONE.NAME}, a ResNet, has no "
-                f"place: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
+                f"{method} works inside the image encoder's transformer, and {cfg.MODEL.BACKBONE.NAME}, a ResNet, has "
+                f"none: choose a ViT such as ViT-B/16 (MODEL.BACKBONE.NAME)."
             )
 
     def train(self, mode: bool = True) -> "PromptedCLIP":
@@ -168,6 +171,19 @@ class PromptedCLIP(nn.Module):
         if label is None:
             return logits
         return logits, self.losses(f, g, logits, label)
+
+
+def _check_normalisation(cfg, clip_model):
+    """Raise UserError if pictures are normalised otherwise than the backbone says; those of OpenAI's format do not."""
+    pictures = getattr(clip_model, "pictures", None)
+    if pictures is None or pictures.mean is None:
+        return
+    ours = [*cfg.INPUT.PIXEL_MEAN, *cfg.INPUT.PIXEL_STD] if "normalize" in cfg.INPUT.TRANSFORMS else [0] * 3 + [1] * 3
+    if any(abs(a - b) > 1e-4 for a, b in zip(ours, [*pictures.mean, *pictures.std])):
+        raise UserError(
+            f"Backbone {cfg.MODEL.BACKBONE.NAME} was trained on pictures normalised otherwise: have normalize in "
+            f"INPUT.TRANSFORMS, INPUT.PIXEL_MEAN {list(pictures.mean)} and INPUT.PIXEL_STD {list(pictures.std)}."
+        )
 
 
 def normalise(x: torch.Tensor) -> torch.Tensor:

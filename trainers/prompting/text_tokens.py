@@ -83,6 +83,20 @@ class TextTokens(NamedTuple):
         parts.append([o[:, max(stop - self.n_shared, 0) :] for o in own])
         return self._of(shared, [torch.cat(group, dim=1) for group in zip(*parts)], n)
 
+    def insert(self, start: int, new: torch.Tensor) -> "TextTokens":
+        """Tokens (m, width), the same for every sequence, in front of position `start`, 1 to `n_shared`."""
+        shared, own = self.split(self.x)
+        new = new.to(self.x.dtype).expand(len(shared), -1, -1)
+        shared, m = torch.cat([shared[:, :start], new, shared[:, start:]], dim=1), new.shape[1]
+        groups = Groups(self.groups.counts, [length + m for length in self.groups.lengths])
+        return self._of(shared, own, self.n_shared + m)._replace(groups=groups, eos=self.eos + m)
+
+    def apart(self) -> "TextTokens":
+        """The same, but each sequence has a beginning of its own: for what differs between equal tokens (dropout)."""
+        shared, own = self.split(self.x)
+        owner = torch.arange(len(self.rows), device=self.rows.device)
+        return self._of(torch.cat(self.each(shared)), own, self.n_shared)._replace(owner=owner)
+
     def _of(self, shared, own, n_shared):
         return self._replace(x=torch.cat([t.flatten(0, 1) for t in (shared, *own)]), n_shared=n_shared)
 

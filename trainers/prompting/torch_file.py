@@ -70,6 +70,15 @@ def load(
         return _load_legacy(content, name, remedy, inert)
 
 
+def script_of(path: str) -> str:
+    """The code in a TorchScript archive; "" for every other file."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        members = [member for member in archive.namelist() if "/code/" in member and member.endswith(".py")]
+        return "\n".join(archive.read(member).decode() for member in members)
+
+
 @contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Inside, what says nothing about the file itself is an error for users that does not call it damaged."""

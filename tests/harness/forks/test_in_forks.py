@@ -58,7 +58,8 @@ def forks(tmp_path_factory):
         fork = found[kind] = Fork(root, folder / kind, state(root), name, folder / f"{kind}.log")
         names = {trainer: name} if name != trainer else {}
         install.add(fork.given, {"SEP", "E2MIM", trainer}, names).carry_out()
-        pairs = [*OPTIONS, "MODEL.BACKBONE.NAME", str(folder / "clip.pt"), f"TRAINER.{name.upper()}.PREC", "fp32"]
+        backbone = ["MODEL.BACKBONE.NAME", str(folder / "clip.pt"), "MODEL.BACKBONE.ACTIVATION", "quickgelu"]
+        pairs = [*OPTIONS, *backbone, f"TRAINER.{name.upper()}.PREC", "fp32"]
         for script in ("base2new_train", "base2new_test"):
             argv = _called_with(root / f"scripts/{name.lower()}/{script}.sh", [*pairs, *options], folder)
             (root / argv[argv.index("--output-dir") + 1]).mkdir(parents=True)  # the test's script looks for it

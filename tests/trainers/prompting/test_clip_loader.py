@@ -2,11 +2,13 @@
 
 import http.client
 import urllib.error
+import zlib
 
 import clip
 import pytest
 import torch
 from clip.model import build_model
+from safetensors.torch import save_file
 
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
@@ -16,26 +18,96 @@ from trainers.prompting.errors import UserError
 
 
 def test_no_digit_is_lost(weights):
-    loaded = load_clip(weights["vit"]).state_dict()
+    loaded = load_clip(weights["vit"], "quickgelu").state_dict()
     for name, value in clip_state_dict(g=GEOMETRY).items():
         assert loaded[name].dtype == torch.float32 and torch.equal(loaded[name], value), name
 
 
 def test_frozen_and_in_eval_mode(weights):
     for path in weights.values():
-        model = load_clip(path)
+        model = load_clip(path, "quickgelu")
         assert not model.training and not any(p.requires_grad for p in model.parameters())
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit is deprecated; OpenAI's files are what they are
-def test_jit_archive(weights, tmp_path):
+@pytest.mark.parametrize("activation", ["quickgelu", "gelu"])
+def test_jit_archive(weights, tmp_path, activation):
+    """Its code says what its activation is."""
     path = str(tmp_path / "jit.pt")
-    model = load_clip(weights["vit"])
+    model = load_clip(weights["vit"], activation)
     example = (torch.zeros(1, 3, 32, 32), clip.tokenize(["a"]))
     torch.jit.save(torch.jit.trace(model, example), path)
     expected = model.state_dict()
-    for name, value in load_clip(path).state_dict().items():
+    loaded = load_clip(path)
+    for name, value in loaded.state_dict().items():
         assert torch.equal(value, expected[name]), name
+    assert loaded.activation == f"{activation} (as the code in this archive)"
+    assert type(loaded.visual.transformer.resblocks[0].mlp.gelu) is type(model.visual.transformer.resblocks[0].mlp.gelu)
+    with pytest.raises(
+        UserError, match="but the layers of .* have .*as the code in this archive.: leave the key empty"
+    ):
+        load_clip(path, {"gelu": "quickgelu", "quickgelu": "gelu"}[activation])
+
+
+@pytest.mark.parametrize("file", ["clip.pt", "wrapped.pt", "clip.safetensors"])
+def test_a_file_that_does_not_say_its_activation_is_asked_about(tmp_path, file):
+    """LAION's state dicts have OpenAI's names, and another activation."""
+    path, state = str(tmp_path / file), clip_state_dict(g=GEOMETRY)
+    if file == "clip.safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state if file == "clip.pt" else {"state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+    sentence = f'^"{path}" does not say which activation .* set MODEL.BACKBONE.ACTIVATION to quickgelu .* or gelu '
+    with pytest.raises(UserError, match=sentence):
+        load_clip(path)
+    models = [load_clip(path, activation) for activation in ("quickgelu", "gelu")]
+    image, tokens = torch.randn(2, 3, 32, 32), clip.tokenize(["a photo of a cat."])
+    for encode in (lambda model: model.encode_image(image), lambda model: model.encode_text(tokens)):
+        quick, exact = map(encode, models)
+        assert (quick - exact).norm() > 1e-3 * quick.norm()
+    assert clip_loader.fingerprint(models[0]) != clip_loader.fingerprint(models[1])
+    assert [model.activation for model in models] == [
+        "quickgelu (MODEL.BACKBONE.ACTIVATION)",
+        "gelu (MODEL.BACKBONE.ACTIVATION)",
+    ]
+
+
+def test_openais_own_names_say_it(tmp_path, monkeypatch):
+    path = str(tmp_path / "openai.pt")
+    torch.save(clip_state_dict(g=GEOMETRY), path)
+    monkeypatch.setattr(clip_loader, "_openai_file", lambda name, url, cache: path)
+    assert load_clip("ViT-B/16").activation == "quickgelu (as all of OpenAI's weights)"
+    with pytest.raises(UserError, match="ACTIVATION is gelu, but the layers of .ViT-B/16. have quickgelu"):
+        load_clip("ViT-B/16", "gelu")
+
+
+def test_shapes_tiny_is_what_it_was():
+    model = load_clip("shapes-tiny")
+    assert model.activation == "quickgelu (as tools/pretrain_shapes.py trains it)" and model.pictures is None
+    assert clip_loader.fingerprint(model) == zlib.crc32(model.text_projection.numpy().tobytes())
+
+
+def test_heads_that_weights_do_not_tell(tmp_path):
+    """LAION's ViT-H/14 has 16 heads of 80 channels, and OpenAI's build_model would make 20."""
+    state, path = clip_state_dict(g={**GEOMETRY, "vision_width": 1280, "vision_layers": 1}), str(tmp_path / "h.pt")
+    torch.save(state, path)
+    with pytest.raises(UserError, match="does not say how many heads the 1280 channels .*open_clip:ViT-H-14//path"):
+        load_clip(path, "gelu")
+
+
+def test_other_heads_and_mlps():
+    """Those of open_clip's larger ViTs, whose heads are not 64 wide."""
+    state = clip_state_dict(g=GEOMETRY)
+    for name in [name for name in state if ".mlp." in name and "c_proj.bias" not in name]:
+        dim = 1 if "c_proj" in name else 0
+        state[name] = state[name].narrow(dim, 0, 200).clone()
+    model = build_clip(state, "gelu", (4, 2))
+    assert [block.attn.num_heads for block in model.visual.transformer.resblocks] == [4, 4, 4]
+    assert [block.attn.head_dim for block in model.transformer.resblocks] == [32, 32]
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in state.items())
+    assert torch.isfinite(model.encode_image(torch.randn(1, 3, 32, 32))).all()
+    with pytest.raises(ValueError, match="3 heads do not divide a layer of 64"):
+        build_clip(state, "gelu", (3, 2))
 
 
 def test_openai_extra_entries_are_ignored():
@@ -81,7 +153,7 @@ def test_fork_with_design_details(monkeypatch, weights):
         return clip.model.build_model(state_dict)
 
     monkeypatch.setattr(clip_loader, "build_model", build_model)
-    load_clip(weights["vit"])
+    load_clip(weights["vit"], "quickgelu")
     assert asked[0]["vision_depth"] == asked[0]["language_depth"] == 0
 
 
@@ -131,7 +203,7 @@ def test_half_a_clip(tmp_path, change, reason):
     path = tmp_path / "other.pt"
     torch.save(change(clip_state_dict(g=GEOMETRY)), path)
     with pytest.raises(UserError, match=rf'^"{path}" holds no CLIP in OpenAI.s format \(.*({reason})') as raised:
-        load_clip(str(path))
+        load_clip(str(path), "quickgelu")
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
 
 

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from tests.tiny import as_tokens
-from trainers.prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
+from trainers.prompting.deep_prompts import (
+    check_depth,
+    first_prompts,
+    insert_image,
+    insert_text,
+    random_prompts,
+    replace_image,
+    replace_text,
+)
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
 from trainers.prompting.errors import UserError
 from trainers.prompting.prompt_text import PromptSequences, embed, tokenize
@@ -74,6 +82,17 @@ def test_prompts_may_enter_later(x, prompts):
     hook = text_hook(prompts, first=5)
     assert [torch.equal(hook(layer, x), x) for layer in range(4, 8)] == [True, False, False, True]
     assert torch.equal(hook(6, x)[:, 1:3], prompts[1].expand(3, -1, -1))
+
+
+def test_tokens_are_inserted_and_then_replaced(x, prompts):
+    for hook in (
+        lambda i, x: insert_text(prompts, 5)(i, as_tokens(x, 3)).read(0, x.shape[1] + 2 * (i == 5)),
+        insert_image(prompts, 5),
+    ):
+        y = hook(5, x)
+        assert torch.equal(y, torch.cat([x[:, :1], prompts[0].expand(3, -1, -1), x[:, 1:]], dim=1))
+        assert torch.equal(hook(6, x), torch.cat([x[:, :1], prompts[1].expand(3, -1, -1), x[:, 3:]], dim=1))
+        assert torch.equal(hook(4, x), x) and torch.equal(hook(7, x), x)
 
 
 def test_type_follows_the_encoder(x, prompts):

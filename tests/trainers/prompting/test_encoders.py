@@ -7,8 +7,9 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from tests.tiny import GEOMETRY
 from trainers.prompting import encoders
-from trainers.prompting.encoders import ImageEncoder, TextEncoder
+from trainers.prompting.encoders import ImageEncoder, TextEncoder, chosen_layers
 from trainers.prompting.prompt_text import PromptSequences
+from trainers.prompting.text_tokens import TextTokens
 
 WORDS = ["cat", "polar bear", "dog", "an extraordinarily long class name, with commas", "x", "owl (bird)"]
 
@@ -39,7 +40,7 @@ def test_passes(clip_model, chunk, passes):
     """At most `chunk` sequences at once; in training several are run again."""
     encoder, seen = TextEncoder(clip_model, chunk), []
     encode = encoder._encode
-    encoder._encode = lambda tokens, hook: (seen.append(len(tokens.rows)), encode(tokens, hook))[1]
+    encoder._encode = lambda *args: (seen.append(len(TextTokens(*args[2:]).rows)), encode(*args))[1]
     sequences = PromptSequences(clip_model, WORDS, "X", 1)
     ctx = torch.randn(1, 64, requires_grad=True)
     with torch.no_grad():
@@ -50,7 +51,7 @@ def test_passes(clip_model, chunk, passes):
     assert sorted(seen) == sorted(passes * (2 if len(passes) > 1 else 1))
 
 
-def kept(encoder, tokens):
+def kept(encoder, tokens, *hooks):
     """Bytes of activations that autograd keeps of a pass."""
     storages = {}
 
@@ -60,7 +61,7 @@ def kept(encoder, tokens):
         return x
 
     with saved_tensors_hooks(pack, lambda x: x):
-        encoder(tokens)
+        encoder(tokens, *hooks)
     return sum(storages.values())
 
 
@@ -109,3 +110,11 @@ def test_appended_tokens_matter_and_get_gradients(clip_model):
     assert not torch.allclose(features, encoder(image), atol=1e-4)
     features.square().sum().backward()
     assert tokens.grad.abs().sum() > 0
+
+
+def test_chosen_layers():
+    assert chosen_layers("KEY", [], 12, 12) == list(range(12))
+    assert chosen_layers("KEY", [], 12, 12, first=1) == list(range(1, 12))
+    assert chosen_layers("KEY", [9, 3, 1], 6, 12) == [1, 3]  # the shallower encoder has no layer 9
+    with pytest.raises(ValueError, match=r"KEY names \[12\].*layers 0 to 11"):
+        chosen_layers("KEY", [1, 12], 12, 12)

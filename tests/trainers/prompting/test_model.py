@@ -1,7 +1,11 @@
 import clip
+import pytest
 import torch
 
-from trainers.prompting.model import encode_prompts
+from trainers.prompting.clip_loader import load_clip
+from trainers.prompting.clip_weights import Pictures
+from trainers.prompting.errors import UserError
+from trainers.prompting.model import PromptedCLIP, encode_prompts
 from trainers.prompting.templates import (
     IMAGENET_TEMPLATES,
     KGCOOP_TEMPLATES,
@@ -38,6 +42,33 @@ def test_features_may_be_averaged_as_they_come(tiny_clip):
     features = encode_prompts(model, templates, ["cat", "dog"], unit=False)
     torch.testing.assert_close(features, expected)
     assert not torch.allclose(features, encode_prompts(model, templates, ["cat", "dog"]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (
+            ("INPUT.PIXEL_MEAN", [0.48145466, 0.4578275, 0.40821073]),
+            "PIXEL_MEAN .0.5, 0.4, 0.3. and .*PIXEL_STD .0.2, ",
+        ),
+        (("INPUT.PIXEL_STD", [0.2, 0.3, 0.26]), "normalised otherwise"),
+        (("INPUT.TRANSFORMS", ["random_flip"]), "have normalize in INPUT.TRANSFORMS"),
+        (("INPUT.SIZE", (64, 64)), "takes 32 x 32 images"),
+    ],
+)
+def test_pictures_as_the_backbone_had_them(make_cfg, family, options, sentence):
+    clip_model = load_clip(family.name)
+    PromptedCLIP(make_cfg("CoOp", *family.options), ["cat"], clip_model)
+    with pytest.raises(UserError, match=sentence):
+        PromptedCLIP(make_cfg("CoOp", *family.options, *options), ["cat"], clip_model)
+
+
+def test_a_backbone_that_was_trained_on_pixels_as_they_are(make_cfg, tiny_clip):
+    clip_model = tiny_clip()
+    clip_model.pictures = Pictures(32, (0, 0, 0), (1, 1, 1))
+    PromptedCLIP(make_cfg("CoOp", "INPUT.TRANSFORMS", ["random_flip"]), ["cat"], clip_model)
+    with pytest.raises(UserError, match="normalised otherwise"):
+        PromptedCLIP(make_cfg("CoOp"), ["cat"], clip_model)
 
 
 def test_templates():

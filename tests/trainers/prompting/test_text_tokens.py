@@ -1,5 +1,7 @@
 """Sharing a beginning, going in groups and in passes changes no feature and no gradient."""
 
+import copy
+
 import pytest
 import torch
 from clip.model import CLIP
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.trainers.prompting.test_encoders import WORDS
 from trainers.prompting import prompt_text
-from trainers.prompting.deep_prompts import replace_text
+from trainers.prompting.deep_prompts import insert_text, replace_text
 from trainers.prompting.encoders import TextEncoder
 from trainers.prompting.prompt_text import PromptSequences, group, init_ctx, tokenize_classes
 
@@ -121,6 +123,39 @@ def test_read_and_replace(clip_model):
             expected = torch.cat([x[:, :start], new.expand(4, -1, -1), x[:, stop:]], dim=1)
             assert torch.equal(y.read(0, 9), expected[:, :9])
             assert torch.equal(y.replace(start, x[:, start:stop]).read(0, 9), x[:, :9])
+
+
+def test_insert_and_apart(clip_model):
+    names, ctx, new = ["cat", "an owl here", "dog", "x y"], torch.randn(2, 64), torch.randn(3, 64)
+    tokens = PromptSequences(clip_model, names, "X X", 2)(ctx)
+    x, eos = whole(clip_model, names, "X X", ctx)
+    for start in (1, 2, tokens.n_shared):
+        y = tokens.insert(start, new)
+        expected = torch.cat([x[:, :start], new.expand(4, -1, -1), x[:, start:]], dim=1)[tokens.rows]
+        assert torch.equal(y.read(0, 8), expected[:, :8]) and len(y.x) == len(tokens.x) + 3
+        assert torch.equal(y.eos, eos[tokens.rows] + 3)
+        assert torch.equal(y.x[y.ends()], expected[torch.arange(4), y.eos])
+    y = tokens.apart()
+    assert len(y.x) == sum(n * length for n, length in zip(*tokens.groups))
+    assert torch.equal(y.read(0, 5), tokens.read(0, 5)) and torch.equal(y.x[y.ends()], tokens.x[tokens.ends()])
+
+
+def test_inserted_tokens_by_any_road(clip_model):
+    """Against a stock CLIP whose mask is as long as the sequences have become."""
+    names, ctx = NAMES[:4], torch.randn(2, 64)
+    new = [torch.randn(3, 64, requires_grad=True) for _ in range(2)]  # before layers 2 and 3
+
+    def hook(i, x):
+        mask = torch.full((80, 80), float("-inf")).triu(1) if i >= 2 else clip_model.build_attention_mask()
+        longer.transformer.resblocks[i].attn_mask = mask
+        return x if i < 2 else torch.cat([x[:, :1], new[i - 2].expand(4, -1, -1), x[:, 1 if i == 2 else 4 :]], dim=1)
+
+    longer = copy.deepcopy(clip_model)
+    x, eos = whole(clip_model, names, "X X", ctx)
+    expected = results(as_clip_does(longer, x, eos + 3, hook), *new)
+    for chunk in (0, 3):
+        sequences = PromptSequences(clip_model, names, "X X", 2)
+        assert_same(results(TextEncoder(clip_model, chunk)(sequences(ctx), insert_text(new, 2)), *new), expected)
 
 
 def test_nothing_is_padded_and_nothing_twice(clip_model):

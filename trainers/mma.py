@@ -1,0 +1,103 @@
+"""MMA: multi-modal adapter (CVPR 2024, pages 23826-23837).
+
+From layer LAYER on, each layer of both encoders has an adapter beside it, whose middle is the same for both: what the
+two learn from each other's gradients goes through it. With z the layer's input behind ln_1,
+
+    layer(x)  ->  layer(x) + SCALE W_up relu(W_shared relu(W_down z)),    each W with a bias.
+
+The text is the hand-crafted prompt. Trained by cross-entropy of exp(logit_scale) * cos(image, text).
+
+As in the authors' code the adapters' gradients are those of SCALE 1: SCALE holds back what the encoders become, not how
+fast the adapters learn.
+"""
+
+from torch import nn
+from torch.nn import functional as F
+
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting.encoders import check_layer
+from .prompting.model import PromptedCLIP, normalise
+from .prompting.prompt_text import PromptSequences
+from .prompting.templates import template_for
+from .ranges import WIDTH, Key, above, whole
+
+DEFAULTS = method_defaults()
+DEFAULTS.LAYER = Key(4, whole(0))  # first layer with adapters, from 0 (authors' code: 5, from 1)
+DEFAULTS.DIM = Key(32, WIDTH)  # width of the adapters' middle (authors' code)
+DEFAULTS.SCALE = Key(0.001, above(0))  # share of the adapters in a layer's output (authors' code)
+add_defaults("MMA", DEFAULTS)
+
+
+def linear(n_in, n_out):
+    """A linear map that starts as in the authors' code."""
+    layer = nn.Linear(n_in, n_out)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class PromptLearner(nn.Module):
+    def __init__(self, cfg, classnames, clip_model, text_encoder, image_encoder):
+        super().__init__()
+        options = cfg.TRAINER.MMA
+        self.first, self.scale = options.LAYER, options.SCALE
+        encoders = {"text": text_encoder, "image": image_encoder}
+        depths = [encoder.n_layers for encoder in encoders.values()]
+        check_layer("TRAINER.MMA.LAYER", self.first, min(depths))
+
+        def adapters(depth, n_in, n_out):  # of the layers from LAYER on
+            return nn.ModuleList([linear(n_in, n_out) for _ in range(self.first, depth)])
+
+        self.down = nn.ModuleDict({k: adapters(e.n_layers, e.width, options.DIM) for k, e in encoders.items()})
+        self.up = nn.ModuleDict({k: adapters(e.n_layers, options.DIM, e.width) for k, e in encoders.items()})
+        self.shared = adapters(max(depths), options.DIM, options.DIM)
+        self.sequences = PromptSequences(clip_model, classnames, ending=template_for(cfg, {}))
+
+    def forward(self):
+        return self.sequences()
+
+    def beside(self, encoder):
+        """The adapters of encoder "text" or "image", as `encoders.Beside`."""
+
+        def adapter(i, part, z):
+            if part != "block" or i < self.first:
+                return None
+            n = i - self.first
+            z = F.relu(self._linear(self.down[encoder][n], z))
+            z = F.relu(self._linear(self.shared[n], z))
+            return self.scale * self._linear(self.up[encoder][n], z)
+
+        return adapter
+
+    def _linear(self, layer, x):
+        weight, bias = (scale_gradient(p, 1 / self.scale).to(x.dtype) for p in (layer.weight, layer.bias))
+        return F.linear(x, weight, bias)
+
+
+def scale_gradient(x, factor):
+    """x, whose gradient will be `factor` times what it would have been."""
+    return x.detach() + factor * (x - x.detach())
+
+
+class CustomCLIP(PromptedCLIP):
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__(cfg, classnames, clip_model)
+        self.require_vit("MMA", cfg)
+        self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
+
+    def encode_image(self, image):
+        return normalise(self.image_encoder(image, beside=self.prompt_learner.beside("image")))
+
+    def encode_text(self):
+        learner = self.prompt_learner
+        return normalise(self.text_encoder(learner(), beside=learner.beside("text")))
+
+
+@TRAINER_REGISTRY.register()
+class MMA(PromptTrainer):
+    """MMA: Multi-Modal Adapter for Vision-Language Models."""
+
+    config_node = "MMA"
+    custom_clip = CustomCLIP
