@@ -108,7 +108,7 @@ def claim_output_dir(args, cfg):
             return {}
         _refuse_other_model(args, folder, record, trained_here)
         earlier = record.get("settings") or (dict(flatten(read_config(file))) if os.path.isfile(file) else {})
-        now = settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME)))
+        now = settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), cfg))
         keys = differences(earlier, now)[:3]
         if keys:
             what = "checkpoints" if trained_here else "the result"

@@ -1,5 +1,6 @@
 """THE table of methods and of data sets. Scripts, make, tables, docs and tests read it; a new method is one row."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -10,9 +11,10 @@ class Config(NamedTuple):
     protocol: str = ""
     datasets: str = ""
     shots: str = ""
+    base: str = ""  # of a method that wraps another: which
 
-    def fits(self, protocol: str, dataset: str, shots: int) -> bool:
-        asked = (self.protocol, protocol), (self.datasets, dataset), (self.shots, str(shots))
+    def fits(self, protocol: str, dataset: str, shots: int, base: str = "") -> bool:
+        asked = (self.protocol, protocol), (self.datasets, dataset), (self.shots, str(shots)), (self.base, base)
         return all(value in names.split() for names, value in asked if names)
 
 
@@ -35,11 +37,24 @@ class Method(NamedTuple):
         """The sentence for whoever asks for a protocol that it does not have."""
         return f"{self.trainer} has no {protocol}, only {self.protocols.replace(' ', ', ')}: {self.bound}"
 
-    def config(self, protocol: str, dataset: str, shots: int) -> str:
-        """Stem of the config file of a run; `protocol` is base2new, xd or few_shot, `dataset` the one trained on."""
+    base_key: str = ""  # of a method that wraps another: the config key that says which
+
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """What it wraps, the default first; ("",) if it is no method around another."""
+        return tuple(dict.fromkeys(line.base for line in self.configs))
+
+    def config(self, protocol: str, dataset: str, shots: int, pairs: Sequence[str] = ()) -> str:
+        """Stem of the config file of a run; `protocol` is base2new, xd or few_shot, `dataset` the one trained on.
+
+        pairs: the KEY VALUE pairs that it is given, of which `base_key` matters.
+        """
+        base = dict(zip(pairs[::2], pairs[1::2])).get(self.base_key)
+        if base not in self.bases:  # train.py refuses those that are none
+            base = self.bases[0]
         if dataset in BUNDLED:
-            return "shapes"
-        return next(line.name for line in self.configs if line.fits(protocol, dataset, shots))
+            return "shapes" if base == self.bases[0] else f"shapes_{base.lower()}"
+        return next(line.name for line in self.configs if line.fits(protocol, dataset, shots, base))
 
 
 LARGE = "imagenet sun397"
@@ -122,6 +137,21 @@ METHODS = (
     Method("linear_probe", "LinearProbe", "2103.00020", (
         Config("vit_b16"),
     ), protocols="few_shot", bound="its linear classifier knows no other classes than those of its training images"),
+    Method("dept", "DePT", "2309.07439", (
+        Config("vit_b16_ep10_bs4_lr35_coop", base="CoOp"),
+        Config("vit_b16_ep10_ctxv1_bs4_lr35_kgcoop", base="KgCoOp"),
+        Config("vit_b16_c2_ep10_batch4_2ctx_maple", base="MaPLe"),
+        Config("vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets_promptsrc", "xd", base="PromptSRC"),
+        Config("vit_b16_c2_ep50_batch4_4+4ctx_few_shot_late_promptsrc", "few_shot", LATE, base="PromptSRC"),
+        Config("vit_b16_c2_ep50_batch4_4+4ctx_few_shot_promptsrc", "few_shot", base="PromptSRC"),
+        Config("vit_b16_c2_ep20_batch4_4+4ctx_promptsrc", base="PromptSRC"),
+        Config("vit_b16_ep3_batch32_sep", "xd", base="SEP"),
+        Config("vit_b16_ep10_batch128_sep", datasets=LARGE, base="SEP"),
+        Config("vit_b16_ep50_batch32_sep", base="SEP"),
+        Config("vit_b16_ep3_batch32_e2mim", "xd", base="E2MIM"),
+        Config("vit_b16_ep10_batch128_e2mim", datasets=LARGE, base="E2MIM"),
+        Config("vit_b16_ep50_batch32_e2mim", base="E2MIM"),
+    ), base_key="TRAINER.DEPT.BASE"),
 )
 # fmt: on
 

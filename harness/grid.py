@@ -52,7 +52,7 @@ class Run(NamedTuple):
         return self.job.needs and self._replace(job=self.job.needs)
 
     def folder(self, settings: launch.Settings) -> str:
-        return self.job.place(settings.cfg or self.job.default_config).below(settings.output)
+        return self.job.place(settings.cfg or self.job.config(self.pairs)).below(settings.output)
 
 
 def part_of(protocol, method, datasets=(), seeds=(), shots=(), source="") -> Part:

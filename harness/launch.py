@@ -135,7 +135,10 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
     need_dataset(job.dataset)
     need_dataset(job.source)
     trainer = job.method.trainer
-    cfg = settings.cfg or job.default_config
+    base_key = job.method.base_key
+    if settings.cfg and base_key and base_key in pairs[::2]:
+        raise Refused(2, f"CFG={settings.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")
+    cfg = settings.cfg or job.config(pairs)
     need_config("config", cfg, f"configs/trainers/{trainer}")
     folder = job.place(cfg).below(settings.output)
     arguments = [

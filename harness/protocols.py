@@ -103,10 +103,9 @@ class Job(NamedTuple):
         shots = f" {self.shots}" if "SHOTS" in self.step.arguments else ""
         return f"{self.script} {self.dataset} {self.seed}{shots}"
 
-    @property
-    def default_config(self) -> str:
+    def config(self, pairs: Sequence[str] = ()) -> str:
         """Config of the training, whose prompts' shape and image size are the model's; so a test has it too."""
-        return self.method.config(self.step.protocol, self.source, self.shots)
+        return self.method.config(self.step.protocol, self.source, self.shots, pairs)
 
     @property
     def needs(self) -> Optional["Job"]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from .catalogue import BUNDLED, DATASETS, TRAINERS, learns, targets
-from .config import read_config
+from .config import flatten, read_config
 from .errors import UserError
 from .results import Number, combine, mean_and_std, measured, number, rank, same_seeds, shots_rank, signed
 from .tables import Table, in_papers_order, leave_out, method_text, seeds_text
@@ -27,7 +27,7 @@ DATASETS_OF = {
     "dg": [SOURCE_DATASET, *AVERAGED["dg"], "average"],
 }
 _TEXTS = ("document", "paper", "protocol", "backbone", "says")
-_KEYS = (*_TEXTS, "shots", "numbers")
+_KEYS = (*_TEXTS, "shots", "numbers")  # and "settings", which most do without
 _ROUNDING = 0.011  # how far an H of two rounded accuracies, itself rounded, can be from theirs, and a little
 
 
@@ -42,6 +42,7 @@ class Source(NamedTuple):
     says: str  # what its numbers are: measured, or collected from papers
     shots: str
     numbers: dict
+    settings: dict = {}  # by config key: what runs must have on record to be compared; never changed
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------
@@ -59,9 +60,9 @@ def _source(file, name, entry):
     for key in _KEYS:
         if not entry.get(key):
             raise UserError(f"{where} has no {key}: a published number needs its source and what it is of")
-    unknown = next((key for key in entry if key not in _KEYS), None)
+    unknown = next((key for key in entry if key not in (*_KEYS, "settings")), None)
     if unknown:
-        raise UserError(f"{where} has an unknown key {unknown}: known are {', '.join(_KEYS)}")
+        raise UserError(f"{where} has an unknown key {unknown}: known are {', '.join(_KEYS)}, settings")
     protocol = _known(where, "protocol", str(entry["protocol"]), list(MEASURES))
     if not re.fullmatch(r"\d{4}\.\d{5}", str(entry["paper"])):
         raise UserError(f"{where}: paper is {entry['paper']!r}, but must be an arXiv number in quotes")
@@ -77,7 +78,10 @@ def _source(file, name, entry):
             for of, value in _measures(f"{where}, {trainer} on {dataset}", protocol, values):
                 numbers[trainer, dataset, of] = value
     texts = {key: str(entry[key]) for key in _TEXTS}
-    return Source(name=name, shots=str(entry["shots"]), numbers=numbers, **texts)
+    settings = entry.get("settings", {})
+    if not isinstance(settings, Mapping):
+        raise UserError(f"{where}: settings must be config keys with their values")
+    return Source(name=name, shots=str(entry["shots"]), numbers=numbers, settings=dict(flatten(settings)), **texts)
 
 
 def _known(where, what, name, names):
@@ -120,14 +124,14 @@ class Ours(NamedTuple):
 def published_tables(runs, protocol: str, sources) -> list:
     """A table beside each of ours of a protocol: our numbers that have published ones, these, and their distance.
 
-    Runs are compared with sources of their backbone (those that have none on record with all) and of their number of
-    shots. A table without rows says in its notes why.
+    Runs are compared with sources of their backbone (those that have none on record with all), of their number of shots
+    and of the settings that a source asks for. A table without rows says in its notes why.
     """
     sources = [source for source in sources if source.protocol == protocol]
     everything, mixed = measured(runs, protocol)
     rows, used = defaultdict(list), defaultdict(dict)
     for source in sources:
-        comparable, _ = measured([run for run in runs if _has_backbone(run, source.backbone)], protocol)
+        comparable, _ = measured([run for run in runs if _is_comparable(run, source)], protocol)
         for ours in _ours(comparable, protocol):
             theirs = source.numbers.get((ours.trainer, ours.dataset, ours.of))
             if theirs is not None and (ours.shots == source.shots or not learns(ours.trainer)):
@@ -155,6 +159,12 @@ def _order(ours, protocol):
     datasets = rank(DATASETS_OF[protocol], ours.dataset)
     of = MEASURES[protocol].index(ours.of)
     return ours.folder, shots_rank(ours.shots), datasets, rank(TRAINERS, ours.trainer), ours.config, of
+
+
+def _is_comparable(run, source):
+    """Whether a run had the source's backbone and settings."""
+    same = all(run.settings.get(key) == value for key, value in source.settings.items())
+    return same and _has_backbone(run, source.backbone)
 
 
 def _has_backbone(run, backbone):

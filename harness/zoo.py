@@ -147,7 +147,7 @@ def test_command(place: Place, output: str, root: str, pairs: Sequence[str]) -> 
     environment = [f"DATA={shlex.quote(root)}"] if root else []
     if os.path.abspath(output) != str(ROOT / "output"):
         environment.append(f"OUTPUT={shlex.quote(output)}")
-    if place.cfg != method.config(PARTS[step.folder].protocol, place.dataset, int(place.shots)):
+    if place.cfg != method.config(PARTS[step.folder].protocol, place.dataset, int(place.shots), pairs):
         environment.append(f"CFG={place.cfg}")
     shots = [place.shots] if "SHOTS" in step.arguments else []
     if not shots and place.shots != str(SHOTS):

@@ -53,6 +53,7 @@ class TrainedModel:
         transform: a PIL image -> (3, H, W) float32, as the run's test images.
         logit_scale: what cosines are multiplied by, exp(CLIP's logit_scale).
         image_side_is_plain: whether images are encoded by CLIP as it is: nothing is learned there.
+        predicts_by_text: whether images are compared with text features alone: no head of the training classes helps.
         activation: of the CLIP's layers, "quickgelu" or "gelu".
     """
 
@@ -64,6 +65,7 @@ class TrainedModel:
         self._model, self._precision = model.eval().requires_grad_(False), precision
         self.logit_scale = model.logit_scale.exp().item()
         self.image_side_is_plain = model.image_side_is_plain
+        self.predicts_by_text = model.predicts_by_text
         gelu = model.text_encoder.transformer.resblocks[0].mlp.gelu
         self.activation = "gelu" if isinstance(gelu, nn.GELU) else "quickgelu"
         self._unsaid, self._text = threading.Lock(), None

@@ -128,6 +128,11 @@ class PromptTrainer(TrainerX):
 
     # ---- building ------------------------------------------------------------------------------------------
 
+    @classmethod
+    def config_nodes(cls, cfg: CN) -> List[str]:
+        """The nodes below TRAINER that a run with this config reads."""
+        return [cls.config_node]
+
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         ranges.check(cfg)
@@ -165,7 +170,7 @@ class PromptTrainer(TrainerX):
             self.optim,
             self.sched,
             self.precision,
-            settings=experiment.settings_of(cfg, experiment.nodes_of(self)),
+            settings=experiment.settings_of(cfg, experiment.nodes_of(self, cfg)),
             data=experiment.data_checksums(self.dm.dataset),
             backbone=backbone,
             directory=self.output_dir,

@@ -60,10 +60,10 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
     return {key: flat[key] for key in sorted(flat) if key not in left_out and not key.startswith(others)}
 
 
-def nodes_of(trainer: Any) -> Optional[List[str]]:
+def nodes_of(trainer: Any, cfg: Mapping[str, Any]) -> Optional[List[str]]:
     """The `nodes` of a trainer's class (or object) for `settings_of`; None if it does not say what it reads."""
-    node = getattr(trainer, "config_node", None)
-    return None if node is None else [node]
+    nodes = getattr(trainer, "config_nodes", None)
+    return None if nodes is None else nodes(cfg)
 
 
 def _init_checksum(path):

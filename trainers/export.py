@@ -155,6 +155,11 @@ def write_classifier(model):
             f"{model.cfg.TRAINER.NAME} has learned on the image side, too, so that no classifier fits a plain CLIP: "
             f"export an .onnx or a .pt2, which hold all of it."
         )
+    if not model.predicts_by_text:
+        raise UserError(
+            f"{model.cfg.TRAINER.NAME} predicts by more than text, what it has learned of its training classes, which no "
+            f"classifier for a plain CLIP holds: export an .onnx or a .pt2, which hold all of it."
+        )
     return save({"classifier": model.encode_text().contiguous()}, metadata=facts(model))
 
 

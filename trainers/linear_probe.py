@@ -39,6 +39,8 @@ class Classifier(nn.Linear):
 
 
 class CustomCLIP(PromptedCLIP):
+    predicts_by_text = False
+
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
         self.prompt_learner = Classifier(self.text_encoder.text_projection.shape[1], len(classnames))

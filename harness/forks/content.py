@@ -55,7 +55,7 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
     texts = {**_package(added)}
     for each in added:
         for path in sorted((ROOT / "configs/trainers" / each.method.trainer).glob("*.yaml")):
-            if path.stem != "shapes":  # its data set and its CLIP are here alone
+            if not path.stem.startswith("shapes"):  # its data set and its CLIP are here alone
                 text = _renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
         for step in (step for step in STEPS.values() if each.method.has(step.protocol)):

@@ -80,7 +80,7 @@ def _config(method, protocol, source):
     """CFG, which the catalogue chooses by what the model is trained on and the shots."""
     cases = []
     for line in method.configs:
-        if line.protocol in ("", protocol):
+        if line.protocol in ("", protocol) and line.base == method.bases[0]:  # other bases: by CFG
             patterns = [f"{d}/{n}" for d in line.datasets.split() or "*" for n in line.shots.split() or "*"]
             cases.append((" | ".join(patterns), line.name))
             if patterns == ["*/*"]:

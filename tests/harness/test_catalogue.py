@@ -43,6 +43,19 @@ def test_every_config_of_the_catalogue_merges(method):
             assert (cfg.MODEL.BACKBONE.NAME == "shapes-tiny") is offline, (dataset, name)
 
 
+@pytest.mark.parametrize("method", [method for method in METHODS if method.base_key], ids=lambda method: method.folder)
+def test_what_a_method_wraps_is_what_its_config_says(method):
+    for base in method.bases:
+        pairs = [method.base_key, base]
+        names = {method.config(p, d, n, pairs) for p, n in RUNS for d in ("imagenet", "dtd", "caltech101", "shapes")}
+        for name in names:
+            stated = dict(
+                config.flatten(config.read_config(str(ROOT / f"configs/trainers/{method.trainer}/{name}.yaml")))
+            )
+            assert stated[method.base_key] == base, name
+    assert method.config("base2new", "dtd", 16, [method.base_key, "nothing"]) == method.config("base2new", "dtd", 16)
+
+
 def test_the_catalogue_has_every_trainer_once():
     assert set(TRAINERS) == {path.name for path in (ROOT / "configs/trainers").iterdir()}
     assert len({method.folder for method in METHODS}) == len(set(TRAINERS)) == len(METHODS)

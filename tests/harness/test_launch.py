@@ -70,6 +70,36 @@ def test_default_config(checkout, method, dataset, cfg):
     assert f"/{trainer_of[method]}/{cfg}/seed1" in checkout.option("--output-dir")
 
 
+@pytest.mark.parametrize(
+    ("script", "arguments", "cfg"),
+    [
+        ("base2new_train", ("caltech101",), "vit_b16_ep50_batch32_sep"),
+        ("base2new_train", ("sun397",), "vit_b16_ep10_batch128_sep"),
+        ("xd_train", ("imagenet",), "vit_b16_ep3_batch32_sep"),
+        ("base2new_train", ("shapes",), "shapes_sep"),
+    ],
+)
+def test_what_a_method_wraps_decides_on_its_config(checkout, script, arguments, cfg):
+    """So that runs around one method never share a folder with those around another."""
+    pair = ("TRAINER.DEPT.BASE", "SEP")
+    checkout(f"dept/{script}.sh", *arguments, 1, *pair)
+    assert checkout.option("--config-file").endswith(f"/DePT/{cfg}.yaml")
+    assert checkout.option("--output-dir").endswith(f"/DePT/{cfg}/seed1") and checkout.option(pair[0]) == "SEP"
+    result = checkout(f"dept/{script}.sh", *arguments, 1, *pair, CFG="mine")
+    assert result.returncode == 2 and checkout.called is None
+    assert "CFG=mine says what DePT wraps, too: leave out TRAINER.DEPT.BASE, or CFG" in result.stderr
+
+
+def test_a_test_looks_for_the_model_around_the_same_method(checkout):
+    pair = ("TRAINER.DEPT.BASE", "SEP")
+    where = {"trainer": "DePT", "cfg": "shapes_sep"}
+    checkout.checkpoint(15, **where)
+    checkout.finish(epoch=15, **where)
+    checkout("dept/base2new_test.sh", "shapes", 1, *pair)
+    assert checkout.option("--model-dir") == str(checkout.run_dir(**where))
+    assert "no trained model in" in checkout("dept/base2new_test.sh", "shapes", 1).stderr
+
+
 def test_environment_decides_on_folders_config_and_shots(checkout):
     env = {"DATA": "../my data", "OUTPUT": "results", "CFG": "mine", "SHOTS": "4"}
     checkout("sep/base2new_train.sh", "shapes", 2, **env)

@@ -69,7 +69,20 @@ def test_averages_are_those_of_the_data_sets(published):
 
 def test_every_method_with_public_figures_is_there(published):
     found = {trainer for source in published for trainer, _, _ in source.numbers}
-    assert found == {"ZeroshotCLIP", "CoOp", "CoCoOp", "KgCoOp", "ProGrad", "MaPLe", "PromptSRC", "TCP", "MMA", "MMRL"}
+    expected = {
+        "ZeroshotCLIP",
+        "CoOp",
+        "CoCoOp",
+        "KgCoOp",
+        "ProGrad",
+        "MaPLe",
+        "PromptSRC",
+        "TCP",
+        "MMA",
+        "MMRL",
+        "DePT",
+    }
+    assert found == expected
     assert sum(len(source.numbers) for source in published) > 600
 
 
@@ -125,6 +138,7 @@ def test_numbers_by_measure(written):
         (("54.24", "45.24"), "CoOp on dtd: H is 45.24, but of 79.44 and 41.18 it is 54.24"),
         (("CoOp: {dtd: [79.44, 41.18, 54.24]}", "CoOp: 3"), "CoOp must have accuracies by data set"),
         (("{dtd: [79.44, 41.18, 54.24]}", "{imagenet_a: [79.44, 41.18]}"), "there is no data set imagenet_a here"),
+        (("  shots: 16\n", "  shots: 16\n  settings: SEP\n"), "settings must be config keys with their values"),
     ],
 )
 def test_mistakes_are_one_sentence_that_names_the_place(written, tmp_path, replace, says):
@@ -198,6 +212,16 @@ def test_only_runs_of_the_same_backbone_are_compared(tmp_path, written, name, co
     assert bool(rows) == compared
     missing = "No published number is of the backbone, shots and data sets of these runs."
     assert (missing in table.notes) != compared
+
+
+def test_only_runs_with_the_settings_of_a_source_are_compared(tmp_path, published):
+    """DePT around SEP is not what was published of DePT around PromptSRC; nor is a run that does not say."""
+    for base in ("SEP", "PromptSRC"):
+        settings = {**BACKBONE, "TRAINER.DEPT.BASE": base}
+        both_halves(tmp_path / base, trainer="DePT", cfg=base, settings=settings)
+    both_halves(tmp_path / "unknown", trainer="DePT", cfg="unknown", settings=None)
+    _, rows = beside(tmp_path, published)
+    assert [row["source"] for row in rows] == ["dept_promptsrc"] * 3
 
 
 def test_a_file_with_another_activation_than_openais_is_not_compared(tmp_path, written):

@@ -79,6 +79,8 @@ _ROWS = {
         class_specific=True,
     ),
     "linear_probe": Method("LinearProbe", "LINEARPROBE", fitted=True, class_specific=True, reads_names=False),
+    "dept": Method("DePT", "DEPT", ("TRAINER.COOP.N_CTX", 4)),
+    "dept-sep": Method("DePT", "DEPT", ("TRAINER.DEPT.BASE", "SEP"), resnet=False),
 }
 
 METHODS: dict[str, Method] = {key: row._replace(file=key.partition("-")[0]) for key, row in _ROWS.items()}

@@ -339,7 +339,7 @@ def test_checkpoints_say_what_they_are_of(learning, make_trainer, tmp_path):
     """So that no run with another learning rate, seed, number of shots or half of the classes goes on from them."""
     trainer = run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
     state = checkpoint.read(str(tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"))
-    assert state["settings"] == settings_of(trainer.cfg, nodes_of(trainer))
+    assert state["settings"] == settings_of(trainer.cfg, nodes_of(trainer, trainer.cfg))
     assert state["data"] == data_checksums(trainer.dm.dataset)["train"] != ""
     for key, value in {"OPTIM.LR": 0.5, "SEED": 2, "DATASET.NUM_SHOTS": 4, "DATASET.SUBSAMPLE_CLASSES": "base"}.items():
         with pytest.raises(ValueError, match=f'model.pth.tar-1" was trained with {key} .*, but this run has .*FORCE=1'):

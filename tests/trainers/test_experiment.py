@@ -44,8 +44,9 @@ def test_a_key_that_came_later_leaves_the_runs_before_it_alone(make_cfg):
 
 def test_nodes_of_other_methods_are_no_settings(make_cfg):
     """A method that is added, or whose defaults change, leaves the fingerprints of all others alone."""
-    assert nodes_of(sep.SEP) == ["SEP"] and nodes_of(object) is None
-    before = settings_of(make_cfg("SEP"), nodes_of(sep.SEP))
+    cfg = make_cfg("SEP")
+    assert nodes_of(sep.SEP, cfg) == ["SEP"] and nodes_of(object, cfg) is None
+    before = settings_of(make_cfg("SEP"), nodes_of(sep.SEP, cfg))
     assert {key.split(".")[1] for key in before if key.startswith("TRAINER.")} == {"NAME", "SEP"}
     cfg = make_cfg("SEP", "TRAINER.COOP.N_CTX", 5)
     cfg.TRAINER.NEW = CN({"A": 1})

@@ -23,12 +23,13 @@ from trainers.prompting.model import PromptedCLIP
 PLAIN_OR_NOT = {True: [], False: []}
 for key, method in METHODS.items():
     encode_image = TRAINER_REGISTRY.get(method.trainer).custom_clip.encode_image
-    if key != "cocoop":
+    if not key.startswith(("cocoop", "dept")):
         PLAIN_OR_NOT[encode_image is PromptedCLIP.encode_image].append(key)
 PLAIN, LEARNED_IMAGE_SIDE = PLAIN_OR_NOT[True], [key for key in PLAIN_OR_NOT[False] if "-" not in key]
+MORE_THAN_TEXT = ["tipadapter", "tipadapter_f", "linear_probe"]
 # Programs of methods that leave the image side as it is differ in one constant
-WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", *LEARNED_IMAGE_SIDE]] + [
-    (key, ".onnx") for key in ["e2mim", "cocoop", *LEARNED_IMAGE_SIDE]
+WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", "dept", *LEARNED_IMAGE_SIDE]] + [
+    (key, ".onnx") for key in ["e2mim", "cocoop", "dept-sep", *MORE_THAN_TEXT, *LEARNED_IMAGE_SIDE]
 ]
 IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -66,7 +67,7 @@ def test_a_program_leaves_the_text_side_behind(run, tmp_path):
     assert not [name for name in kept if "text_e" in name or "hand" in name or "sequences" in name]
 
 
-@pytest.mark.parametrize("key", PLAIN)
+@pytest.mark.parametrize("key", [key for key in PLAIN if key not in MORE_THAN_TEXT])
 def test_a_classifier_goes_with_a_plain_clip(run, key, tmp_path):
     folder, path = run(METHODS[key])[0], str(tmp_path / "classifier.safetensors")
     assert export_run(folder, path).difference <= TOLERANCE
@@ -100,6 +101,13 @@ def test_other_classes(run, tmp_path):
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["classnames"]) == ["red cat", "box"]
         assert file.get_tensor("classifier").shape == (2, 32)
+
+
+def test_a_head_of_the_training_classes(run, tmp_path):
+    folder, path = run(METHODS["dept"])[0], str(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="DePT predicts by more than text"):
+        export_run(folder, path)
+    assert export_run(folder, path, ["red cat", "box"]).difference <= TOLERANCE
 
 
 def test_half_precision_is_exported_in_float32(run, tmp_path):
@@ -166,6 +174,7 @@ def test_what_is_not_the_runs_is_not_written(run, tmp_path, monkeypatch):
         ("maple", "a.safetensors", "MaPLe has learned on the image side, too, .*export an .onnx or a .pt2"),
         ("sep", "a.safetensors", "SEP has learned on the image side"),
         ("cocoop", "a.safetensors", "CoCoOp has no text features of its own"),
+        *((key, "a.safetensors", "predicts by more than text") for key in MORE_THAN_TEXT),
         ("sep-released", "a.pt2", "SEP of this run judges a picture by the others of its batch"),
     ],
 )

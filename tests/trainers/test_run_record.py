@@ -21,7 +21,7 @@ def test_a_run_says_what_it_was(make_trainer, metrics):
     trainer.facts = {"given": ["OPTIM.LR"], "accuracy": 100.0, "seed": 9}
     trainer.train()
     found = metrics()
-    assert found["settings"] == settings_of(trainer.cfg, nodes_of(trainer))
+    assert found["settings"] == settings_of(trainer.cfg, nodes_of(trainer, trainer.cfg))
     assert found["fingerprint"] == fingerprint(found["settings"])
     assert found["data"] == data_checksums(trainer.dm.dataset) and len(set(found["data"].values())) == 3
     assert found["trained_epochs"] == found["max_epoch"] == found["epoch"] == 3

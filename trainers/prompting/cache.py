@@ -129,6 +129,8 @@ class CachedCLIP(PromptedCLIP):
         dim = self.text_encoder.text_projection.shape[1]
         self.prompt_learner = Cache(len(classnames), shots, dim, self.grid.alpha, options.INIT_BETA, learns)
 
+    predicts_by_text = False  # but by the cache as well
+
     def encode_text(self):
         return self.hand_features
 

@@ -24,7 +24,8 @@ class PromptedCLIP(nn.Module):
 
     A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.
     What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
-    `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation.
+    `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation, unless
+    `load_training_only` says so.
 
     A method whose prompts depend on the image says so by `text_depends_on_image`. Its `encode_text` takes the images'
     features (B, dim) and returns (B, n_cls, dim), and its `logits` take that.
@@ -84,10 +85,23 @@ class PromptedCLIP(nn.Module):
         self.image_encoder.eval()  # batch norms of a frozen ResNet keep their statistics
         return self
 
+    def load_training_only(self, modules: Dict[str, torch.Tensor], classnames: List[str], path: str) -> None:
+        """What a model that is loaded to be tested takes of the `training_only` of its training: nothing.
+
+        A method whose evaluation uses some of it says here what holds for the classes of the test.
+
+        modules: its tensors by name, not checked; classnames: of the training; path: of the checkpoint, for errors.
+        """
+
     @property
     def image_side_is_plain(self) -> bool:
         """Whether images are encoded by the frozen CLIP as it is: then a store's features, or another program's, do."""
         return type(self).encode_image is PromptedCLIP.encode_image
+
+    @property
+    def predicts_by_text(self) -> bool:
+        """Whether evaluation compares images with text features and does nothing else."""
+        return True
 
     def reads_pixels(self, training: bool) -> bool:
         """Whether images are needed where the features of the plain image encoder are known."""

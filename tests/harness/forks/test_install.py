@@ -71,7 +71,8 @@ def test_any_method(tmp_path, trainer):
     method = next(method for method in METHODS if method.trainer == trainer)
     assert {path.stem for path in configs} == {config.name for config in method.configs}
     for path in configs:
-        assert set(yaml.safe_load(path.read_text()).get("TRAINER") or {node: 0}) == {node}
+        named = set(yaml.safe_load(path.read_text()).get("TRAINER") or {node: 0})
+        assert named == {node} or method.base_key and node in named
     text = (fork / PACKAGE / f"{method.folder}.py").read_text()
     own = (REPOSITORY / f"trainers/{method.folder}.py").read_text()
     assert f"class {name}(PromptTrainer):" in text and f'config_node = "{node}"' in text

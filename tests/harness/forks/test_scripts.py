@@ -106,14 +106,14 @@ def test_configs_are_the_catalogues(scripts, method):
     for script, step in steps_of(method):
         for dataset, n in itertools.product(datasets, shots):
             job = make_job(script, method, dataset, 1, int(n), source=dataset)
-            place, source = (job.place(job.default_config)._replace(trainer=added.name) for _ in range(2))
+            place, source = (job.place(job.config())._replace(trainer=added.name) for _ in range(2))
             if job.needs:
-                source = job.needs.place(job.default_config)._replace(trainer=added.name)
+                source = job.needs.place(job.config())._replace(trainer=added.name)
                 os.makedirs(source.below(str(scripts.fork / "output")), exist_ok=True)
             arguments = [dataset, 1, *([n] if "SHOTS" in step.arguments else [])]
             _, called = scripts(f"{added.folder}/{script}.sh", *arguments, SHOTS=n, SOURCE=dataset)
             assert called[called.index("--output-dir") + 1] == place.below("output")
-            assert f"configs/trainers/{added.name}/{job.default_config}.yaml" in called
+            assert f"configs/trainers/{added.name}/{job.config()}.yaml" in called
             assert (scripts.fork / called[called.index("--config-file") + 1]).is_file()
             if job.needs:
                 assert called[called.index("--model-dir") + 1] == source.below("output")

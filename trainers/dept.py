@@ -1,0 +1,224 @@
+"""DePT: decoupled prompt tuning (arXiv 2309.07439), around another method.
+
+Tuned on some classes, prompts fill most channels of the features with what is of these classes alone, and lose what new
+classes would need. DePT gives that knowledge a place of its own: a channel-adjusted transfer (CAT) head beside the
+image-text matching of the method that it wraps, BASE. The head scales and shifts each channel of the image features x
+and of the text features t of the images' classes, and a linear classifier reads both:
+
+    cat  = CE over 2B of W (s x + b) + c, with s, b of images for x and of text for t
+    loss = (1 - WEIGHT) ce + WEIGHT cat + BASE's other terms, as they are.
+
+The classifier is of the training classes. They are predicted by both, (1 - WEIGHT) matching + WEIGHT head of the image
+(logits, as in the authors' code; the paper adds probabilities); all other classes by matching alone.
+
+As in the authors' code, x and t are not of unit length. BASE classifies with unit features: x is BASE's image feature
+(for SEP the ensemble) at the length that the encoder gave it, which for CoOp, KgCoOp, MaPLe and PromptSRC is the
+encoder's own output. BASE is looked up by its name and its code is not changed: model and trainer are classes made of
+BASE's and those here.
+"""
+
+from contextvars import ContextVar
+from typing import Any, List, Tuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dassl.engine import TRAINER_REGISTRY
+
+from .base import PromptTrainer, add_defaults, method_defaults
+from .prompting import checkpoint
+from .prompting.compat import autocast
+from .prompting.errors import UserError
+from .prompting.model import PromptedCLIP
+from .ranges import Key, between, one_of
+
+BASES = ("CoOp", "KgCoOp", "MaPLe", "PromptSRC", "SEP", "E2MIM")
+
+DEFAULTS = method_defaults()
+DEFAULTS.BASE = Key("CoOp", one_of(*BASES))  # trainer that is wrapped, whose own node holds for all but PREC
+DEFAULTS.WEIGHT = Key(0.7, between(0, 1))  # lambda, share of the head in loss and prediction (authors' code)
+add_defaults("DEPT", DEFAULTS)
+
+
+def base_of(cfg) -> type:
+    """The trainer that TRAINER.DEPT.BASE names. Raises UserError if it is none of these files'."""
+    name = cfg.TRAINER.DEPT.BASE
+    trainer = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
+    if name not in BASES or not (trainer and issubclass(trainer, PromptTrainer)):
+        raise UserError(
+            f'TRAINER.DEPT.BASE "{name}" is no trainer that DePT can wrap, or not one that was added together with it: '
+            f"choose from {', '.join(BASES)}."
+        )
+    return trainer
+
+
+# ---- the head --------------------------------------------------------------------------------------------------
+
+
+class ChannelTransform(nn.Module):
+    """Scale and shift of each channel, the identity at the start (cwT)."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(dim))
+        self.shift = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x):
+        return self.scale * x + self.shift  # (B, dim)
+
+
+class TransferHead(nn.Module):
+    def __init__(self, dim, n_cls):
+        super().__init__()
+        self.image, self.text = ChannelTransform(dim), ChannelTransform(dim)
+        self.linear = nn.Linear(dim, n_cls)
+
+    def of_images(self, x):
+        return self.linear(self.image(x))  # (B, dim) -> (B, n_cls)
+
+    def of_texts(self, t):
+        return self.linear(self.text(t))
+
+    def rows(self, own: List[str], wanted: List[str]) -> "TransferHead":
+        """Of a head of the classes `own`, that of some of them; of two with one name, the first."""
+        if own == wanted:
+            return self
+        rows = [own.index(name) for name in wanted]
+        self.linear.weight, self.linear.bias = (nn.Parameter(p[rows]) for p in (self.linear.weight, self.linear.bias))
+        return self
+
+
+# ---- the features that BASE classifies with ----------------------------------------------------------------------
+
+
+class Seen:
+    """What a forward pass of BASE has shown: outputs of the encoders, and features with the logits made of them."""
+
+    def __init__(self):
+        self.images, self.texts, self.matched = [], [], []
+
+    def image_length(self):
+        """(B, 1), of the encoder's output for the batch: of the pass with BASE's tokens, if it has any."""
+        prompted = [output for output, with_tokens in self.images if with_tokens]
+        return _length((prompted or [output for output, _ in self.images])[0])
+
+    def text_length(self):
+        return _length(self.texts[0])  # (n_cls, 1)
+
+    def features_of(self, logits) -> Tuple[torch.Tensor, torch.Tensor]:
+        """The image (B, dim) and text features (n_cls, dim) that `logits` are of."""
+        return next((f, g) for of, f, g in self.matched if of is logits)
+
+
+def _length(features):
+    return features.float().norm(dim=-1, keepdim=True)
+
+
+_SEEN: ContextVar = ContextVar("what the forward pass that is under way has shown", default=None)  # of each thread
+
+
+def _see_image(_, args, output):
+    if _SEEN.get() is not None:
+        _SEEN.get().images.append((output, len(args) > 1))
+
+
+def _see_text(_, args, output):
+    if _SEEN.get() is not None:
+        _SEEN.get().texts.append(output)
+
+
+# ---- the model ---------------------------------------------------------------------------------------------------
+
+
+class CustomCLIP(PromptedCLIP):
+    """BASE's CustomCLIP, with the head in `training_only`. An object is of a class made of both, this one in front."""
+
+    fuses: bool = False  # whether evaluation uses the head: it is trained, and of these classes
+
+    def __new__(cls, cfg: Any = None, *_):
+        if cfg is not None:  # not a copy
+            cls = type(cls.__name__, (cls, base_of(cfg).custom_clip), {})
+        return super().__new__(cls)
+
+    def __init__(self, cfg, classnames, clip_model):
+        super().__init__(cfg, classnames, clip_model)
+        self.head_share = cfg.TRAINER.DEPT.WEIGHT
+        self.training_only["cat"] = TransferHead(clip_model.text_projection.shape[1], len(self.classnames))
+        self.image_encoder.register_forward_hook(_see_image)
+        self.text_encoder.register_forward_hook(_see_text)
+
+    @property
+    def predicts_by_text(self):
+        return not self.fuses
+
+    def load_training_only(self, modules, classnames, path):
+        """Take the head for classes that are all among those that it was trained on, in whatever order."""
+        self.fuses = set(self.classnames) <= set(classnames)
+        if not self.fuses:
+            print("These classes are not those of the head: they are predicted by image-text matching alone")
+            return
+        weights = {name[len("cat.") :]: tensor for name, tensor in modules.items() if name.startswith("cat.")}
+        bad = checkpoint.first_not_finite(weights.items())
+        if bad:
+            raise checkpoint.wrong(path, "training", f"holds infinite or NaN weights (cat.{bad})")
+        head = TransferHead(self.text_encoder.text_projection.shape[1], len(classnames))
+        checkpoint.load_weights(head, weights, path)
+        self.training_only["cat"].load_state_dict(head.rows(classnames, self.classnames).state_dict())
+
+    def logits(self, image_features, text_features):
+        logits = super().logits(image_features, text_features)
+        if _SEEN.get() is not None:
+            _SEEN.get().matched.append((logits, image_features, text_features))
+        return logits
+
+    def forward(self, image, label=None, text_features=None):
+        if label is None and not self.fuses:
+            return super().forward(image, text_features=text_features)
+        seen = Seen()
+        outer = _SEEN.set(seen)
+        try:
+            result = super().forward(image, label, text_features)
+        finally:
+            _SEEN.reset(outer)
+        matching = result if label is None else result[0]
+        f, g = seen.features_of(matching)
+        head, share = self.training_only["cat"], self.head_share
+        with autocast(f.device.type, enabled=False):
+            of_images = head.of_images(seen.image_length() * f)
+            logits = (1 - share) * matching + share * of_images
+            if label is None:
+                return logits
+            of_texts = head.of_texts((seen.text_length() * g)[label])
+            cat = F.cross_entropy(torch.cat([of_texts, of_images]), label.repeat(2))
+        losses = result[1]
+        losses["ce"] = (1 - share) * losses["ce"]
+        losses["cat"] = share * cat
+        return logits, losses
+
+
+@TRAINER_REGISTRY.register()
+class DePT(PromptTrainer):
+    """DePT: Decoupled Prompt Tuning. A trainer of a class made of BASE's and this one, this one in front."""
+
+    config_node = "DEPT"
+    custom_clip = CustomCLIP
+
+    def __new__(cls, cfg):
+        return super().__new__(type(cls.__name__, (cls, base_of(cfg)), {}))
+
+    @classmethod
+    def config_nodes(cls, cfg):
+        return [cls.config_node, base_of(cfg).config_node]
+
+    def check_cfg(self, cfg):
+        super().check_cfg(cfg)
+        node, prec = base_of(cfg).config_node, cfg.TRAINER.DEPT.PREC
+        if cfg.TRAINER[node].PREC not in (DEFAULTS.PREC.default, prec):
+            raise UserError(
+                f"TRAINER.{node}.PREC is {cfg.TRAINER[node].PREC}, which DePT does not read: set TRAINER.DEPT.PREC."
+            )
+
+    def before_train(self):
+        self.model.fuses = True  # the head is of these classes
+        super().before_train()
