@@ -157,8 +157,8 @@ def write_classifier(model):
         )
     if not model.predicts_by_text:
         raise UserError(
-            f"{model.cfg.TRAINER.NAME} predicts by more than text, what it has learned of its training classes, which no "
-            f"classifier for a plain CLIP holds: export an .onnx or a .pt2, which hold all of it."
+            f"{model.cfg.TRAINER.NAME} predicts by more than text, what it has learned of its training classes, which "
+            f"no classifier for a plain CLIP holds: export an .onnx or a .pt2, which hold all of it."
         )
     return save({"classifier": model.encode_text().contiguous()}, metadata=facts(model))
 
