@@ -21,7 +21,7 @@ TARGET = 0.85  # of the speed of the slower one alone
 def add_arguments(parser):
     parser.add_argument("--model-dir", metavar="RUN", help="a run's model (default: zero-shot CLIP on shapes-tiny)")
     parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--side", type=int, default=128, help="pixels of a picture's side")
+    parser.add_argument("--side", type=int, default=SIZE, help="pixels of a picture's side")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
