@@ -94,7 +94,7 @@ def runs(n):
 def leave(run, output, settings):
     """What report.py reads of a finished run."""
     folder = run.folder(launch.Settings(data="", output=output))
-    place = run.job.place(run.job.default_config)
+    place = run.job.place(run.job.config(run.pairs))
     record = {
         "accuracy": 50.0 + place.seed,
         "split": "test",
