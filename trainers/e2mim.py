@@ -115,12 +115,12 @@ class CustomCLIP(PromptedCLIP):
         a = self.options.ENSEMBLE_WEIGHT
         return (1 - a) * self.hand_features + a * learned
 
-    def of_view(self, view, learned):
+    def text_of(self, view, learned):
         """Text features (n_cls, dim) that the view `learned` or `ensemble` predicts with."""
         return learned if view == "learned" else self.ensemble(learned)
 
     def encode_text(self):
-        return self.of_view(self.options.EVAL_VIEW, self.learned_features())
+        return self.text_of(self.options.EVAL_VIEW, self.learned_features())
 
     def text_views(self):
         return {"hand-crafted": self.hand_features, "learned": self.learned_features()}
@@ -147,7 +147,7 @@ class CustomCLIP(PromptedCLIP):
         options = self.options
         learned = self.learned_features()
         judged = ("learned", "ensemble") if options.LOSS_VIEW == "both" else (options.LOSS_VIEW,)
-        judged = [self.of_view(view, learned) for view in judged]  # text features of the views whose CE is trained
+        judged = [self.text_of(view, learned) for view in judged]  # text features of the views whose CE is trained
         losses = OrderedDict(ce=mean(F.cross_entropy(self.logits(f, g), label) for g in judged))
 
         views_of = f  # F = [f; f_mix]
@@ -164,14 +164,14 @@ class CustomCLIP(PromptedCLIP):
 
         if options.MI_WEIGHT > 0 and len(views_of) > 1:
             estimator = self.training_only["estimator"]
-            estimate = estimator(*(self.view(views_of, t) for t in (self.hand_features, learned)))
+            estimate = estimator(*(self.seen(views_of, t) for t in (self.hand_features, learned)))
             losses["mi"] = -options.MI_WEIGHT * estimate
             self.monitors["mi_nats" if estimator.nats else "mi_jsd"] = estimate.detach()
         elif options.MI_WEIGHT > 0:
             self.say_once("a batch of one image has no pairs: its mutual information is left out")
-        return self.logits(f, self.of_view(options.EVAL_VIEW, learned)), losses
+        return self.logits(f, self.text_of(options.EVAL_VIEW, learned)), losses
 
-    def view(self, f, text):
+    def seen(self, f, text):
         """What the estimator reads of a view: its log-probabilities (n, n_cls), or the text they expect (n, dim)."""
         log_p = self.logits(f, text).log_softmax(dim=-1)
         return log_p if self.options.MI_INPUT == "probability" else log_p.exp() @ text
