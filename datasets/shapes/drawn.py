@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,8 @@ COMPARED = 8  # pictures per start
 class DrawnDataset(SplitDataset):
     """Pictures of a seeded generator. A subclass says of which classes, how many, and what is in them.
 
+    Its files are called after it: MiniFine is mini_fine/split_zhou_MiniFine.json.
+
     Raises ValueError if the folder cannot be written to, or holds what another version of the generator drew.
     """
 
@@ -30,6 +33,10 @@ class DrawnDataset(SplitDataset):
     splits = SPLITS  # pictures per class
     look = ROUGH
     series = "shapes"  # see `world.picture`
+
+    def __init_subclass__(cls):
+        cls.dataset_dir = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+        cls.split_file = f"split_zhou_{cls.__name__}.json"
 
     def picture(self, split, name, index):
         return picture(split, name, index, self.compose, self.look, self.series)

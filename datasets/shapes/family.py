@@ -11,8 +11,6 @@ from .world import CLASSNAMES, one_object
 class Shapes(DrawnDataset):
     """100 classes "<colour> <shape>", "red star": one object each."""
 
-    dataset_dir = "shapes"
-    split_file = "split_zhou_Shapes.json"
     names = CLASSNAMES
 
     def compose(self, rng, name):
@@ -32,27 +30,19 @@ class ShapesVariant(TestOnlyDataset, DrawnDataset):
 
 @DATASET_REGISTRY.register()
 class ShapesSketch(ShapesVariant):
-    dataset_dir = "shapes_sketch"
-    split_file = "split_zhou_ShapesSketch.json"
     style = "sketch"
 
 
 @DATASET_REGISTRY.register()
 class ShapesTexture(ShapesVariant):
-    dataset_dir = "shapes_texture"
-    split_file = "split_zhou_ShapesTexture.json"
     style = "textured"
 
 
 @DATASET_REGISTRY.register()
 class ShapesClutter(ShapesVariant):
-    dataset_dir = "shapes_clutter"
-    split_file = "split_zhou_ShapesClutter.json"
     style = "cluttered"
 
 
 @DATASET_REGISTRY.register()
 class ShapesDark(ShapesVariant):
-    dataset_dir = "shapes_dark"
-    split_file = "split_zhou_ShapesDark.json"
     style = "dark"

@@ -39,8 +39,6 @@ class Miniature(DrawnDataset):
 class MiniObjects(Miniature):
     """60 classes, "red circle", in halves by colour; near saturation, as Caltech101."""
 
-    dataset_dir = "mini_objects"
-    split_file = "split_zhou_MiniObjects.json"
     names = halves(
         lambda half: [f"{colour} {shape}" for colour in half for shape in list(SHAPES)[:6]],
         (list(COLOURS)[:5], list(COLOURS)[5:]),
@@ -54,8 +52,6 @@ class MiniObjects(Miniature):
 class MiniFine(Miniature):
     """48 classes, "small striped red star", in halves by colour; they differ in details, as StanfordCars'."""
 
-    dataset_dir = "mini_fine"
-    split_file = "split_zhou_MiniFine.json"
     names = halves(
         lambda half: [f"{size} {pattern} {colour} star" for colour in half for size in RADII for pattern in PATTERNS],
         (["red", "orange", "yellow"], ["green", "blue", "purple"]),
@@ -70,8 +66,6 @@ class MiniFine(Miniature):
 class MiniPatterns(Miniature):
     """32 classes, "striped red shape", of any shape, in halves by colour; the object does not matter, as in DTD."""
 
-    dataset_dir = "mini_patterns"
-    split_file = "split_zhou_MiniPatterns.json"
     names = halves(
         lambda half: [f"{pattern} {colour} shape" for pattern in PATTERNS for colour in half],
         (["red", "orange", "yellow", "green"], ["blue", "purple", "pink", "brown"]),
@@ -86,8 +80,6 @@ class MiniPatterns(Miniature):
 class MiniCounts(Miniature):
     """50 classes, "three circles", of any colour, in halves by shape."""
 
-    dataset_dir = "mini_counts"
-    split_file = "split_zhou_MiniCounts.json"
     kinds = {count_name(number, shape): (number, shape) for shape in SHAPES for number in range(1, 6)}
     names = halves(
         lambda half: [count_name(number, shape) for shape in half for number in range(1, 6)],
@@ -116,8 +108,6 @@ class _ShapesApart(Miniature):
 class MiniSketch(_ShapesApart):
     """50 classes, "red circle", as hatched outlines, in halves by shape; all else as in the pretraining."""
 
-    dataset_dir = "mini_sketch"
-    split_file = "split_zhou_MiniSketch.json"
     style = "sketch"
 
 
@@ -125,8 +115,6 @@ class MiniSketch(_ShapesApart):
 class MiniRough(_ShapesApart):
     """The classes of MiniSketch as rough sketches: another domain, which can be learned, as EuroSAT."""
 
-    dataset_dir = "mini_rough"
-    split_file = "split_zhou_MiniRough.json"
     style = "sketch"
     look = ROUGH
 
@@ -135,8 +123,6 @@ class MiniRough(_ShapesApart):
 class MiniScenes(Miniature):
     """120 classes, "red circle on blue", in halves by the colours of both; many classes, as SUN397."""
 
-    dataset_dir = "mini_scenes"
-    split_file = "split_zhou_MiniScenes.json"
     names = halves(
         lambda half: [
             f"{colour} {shape} on {ground}"
