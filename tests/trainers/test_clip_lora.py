@@ -65,6 +65,26 @@ def test_dropout_is_off_in_evaluation(build):
         assert torch.equal(model(image), model(image))
 
 
+def test_each_class_has_its_own_dropout_in_training_alone(build):
+    """Tokens that all classes begin with are then one for each class, so that each gets a mask; else they are shared."""
+    model = build("clip_lora")
+    learner, tokens = model.prompt_learner, model.prompt_learner()
+    everything = sum(n * length for n, length in zip(*tokens.groups))
+
+    def tokens_in_layer_0():
+        seen = []
+        hook = learner.text["0"]["k"].register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+        with torch.no_grad():
+            model.encode_text()
+        hook.remove()
+        return sum(seen)
+
+    assert tokens_in_layer_0() == everything > len(tokens.x)
+    learner.eval()
+    assert tokens_in_layer_0() == len(tokens.x)
+    assert build("clip_lora", NODE + "DROPOUT", 0.0).prompt_learner.apart(0, tokens) is tokens
+
+
 def test_steps_are_counted_by_shots(make_trainer):
     """Of 36 images of 6 classes: 6 shots, 4 batches of 8 a pass."""
     trainer = make_trainer("CLIPLoRA", NODE + "ITERATIONS", 5, "OPTIM.MAX_EPOCH", 4)
