@@ -66,7 +66,7 @@ def test_dropout_is_off_in_evaluation(build):
 
 
 def test_each_class_has_its_own_dropout_in_training_alone(build):
-    """Tokens that all classes begin with are then one for each class, so that each gets a mask; else they are shared."""
+    """Tokens that all classes begin with are then one for each class, so that each gets a mask."""
     model = build("clip_lora")
     learner, tokens = model.prompt_learner, model.prompt_learner()
     everything = sum(n * length for n, length in zip(*tokens.groups))
