@@ -43,7 +43,7 @@ def measure(args):
     return Table(
         f"{model.cfg.TRAINER.NAME} on {model.cfg.MODEL.BACKBONE.NAME}, {args.pictures} JPEGs of {args.side} x "
         f"{args.side}, batches of {args.batch_size}, {args.threads} threads, {device}; the aim is {TARGET:.2f} of the "
-        f"slower one, where the other has processors of its own",
+        "slower one",
         [("", ""), ("pictures/s", ".0f"), ("/ slower one", ".2f"), ("/ one after the other", ".2f")],
         rows,
     )

@@ -14,13 +14,17 @@ import json
 import os
 import sys
 import threading
-from collections import deque
+import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.transforms import ToTensor
 
 import trainers
 from dassl.config import get_cfg_default
@@ -36,6 +40,7 @@ from .prompting.precision import Precision
 from .run_checkpoints import RunCheckpoints
 
 Picture = Union[str, os.PathLike, Image.Image, torch.Tensor]  # a tensor (3, H, W) is what `transform` gave
+QUICK = 1e-3  # seconds: of pictures that are read faster, a thread would spend most on waiting for Python's lock
 
 
 class Prediction(NamedTuple):
@@ -62,6 +67,9 @@ class TrainedModel:
         self.classnames = list(model.classnames)
         with contextlib.redirect_stdout(io.StringIO()):  # it says what it is made of
             self.transform = build_transform(cfg, is_train=False)
+        steps = self.transform.transforms
+        to_tensor = next(i for i, step in enumerate(steps) if isinstance(step, ToTensor))
+        self._of_pictures, self._of_images = steps[:to_tensor], steps[to_tensor + 1 :]
         self._model, self._precision = model.eval().requires_grad_(False), precision
         self.logit_scale = model.logit_scale.exp().item()
         self.image_side_is_plain = model.image_side_is_plain
@@ -132,18 +140,22 @@ class TrainedModel:
     def read(self, paths: Iterable[str], batch_size: int = 32) -> Iterator[List[Tuple[str, Any]]]:
         """(path, image (3, H, W) or its UserError) of any number of files in their order, as lists of `batch_size`.
 
-        While one list is used, threads read the next.
+        While a GPU works on one list, the next is read. On a CPU reading and model would take each other's cores.
         """
-        with ThreadPoolExecutor(torch.get_num_threads() + 1) as readers:
-            ahead, paths = deque(), iter(paths)
-            while True:
-                for path in paths:
-                    ahead.append((path, readers.submit(self._read, path)))
-                    if len(ahead) >= 2 * batch_size:
-                        break
-                if not ahead:
-                    return
-                yield [(path, reading.result()) for path, reading in _take(ahead, batch_size)]
+        paths = iter(paths)
+        lists = iter(lambda: list(islice(paths, batch_size)), [])
+        with ThreadPoolExecutor(torch.get_num_threads()) as readers, ThreadPoolExecutor(1) as ahead:
+            read = partial(self._read_all, readers)
+            if self.device.type == "cpu":
+                yield from map(read, lists)
+                return
+            coming = None
+            for batch in lists:
+                ready, coming = coming, ahead.submit(read, batch)
+                if ready:
+                    yield ready.result()
+            if coming:
+                yield coming.result()
 
     def _named(self, logits, top):
         if top < 1:
@@ -153,34 +165,53 @@ class TrainedModel:
             [Prediction(self.classnames[c], p) for p, c in zip(*row)] for row in zip(values.tolist(), classes.tolist())
         ]
 
+    def _read_all(self, readers, paths):
+        started = time.perf_counter()
+        pictures = [self._read(paths[0])]
+        each = map if time.perf_counter() - started < QUICK else readers.map
+        return list(zip(paths, self._images([*pictures, *each(self._read, paths[1:])])))
+
     def _read(self, path):
         try:
-            return self._tensor(path)
+            return self._pixels(path)
         except UserError as error:
             return error
 
     def _batch(self, images):
         if isinstance(images, (str, os.PathLike, Image.Image)) or (torch.is_tensor(images) and images.dim() == 3):
             images = [images]
-        return torch.stack([self._tensor(image) for image in images]).to(self.device)
+        return torch.stack(
+            self._images([image if torch.is_tensor(image) else self._pixels(image) for image in images])
+        ).to(self.device)
 
-    def _tensor(self, image):
-        if torch.is_tensor(image):
-            return image
+    def _pixels(self, picture):
+        """The part of a picture that the model sees: uint8 (H, W, 3)."""
         try:
-            if isinstance(image, Image.Image):
-                name, image = getattr(image, "filename", "") or "in memory", to_rgb(image)
+            if isinstance(picture, Image.Image):
+                name, picture = getattr(picture, "filename", "") or "in memory", to_rgb(picture)
             else:
-                name = os.fspath(image)
-                image = read_image(name)
+                name = os.fspath(picture)
+                picture = read_image(name)
         except FileNotFoundError as error:
             raise MissingFile(str(error)) from None
         except (OSError, ValueError) as error:
             raise UserError(str(error)) from None
-        depth = image.info.get("scaled_from")
+        depth = picture.info.get("scaled_from")
         if depth and self._unsaid.acquire(blocking=False):  # never released: said once, whatever threads there are
             print(SCALED.format(name, depth), file=sys.stderr)
-        return self.transform(image)
+        for step in self._of_pictures:
+            picture = step(picture)
+        return np.array(picture)
+
+    def _images(self, pictures):
+        """All that are pixels as images (3, H, W), in one go: what `transform` makes of each. The rest as it is."""
+        pixels = [picture for picture in pictures if isinstance(picture, np.ndarray)]
+        if pixels:
+            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous().float().div_(255)
+            for step in self._of_images:
+                images = step(images)
+            images = iter(images)
+        return [next(images) if isinstance(picture, np.ndarray) else picture for picture in pictures]
 
 
 class _Program(nn.Module):
@@ -281,7 +312,3 @@ def _record(folder):
         return {}
     except (OSError, ValueError) as error:
         raise UserError(f'"{folder}/metrics.json" cannot be read ({error}): run the test again.') from None
-
-
-def _take(items, n):
-    return [items.popleft() for _ in range(min(n, len(items)))]

@@ -35,7 +35,7 @@ INTERPOLATION_MODES = {
 
 
 class InstanceNormalization:
-    """Shift and scale each channel of an image (C, H, W) by its own mean and standard deviation."""
+    """Shift and scale each channel of an image (..., C, H, W) by its own mean and standard deviation."""
 
     def __init__(self, eps=1e-8):
         self.eps = eps
@@ -44,7 +44,7 @@ class InstanceNormalization:
         return f"InstanceNormalization(eps={self.eps})"
 
     def __call__(self, img):
-        std, mean = torch.std_mean(img, dim=(1, 2), keepdim=True)
+        std, mean = torch.std_mean(img, dim=(-2, -1), keepdim=True)
         return (img - mean) / (std + self.eps)
 
 

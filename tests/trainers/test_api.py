@@ -131,6 +131,26 @@ def test_stream(run, tmp_path, batch_size):
     torch.testing.assert_close(torch.stack(list(features.values())), model.encode_image(paths[:3]))
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])  # of which reading asks only whether the model needs its cores
+@pytest.mark.parametrize("quick", [0.0, 10.0], ids=["by threads", "in turn"])
+@pytest.mark.parametrize("norm", ["normalize", "instance_norm"])
+def test_images_are_read_as_the_transform_makes_them(run, tmp_path, monkeypatch, device, quick, norm):
+    model = load_run(run(METHODS["zsclip"], "INPUT.TRANSFORMS", [norm])[0])
+    rng = np.random.RandomState(0)
+    paths = [tmp_path / f"{i}.png" for i in range(7)]
+    for i, path in enumerate(paths):
+        Image.fromarray(rng.randint(0, 256, (40 + 9 * i, 70, 3), dtype=np.uint8)).save(path)
+    monkeypatch.setattr("trainers.api.QUICK", quick)
+    monkeypatch.setattr(model, "device", torch.device(device))
+    lists = list(model.read([*paths, tmp_path / "none.png"], batch_size=3))
+    assert [len(batch) for batch in lists] == [3, 3, 2]
+    read = [pair for batch in lists for pair in batch]
+    assert [path for path, _ in read] == [*paths, tmp_path / "none.png"] and isinstance(read.pop()[1], UserError)
+    for path, image in read:
+        with Image.open(path) as picture:
+            assert torch.equal(image, model.transform(picture))
+
+
 def test_text_is_encoded_once(run, monkeypatch):
     folder, test = run(METHODS["coop"])
     calls, encode_text = [], PromptedCLIP.encode_text
