@@ -5,7 +5,7 @@ Runs on this repository's `dassl/` and on the original, whose public API is all 
 
 import os
 import time
-from collections import OrderedDict
+from collections import deque
 from contextlib import contextmanager
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -24,6 +24,7 @@ from .frozen_features import FrozenFeatures, progress
 from .prompting import checkpoint, clip_loader
 from .prompting.errors import MissingFile, NotFinite, UserError
 from .prompting.files import cannot_write, disk_errors
+from .prompting.late_numbers import LateNumbers
 from .prompting.model import PromptedCLIP
 from .prompting.precision import ENCODER_DTYPES, Precision
 from .ranges import RANGES, Key, Range, above, at_least, one_of, whole
@@ -153,6 +154,7 @@ class PromptTrainer(TrainerX):
         self.n_params = sum(p.numel() for p in parameters if p.requires_grad)
         print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
         self.max_epoch = 1 if self.fit else self.max_epoch
+        self.unchecked = deque()  # (where, numbers) of steps that a GPU has not finished
         if not parameters:
             self.optim = self.sched = None
         else:
@@ -233,24 +235,23 @@ class PromptTrainer(TrainerX):
         with self.precision.autocast(), self.model.image_encoder.known(image, known):
             logits, losses = self.model(image, label)
             loss = sum(losses.values())
-        terms = OrderedDict(losses, **self.model.monitors)
-        summary = OrderedDict(zip(["loss", *terms], torch.stack([loss, *terms.values()]).tolist()))
-        self.check_finite(summary)
+        summary = LateNumbers(loss=loss, **losses, **self.model.monitors, acc=compute_accuracy(logits, label)[0])
+        self.unchecked.append((f"epoch {self.epoch + 1}, batch {self.batch_idx + 1}", summary))
         self.optim.zero_grad()
         self.model.backward({name: self.precision.scale(term) for name, term in losses.items()})
+        self.check_finite(waiting=1)
         self.precision.step(self.optim)
-        summary["acc"] = compute_accuracy(logits, label)[0].item()
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return summary
 
-    def check_finite(self, summary):
-        bad = [name for name, value in summary.items() if value - value != 0 and name != "loss"]
-        if bad:
-            raise NotFinite(
-                f"Loss term {bad[0]} became {summary[bad[0]]} in epoch {self.epoch + 1}, batch {self.batch_idx + 1}: "
-                f"{self._steadier()}, and start over."
-            )
+    def check_finite(self, waiting):
+        """Of the steps whose numbers have come; at most the last `waiting` are not waited for."""
+        while self.unchecked and (len(self.unchecked) > waiting or self.unchecked[0][1].ready()):
+            where, summary = self.unchecked.popleft()
+            for name, value in summary.read().items():
+                if value - value != 0 and name != "loss":
+                    raise NotFinite(f"Loss term {name} became {value} in {where}: {self._steadier()}, and start over.")
 
     def run_epoch(self):
         if self.fit:
@@ -258,6 +259,7 @@ class PromptTrainer(TrainerX):
                 self.fit()
         else:
             super().run_epoch()
+            self.check_finite(waiting=0)
         bad = checkpoint.first_not_finite(self.trained.named_parameters())
         if bad:  # the last step's loss was finite; nothing is saved or tested after this
             raise NotFinite(
@@ -265,12 +267,14 @@ class PromptTrainer(TrainerX):
             )
 
     def _steadier(self):
-        half = self.precision.prec != "fp32"
-        ways = [f"set TRAINER.{self.config_node}.PREC to fp32"] * half
+        ways = [f"set TRAINER.{self.config_node}.PREC to fp32"] * (self.precision.prec != "fp32")
         return " or ".join([*(["use other weights of CLIP"] if self.fit else ["lower OPTIM.LR"]), *ways])
 
     def parse_batch_train(self, batch):
-        return batch["img"].to(self.device), batch["label"].to(self.device)
+        image, label = (batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))
+        if label is not batch["label"]:
+            label.on_host = batch["label"]  # for what depends on it: to ask a GPU is to wait for it
+        return image, label
 
     def after_train(self):
         # again, for a run that was killed between its last epoch and that

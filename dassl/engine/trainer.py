@@ -3,7 +3,7 @@
 import datetime
 import os.path as osp
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 import numpy as np
 import torch
@@ -138,7 +138,10 @@ class TrainerBase:
         raise NotImplementedError
 
     def forward_backward(self, batch):
-        """Train on a batch; return what to print and plot, a dictionary of numbers."""
+        """Train on a batch; return what to print and plot, a dictionary of numbers.
+
+        One with `ready()` and `read()`, whose numbers are still on their way from a GPU, is read a step later.
+        """
         raise NotImplementedError
 
     def model_inference(self, input):
@@ -324,10 +327,13 @@ class TrainerX(SimpleTrainer):
 
     def run_epoch(self):
         self.set_model_mode("train")
-        losses, batch_time, data_time = MetricMeter(), AverageMeter(), AverageMeter()
+        losses, batch_time, data_time = meters = MetricMeter(), AverageMeter(), AverageMeter()
         self.num_batches = len(self.train_loader_x)
-        # an epoch shorter than the period prints every batch
-        frequency = self.cfg.TRAIN.PRINT_FREQ if self.num_batches >= self.cfg.TRAIN.PRINT_FREQ else 1
+        steps = deque()  # whose numbers have not come: at most one, on a GPU
+
+        def report(waiting):
+            while steps and (len(steps) > waiting or _has_come(steps[0][-1])):
+                self._report(*steps.popleft(), *meters)
 
         end = time.time()
         for batch_idx, batch in enumerate(self.train_loader_x):
@@ -335,31 +341,39 @@ class TrainerX(SimpleTrainer):
             data_time.update(time.time() - end)
             summary = self.forward_backward(batch)
             batch_time.update(time.time() - end)
-            losses.update(summary)
-            if (self.batch_idx + 1) % frequency == 0:
-                self._print_progress(losses, batch_time, data_time)
-            step = self.epoch * self.num_batches + self.batch_idx
-            for name, meter in losses.meters.items():
-                self.write_scalar(f"train/{name}", meter.avg, step)
-            self.write_scalar("train/lr", self.get_current_lr(), step)
+            steps.append((batch_idx, self.get_current_lr(), summary))
+            report(waiting=1)
             end = time.time()
+        report(waiting=0)
 
-    def _print_progress(self, losses, batch_time, data_time):
-        batches_left = (self.max_epoch - self.epoch) * self.num_batches - self.batch_idx - 1
-        eta = datetime.timedelta(seconds=int(batch_time.avg * batches_left))
-        print(
-            f"epoch [{self.epoch + 1}/{self.max_epoch}] "
-            f"batch [{self.batch_idx + 1}/{self.num_batches}] "
-            f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
-            f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
-            f"{losses} "
-            f"lr {self.get_current_lr():.4e} "
-            f"eta {eta}"
-        )
+    def _report(self, batch_idx, lr, summary, losses, batch_time, data_time):
+        losses.update(summary.read() if hasattr(summary, "read") else summary)
+        # an epoch shorter than the period prints every batch
+        frequency = self.cfg.TRAIN.PRINT_FREQ if self.num_batches >= self.cfg.TRAIN.PRINT_FREQ else 1
+        if (batch_idx + 1) % frequency == 0:
+            batches_left = (self.max_epoch - self.epoch) * self.num_batches - batch_idx - 1
+            eta = datetime.timedelta(seconds=int(batch_time.avg * batches_left))
+            print(
+                f"epoch [{self.epoch + 1}/{self.max_epoch}] "
+                f"batch [{batch_idx + 1}/{self.num_batches}] "
+                f"time {batch_time.val:.3f} ({batch_time.avg:.3f}) "
+                f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
+                f"{losses} "
+                f"lr {lr:.4e} "
+                f"eta {eta}"
+            )
+        step = self.epoch * self.num_batches + batch_idx
+        for name, meter in losses.meters.items():
+            self.write_scalar(f"train/{name}", meter.avg, step)
+        self.write_scalar("train/lr", lr, step)
 
     def parse_batch_train(self, batch):
         """Return images, labels and domains of a batch, on the trainer's device."""
         return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
+
+
+def _has_come(summary):
+    return not hasattr(summary, "ready") or summary.ready()
 
 
 def _find_checkpoint(folder, epoch):

@@ -1,8 +1,8 @@
 """Class-wise Mixup: every sample is mixed with one of another class, so the mixture lies between two classes.
 
 The mixed class is from E2MIM (arXiv 2410.03189, figure 1); how partners and proportions are drawn is our
-choice. Mixup itself is arXiv 1710.09412. The draws follow PyTorch's global generator, so that a training run
-that restores its state resumes exactly.
+choice. Mixup itself is arXiv 1710.09412. The draws follow PyTorch's global generator of the host, so that a
+training run that restores its state resumes exactly; whether there is anything to mix, a GPU would be waited for.
 """
 
 import torch
@@ -14,12 +14,14 @@ from .errors import UserError
 def draw_partners(label):
     """For each sample the index of a partner of a different class, drawn uniformly from the batch.
 
-    label (B,) -> (B,) int64, or None when the batch has one class only: there is nothing to mix then.
+    label (B,), with its copy `on_host` if it has one -> (B,) int64 on its device, or None when the batch has one class
+    only: there is nothing to mix then.
     """
-    different = label[:, None] != label[None, :]  # (B, B)
-    if not different.any():
+    host = getattr(label, "on_host", label).cpu()
+    if len(set(host.tolist())) < 2:
         return None
-    return torch.multinomial(different.float(), 1).squeeze(1)
+    different = host[:, None] != host[None, :]  # (B, B)
+    return torch.multinomial(different.float(), 1).squeeze(1).to(label.device, non_blocking=True)
 
 
 def draw_lam(n, alpha, device=None):
@@ -30,8 +32,8 @@ def draw_lam(n, alpha, device=None):
     """
     if not alpha > 0:
         raise UserError(f"Mixup's alpha, the parameter of Beta(alpha, alpha), is {alpha}: it must be above 0.")
-    alpha = torch.full((n,), float(alpha), device=device)
-    return torch.distributions.Beta(alpha, alpha).sample()
+    alpha = torch.full((n,), float(alpha))
+    return torch.distributions.Beta(alpha, alpha, validate_args=False).sample().to(device or "cpu", non_blocking=True)
 
 
 def mixup(x, x_partner, lam):
@@ -51,7 +53,7 @@ def mix_features(feature, partner, lam):
 
 def mix_targets(label, partner, lam, n_cls):
     """Soft targets lam * y_i + (1 - lam) * y_j, j = partner[i]: all (B,) -> (B, n_cls) float32."""
-    target = F.one_hot(label, n_cls).float()
+    target = torch.zeros(len(label), n_cls, device=label.device).scatter_(1, label[:, None], 1.0)
     return mixup(target, target[partner], lam)
 
 

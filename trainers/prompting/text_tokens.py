@@ -123,10 +123,10 @@ class TextTokens(NamedTuple):
             yield self
             return
         begin = self.x[: self._beginnings * self.n_shared]
-        first, lengths = len(begin), torch.cat([torch.full((n,), m) for n, m in zip(*self.groups)])
+        first, lengths = len(begin), [m for n, m in zip(*self.groups) for _ in range(n)]
         for i in range(0, len(self.rows), most):
             here = slice(i, i + most)
-            groups = Groups(*zip(*((len(list(same)), m) for m, same in itertools.groupby(lengths[here].tolist()))))
+            groups = Groups(*zip(*((len(list(same)), m) for m, same in itertools.groupby(lengths[here]))))
             size = sum(n * (m - self.n_shared) for n, m in zip(*groups))
             x = torch.cat([begin, self.x[first : first + size]])
             owner = None if self.owner is None else self.owner[here]
