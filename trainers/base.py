@@ -22,11 +22,11 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from . import experiment, ranges
 from .frozen_features import FrozenFeatures, progress
 from .prompting import checkpoint, clip_loader
-from .prompting.errors import MissingFile, NotFinite, UserError
+from .prompting.errors import MissingFile, NotFinite, UserError, up_to
 from .prompting.files import cannot_write, disk_errors
 from .prompting.model import PromptedCLIP
 from .prompting.precision import ENCODER_DTYPES, Precision
-from .ranges import RANGES, Key, Range, above, at_least, one_of, whole
+from .ranges import RANGES, TRAINING_FILE, Key, Range, above, at_least, one_of, whole
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
 from .stored_views import in_order, view_loader
@@ -52,6 +52,8 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
         existing.setdefault(key, value.default)
         if value.range is not None:
             RANGES[f"{section}{name}.{key}"] = value.range
+        if value.range is TRAINING_FILE:
+            experiment.TRAINING_FILES.add(f"{section}{name}.{key}")
 
 
 MODEL, BACKBONE, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(7))
@@ -119,6 +121,8 @@ class PromptTrainer(TrainerX):
     config_node: str  # name of the method's config node: cfg.TRAINER[config_node]
     custom_clip: Callable[[CN, list, nn.Module], PromptedCLIP]  # CustomCLIP(cfg, classnames, clip_model)
 
+    most_views: int = 1  # of a training picture (DATALOADER.K_TRANSFORMS) that a step can take
+
     # Of a method that is fitted in one go, which then is its only epoch; without gradients
     fit: Optional[Callable[[], None]] = None
 
@@ -136,6 +140,11 @@ class PromptTrainer(TrainerX):
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         ranges.check(cfg)
+        views, most = cfg.DATALOADER.K_TRANSFORMS, self.most_views
+        if views > most:
+            raise UserError(
+                f"DATALOADER.K_TRANSFORMS is {views}, but {cfg.TRAINER.NAME} takes {up_to(most)}: lower it."
+            )
         if self.fit and cfg.MODEL.INIT_WEIGHTS:
             raise UserError(f"{cfg.TRAINER.NAME} is fitted to its images alone: leave MODEL.INIT_WEIGHTS out.")
 
