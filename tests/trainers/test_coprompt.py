@@ -110,19 +110,17 @@ def test_a_training_without_its_file_does_not_start(make_trainer, tmp_path, file
         make_trainer("CoPrompt", *OPTIONS, FILE, str(tmp_path / "nowhere"))
 
 
-def test_only_training_needs_the_file(make_trainer, tmp_path, file):
+def test_only_training_needs_the_file(make_trainer, run, tmp_path, file):
     """A test of other classes has other sentences or none, and who uses the model need not have the file."""
-    short = ("OPTIM.MAX_EPOCH", 1)
-    run = make_trainer("CoPrompt", *OPTIONS, *short, FILE, str(file), output=tmp_path / "run")
-    run.train()
+    folder, _ = run(METHODS["coprompt"], FILE, str(file))
     other = tmp_path / "other.json"
     other.write_text("{}")
     for options in ((), (FILE, str(other))):
-        test = make_trainer("CoPrompt", *OPTIONS, *short, *options, output=tmp_path / "test")
-        test.load_model(str(tmp_path / "run"))
+        test = make_trainer("CoPrompt", *OPTIONS, *options, "OPTIM.MAX_EPOCH", 1, output=tmp_path / "test")
+        test.load_model(folder)
         test.test()
     file.unlink()
-    assert load_run(tmp_path / "run").classnames == CLASSNAMES
+    assert load_run(folder).classnames == CLASSNAMES
 
 
 def test_a_run_is_one_of_its_sentences(make_trainer, tmp_path, file):
