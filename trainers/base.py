@@ -26,7 +26,7 @@ from .prompting.errors import MissingFile, NotFinite, UserError, up_to
 from .prompting.files import cannot_write, disk_errors
 from .prompting.model import PromptedCLIP
 from .prompting.precision import ENCODER_DTYPES, Precision
-from .ranges import RANGES, TRAINING_FILE, Key, Range, above, at_least, one_of, whole
+from .ranges import Key, Range, above, at_least, declare, one_of, whole
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
 from .stored_views import in_order, view_loader
@@ -47,13 +47,9 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
     """
     existing = parent.setdefault(name, CN())
     for key, value in vars(defaults).items():
-        if not isinstance(value, Key):
-            value = Key(value)
+        value = value if isinstance(value, Key) else Key(value)
         existing.setdefault(key, value.default)
-        if value.range is not None:
-            RANGES[f"{section}{name}.{key}"] = value.range
-        if value.range is TRAINING_FILE:
-            experiment.TRAINING_FILES.add(f"{section}{name}.{key}")
+        declare(f"{section}{name}.{key}", value.range)
 
 
 MODEL, BACKBONE, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(7))
@@ -140,10 +136,9 @@ class PromptTrainer(TrainerX):
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         ranges.check(cfg)
-        views, most = cfg.DATALOADER.K_TRANSFORMS, self.most_views
-        if views > most:
+        if cfg.DATALOADER.K_TRANSFORMS > self.most_views:
             raise UserError(
-                f"DATALOADER.K_TRANSFORMS is {views}, but {cfg.TRAINER.NAME} takes {up_to(most)}: lower it."
+                f"DATALOADER.K_TRANSFORMS must be {up_to(self.most_views)} for {cfg.TRAINER.NAME}: lower it."
             )
         if self.fit and cfg.MODEL.INIT_WEIGHTS:
             raise UserError(f"{cfg.TRAINER.NAME} is fitted to its images alone: leave MODEL.INIT_WEIGHTS out.")

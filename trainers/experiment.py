@@ -34,7 +34,7 @@ NOT_THE_EXPERIMENT = {
 # Keys that came later. While they are empty a run is what it was without them, and its fingerprint, too.
 NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
 
-# Keys of methods (`base.add_defaults`) that hold the path of a file which training alone reads
+# Keys of methods (`ranges.declare`) that hold the path of a file which training alone reads
 TRAINING_FILES: Set[str] = set()
 
 

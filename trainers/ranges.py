@@ -7,7 +7,7 @@ message and docs/config.md are made from that.
 import math
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
-from .experiment import flatten
+from .experiment import TRAINING_FILES, flatten
 from .prompting.errors import UserError
 
 
@@ -152,6 +152,14 @@ RANGES: Dict[str, Range] = {
     "TEST.SPLIT": one_of("test", "val"),
     "TEST.FINAL_MODEL": one_of("last_step", "best_val"),
 }
+
+
+def declare(key: str, allowed: Optional[Range]) -> None:
+    """Take a method's key (dotted) in, whose range is `allowed`; None: every value will do."""
+    if allowed is not None:
+        RANGES[key] = allowed
+    if allowed is TRAINING_FILE:
+        TRAINING_FILES.add(key)
 
 
 def check(cfg: Mapping[str, Any]) -> None:

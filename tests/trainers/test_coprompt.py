@@ -149,5 +149,5 @@ def test_the_loaders_two_views_reach_the_model(make_trainer, monkeypatch):
 
 @pytest.mark.parametrize(("trainer", "views", "most"), [("CoPrompt", 3, "1 to 2"), ("CoOp", 2, "1")])
 def test_more_views_than_a_step_takes(make_trainer, trainer, views, most):
-    with pytest.raises(ValueError, match=f"K_TRANSFORMS is {views}, but {trainer} takes {most}: lower it"):
+    with pytest.raises(ValueError, match=f"K_TRANSFORMS must be {most} for {trainer}"):
         make_trainer(trainer, "DATALOADER.K_TRANSFORMS", views)
