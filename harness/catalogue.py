@@ -117,6 +117,13 @@ METHODS = (
         Config("vit_b16_few_shot", "few_shot"),
         Config("vit_b16"),
     )),
+    Method("coprompt", "CoPrompt", "2306.01195", (
+        Config("coprompt_2ctx_depth12", datasets="oxford_pets dtd eurosat"),
+        Config("coprompt_4ctx_depth12", datasets="imagenet caltech101 stanford_cars sun397 ucf101"),
+        Config("coprompt_4ctx_ep5", datasets="food101"),
+        Config("coprompt_4ctx", datasets="oxford_flowers fgvc_aircraft"),
+        Config("coprompt"),
+    )),
     Method("sep", "SEP", "2405.15549", (
         Config("vit_b16_ep3_batch32", "xd"),
         Config("vit_b16_ep10_batch128", datasets=LARGE),

@@ -296,6 +296,7 @@ def _config(folder):
     cfg.MODEL.BACKBONE.ACTIVATION = "quickgelu"  # the only one, of runs from before there was the key
     try:
         cfg.merge_from_file(path)
+        cfg.merge_from_list([part for key in experiment.TRAINING_FILES for part in (key, "")])
         ranges.check(cfg)
     except UserError:
         raise

@@ -22,12 +22,12 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from . import experiment, ranges
 from .frozen_features import FrozenFeatures, progress
 from .prompting import checkpoint, clip_loader
-from .prompting.errors import MissingFile, NotFinite, UserError
+from .prompting.errors import MissingFile, NotFinite, UserError, up_to
 from .prompting.files import cannot_write, disk_errors
 from .prompting.late_numbers import LateNumbers
 from .prompting.model import PromptedCLIP
 from .prompting.precision import ENCODER_DTYPES, Precision
-from .ranges import RANGES, Key, Range, above, at_least, one_of, whole
+from .ranges import Key, Range, above, at_least, declare, one_of, whole
 from .run_checkpoints import LEARNER, RunCheckpoints
 from .run_record import RunRecord
 from .stored_views import in_order, view_loader
@@ -48,11 +48,9 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
     """
     existing = parent.setdefault(name, CN())
     for key, value in vars(defaults).items():
-        if not isinstance(value, Key):
-            value = Key(value)
+        value = value if isinstance(value, Key) else Key(value)
         existing.setdefault(key, value.default)
-        if value.range is not None:
-            RANGES[f"{section}{name}.{key}"] = value.range
+        declare(f"{section}{name}.{key}", value.range)
 
 
 MODEL, BACKBONE, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(7))
@@ -120,6 +118,8 @@ class PromptTrainer(TrainerX):
     config_node: str  # name of the method's config node: cfg.TRAINER[config_node]
     custom_clip: Callable[[CN, list, nn.Module], PromptedCLIP]  # CustomCLIP(cfg, classnames, clip_model)
 
+    most_views: int = 1  # of a training picture (DATALOADER.K_TRANSFORMS) that a step can take
+
     # Of a method that is fitted in one go, which then is its only epoch; without gradients
     fit: Optional[Callable[[], None]] = None
 
@@ -137,6 +137,10 @@ class PromptTrainer(TrainerX):
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
         ranges.check(cfg)
+        if cfg.DATALOADER.K_TRANSFORMS > self.most_views:
+            raise UserError(
+                f"DATALOADER.K_TRANSFORMS must be {up_to(self.most_views)} for {cfg.TRAINER.NAME}: lower it."
+            )
         if self.fit and cfg.MODEL.INIT_WEIGHTS:
             raise UserError(f"{cfg.TRAINER.NAME} is fitted to its images alone: leave MODEL.INIT_WEIGHTS out.")
 

@@ -6,14 +6,14 @@ Standard library only.
 import hashlib
 import json
 import os
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 # What may change between two commands that continue one run: where and how it runs, not what it computes.
 NOT_THE_EXPERIMENT = {
+    "MODEL.INIT_WEIGHTS",  # a path; what it leads to is INIT_CHECKSUM
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST.BATCH_SIZE",
     "DATASET.ROOT",
-    "MODEL.INIT_WEIGHTS",  # a path; what it leads to is INIT_CHECKSUM
     "OUTPUT_DIR",
     "RESUME",
     "STORE.DIR",  # where features are kept, not what they are
@@ -34,7 +34,16 @@ NOT_THE_EXPERIMENT = {
 # Keys that came later. While they are empty a run is what it was without them, and its fingerprint, too.
 NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
 
-INIT_CHECKSUM = "MODEL.INIT_WEIGHTS_CHECKSUM"  # in settings, not in the config: a path may come to hold other weights
+# Keys of methods (`ranges.declare`) that hold the path of a file which training alone reads
+TRAINING_FILES: Set[str] = set()
+
+
+def checksum_key(key: str) -> str:
+    """What settings have in the place of a path `key`, which may come to lead to something else."""
+    return f"{key}_CHECKSUM"
+
+
+INIT_CHECKSUM = checksum_key("MODEL.INIT_WEIGHTS")  # in settings, not in the config
 
 _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 
@@ -43,21 +52,24 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
     They are all but those of `NOT_THE_EXPERIMENT`, those of other methods and empty ones of `NOTHING_IF_EMPTY`; the
-    checksum of the file that MODEL.INIT_WEIGHTS names is one more.
+    checksums of the files that MODEL.INIT_WEIGHTS and `TRAINING_FILES` name are more of them.
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
 
-    Raises UserError if that file cannot be read.
+    Raises UserError if such a file cannot be read.
     """
     others = tuple(
         f"TRAINER.{name}."
         for name, node in cfg["TRAINER"].items()
         if isinstance(node, dict) and nodes is not None and name not in nodes
     )
-    flat = {**dict(flatten(cfg)), **_init_checksum(cfg["MODEL"]["INIT_WEIGHTS"])}
-    left_out = NOT_THE_EXPERIMENT | {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
-    return {key: flat[key] for key in sorted(flat) if key not in left_out and not key.startswith(others)}
+    flat = {key: value for key, value in flatten(cfg) if not key.startswith(others)}
+    for key in TRAINING_FILES | {"MODEL.INIT_WEIGHTS"}:
+        if key in flat:
+            flat[checksum_key(key)] = _file_checksum(key, flat[key])
+    left_out = NOT_THE_EXPERIMENT | TRAINING_FILES | {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
+    return {key: flat[key] for key in sorted(flat) if key not in left_out}
 
 
 def nodes_of(trainer: Any, cfg: Mapping[str, Any]) -> Optional[List[str]]:
@@ -66,9 +78,9 @@ def nodes_of(trainer: Any, cfg: Mapping[str, Any]) -> Optional[List[str]]:
     return None if nodes is None else nodes(cfg)
 
 
-def _init_checksum(path):
+def _file_checksum(key, path):
     if not path:
-        return {INIT_CHECKSUM: ""}
+        return ""
     digest = hashlib.sha256()
     try:
         with open(path, "rb") as file:
@@ -77,10 +89,9 @@ def _init_checksum(path):
     except OSError as error:
         from .prompting.errors import UserError  # here, so that this file runs alone
 
-        raise UserError(
-            f"The checkpoint {path} (MODEL.INIT_WEIGHTS) cannot be read ({error.strerror}): correct the path."
-        ) from error
-    return {INIT_CHECKSUM: digest.hexdigest()[:_DIGITS]}
+        what = "file" if key in TRAINING_FILES else "checkpoint"
+        raise UserError(f"The {what} {path} ({key}) cannot be read ({error.strerror}): correct the path.") from error
+    return digest.hexdigest()[:_DIGITS]
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:

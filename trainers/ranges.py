@@ -7,7 +7,7 @@ message and docs/config.md are made from that.
 import math
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 
-from .experiment import flatten
+from .experiment import TRAINING_FILES, flatten
 from .prompting.errors import UserError
 
 
@@ -69,6 +69,7 @@ def several(n: Optional[int], each: Range, distinct: bool = False) -> Range:
 
 NAMES = Range("a name", lambda value: isinstance(value, str))
 SOME_NAMES = several(None, NAMES, distinct=True)
+TRAINING_FILE = Range("a path, or empty", NAMES.fits)  # of a file which training alone reads: see `experiment.py`
 
 
 def whole(least: int, most: float = math.inf) -> Range:
@@ -116,7 +117,7 @@ RANGES: Dict[str, Range] = {
     "DATASET.SOURCE_DOMAINS": SOME_NAMES,
     "DATASET.TARGET_DOMAINS": SOME_NAMES,
     "DATALOADER.NUM_WORKERS": between(0, 1024),
-    "DATALOADER.K_TRANSFORMS": one_of(1),  # the encoders take one view
+    "DATALOADER.K_TRANSFORMS": whole(1),  # how many a method takes, its trainer says (`most_views`)
     "DATALOADER.TRAIN_X.SAMPLER": SAMPLERS,
     "DATALOADER.TRAIN_X.BATCH_SIZE": at_least(1),
     "DATALOADER.TRAIN_X.N_DOMAIN": at_least(0),
@@ -151,6 +152,14 @@ RANGES: Dict[str, Range] = {
     "TEST.SPLIT": one_of("test", "val"),
     "TEST.FINAL_MODEL": one_of("last_step", "best_val"),
 }
+
+
+def declare(key: str, allowed: Optional[Range]) -> None:
+    """Take a method's key (dotted) in, whose range is `allowed`; None: every value will do."""
+    if allowed is not None:
+        RANGES[key] = allowed
+    if allowed is TRAINING_FILE:
+        TRAINING_FILES.add(key)
 
 
 def check(cfg: Mapping[str, Any]) -> None:

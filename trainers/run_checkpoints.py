@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import torch
 
-from .experiment import differences, fingerprint
+from .experiment import TRAINING_FILES, checksum_key, differences, fingerprint
 from .prompting import checkpoint
 from .prompting.errors import MissingFile, UserError
 from .prompting.model import PromptedCLIP
@@ -22,7 +22,7 @@ LEARNER = "prompt_learner"  # name of the registered model, and of the folder of
 
 # What a test may set otherwise than the training of its model: keys and whole sections. The backbone is compared by
 # its weights, not by its name. All of INPUT is the model's: TRANSFORMS says both how training images are varied and
-# whether test images are normalised.
+# whether test images are normalised. Files that training alone reads may be missing.
 A_TEST_MAY_CHANGE = ("DATALOADER.TEST", "DATASET", "MODEL.BACKBONE.NAME", "SEED", "TEST")
 
 # Names in the checkpoints of CoOp's forks that belong to the class names, not to the prompts
@@ -234,7 +234,8 @@ class RunCheckpoints:
         state = checkpoint.read(path, "test another epoch with --load-epoch, or train again")
         self._refuse_another_backbone(state, path)
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
-        self._refuse_other_settings(state, path, A_TEST_MAY_CHANGE, remedy)
+        files = map(checksum_key, TRAINING_FILES)
+        self._refuse_other_settings(state, path, (*A_TEST_MAY_CHANGE, *files), remedy)
         self._load_prompts(state, path)
         self.model.seen_classes = self._are_seen(state)
         if "training" in state and "classnames" in state:  # imported ones have prompts alone

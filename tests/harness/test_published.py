@@ -80,6 +80,7 @@ def test_every_method_with_public_figures_is_there(published):
         "TCP",
         "MMA",
         "MMRL",
+        "CoPrompt",
         "DePT",
     }
     assert found == expected

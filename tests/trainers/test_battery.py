@@ -379,7 +379,7 @@ def test_every_term_is_logged(learning, make_trainer):
 def test_non_finite_loss_is_named(learning, make_trainer):
     trainer = make_trainer(learning.trainer, *learning.options)
     batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
-    batch["img"][:] = float("nan")
+    batch["img"][0][:] = float("nan")  # the first picture, or the first view of all
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 4, 1, 2
     before = copy.deepcopy(trainer.model.prompt_learner.state_dict())
     with pytest.raises(FloatingPointError, match="Loss term ce became nan in epoch 5, batch 2: lower OPTIM.LR"):

@@ -14,6 +14,8 @@ from trainers import sep
 from trainers.experiment import (
     INIT_CHECKSUM,
     NOT_THE_EXPERIMENT,
+    TRAINING_FILES,
+    checksum_key,
     data_checksums,
     differences,
     fingerprint,
@@ -65,6 +67,21 @@ def test_initial_weights_are_known_by_their_content(make_cfg, tmp_path):
     for path, reason in ((tmp_path / "d", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(UserError, match=rf"{path} \(MODEL.INIT_WEIGHTS\) cannot be read \({reason}\): correct"):
             settings_of(make_cfg("CoOp", "MODEL.INIT_WEIGHTS", str(path)))
+
+
+def test_what_training_alone_reads_is_known_by_its_content(make_cfg, tmp_path):
+    key = "TRAINER.COPROMPT.SENTENCES"
+    assert key in TRAINING_FILES
+    paths = [tmp_path / name for name in "abc"]
+    for path, content in zip(paths, ("{}", "{}", "[]")):
+        path.write_text(content)
+    configs = [make_cfg("CoPrompt", key, str(path)) for path in paths]
+    one, same, other, none = (settings_of(cfg, ["COPROMPT"]) for cfg in (*configs, make_cfg("CoPrompt")))
+    assert one == same and key not in one and none[checksum_key(key)] == ""
+    assert differences(one, other) == differences(one, none) == [checksum_key(key)]
+    assert checksum_key(key) not in settings_of(configs[0], ["COOP"])
+    with pytest.raises(UserError, match=rf"The file {tmp_path}/d \({key}\) cannot be read \(No such file"):
+        settings_of(make_cfg("CoPrompt", key, f"{tmp_path}/d"), ["COPROMPT"])
 
 
 def test_every_key_of_how_it_runs_exists(make_cfg):

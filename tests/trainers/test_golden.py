@@ -12,6 +12,7 @@ import torch
 import trainers.clip_lora
 import trainers.cocoop
 import trainers.coop
+import trainers.coprompt
 import trainers.kgcoop
 import trainers.maple
 import trainers.mma
@@ -45,6 +46,11 @@ METHODS = {
     "clip_lora": (trainers.clip_lora, ["TRAINER.CLIPLORA.PREC", "fp32", "TRAINER.CLIPLORA.DROPOUT", 0.0], "CLIPLoRA"),
     "mma": (trainers.mma, ["TRAINER.MMA.PREC", "fp32", "TRAINER.MMA.SCALE", 0.1], "MMA"),
     "mmrl": (trainers.mmrl, ["TRAINER.MMRL.PREC", "fp32"], "MMRL"),
+    "coprompt": (
+        trainers.coprompt,
+        ["TRAINER.COPROMPT.PREC", "fp32", "TRAINER.COPROMPT.N_CTX", 4, "TRAINER.COPROMPT.PROMPT_DEPTH", 12],
+        "CoPrompt",
+    ),
 }
 # Names of methods whose public checkpoints are not imported: regular expression of theirs, ours, of a layer, and by how
 # much ours is behind in numbering it
@@ -68,6 +74,14 @@ NAMES = {
         (r"representation_learner\.compound_rep_tokens_r2vproj\.(\d+)\.(\w+)", "to_image.{}.{}", 0),
         (r"image_encoder\.proj_rep", "proj_rep", 0),
     ),
+    "CoPrompt": (
+        (r"prompt_learner\.ctx", "ctx", 0),
+        (r"prompt_learner\.compound_prompts_text\.(\d+)", "deep_ctx.{}", 0),
+        (r"prompt_learner\.proj\.(\w+)", "couplings.0.{}", 0),
+        (r"prompt_learner\.compound_prompt_projections\.(\d+)\.(\w+)", "couplings.{}.{}", -1),
+        (r"adapter_(\w+)\.fc\.0\.weight", "adapters.{}.down.weight", 0),
+        (r"adapter_(\w+)\.fc\.2\.weight", "adapters.{}.up.weight", 0),
+    ),
 }
 LOSS_PARTS = {
     "ce": "ce",
@@ -82,6 +96,8 @@ LOSS_PARTS = {
     "ce_rep": "ce_rep",
     "reg_image": "reg_image",
     "reg_text": "reg_text",
+    "con_text": "con_text",
+    "con_image": "con_image",
 }
 
 
@@ -112,7 +128,7 @@ def ours_of(method, reference):
 class Case:
     """A method built as the reference was, with its outputs."""
 
-    def __init__(self, name, clip_model):
+    def __init__(self, name, clip_model, folder):
         self.info = json.loads((GOLDEN / f"{name}.json").read_text())
         self.expected = np.load(GOLDEN / f"{name}.npz")
         module, options, method = METHODS[name]
@@ -126,6 +142,9 @@ class Case:
             "MODEL.BACKBONE.NAME",
             "ViT-B/16",
         ]
+        if "sentences" in self.info:
+            (folder / "sentences.json").write_text(json.dumps(self.info["sentences"]))
+            options += ["TRAINER.COPROMPT.SENTENCES", str(folder / "sentences.json")]
         cfg.merge_from_list(options)
         self.model = module.CustomCLIP(cfg, self.info["classnames"], clip_model).eval()
         self.names = {}  # reference name -> our name
@@ -144,10 +163,26 @@ class Case:
             prototypes = torch.from_numpy(self.expected["VPT_fc.weight"])
             self.model.training_only["prototypes"].weight.data.copy_(prototypes)
 
+    def step(self, images):
+        """Losses of a training step: CoPrompt's is on two views, the second mirrored, and on the sentences drawn."""
+        if "sentence" in self.info:
+            images = [images, images.flip(-1)]
+            _draw(self.info["sentence"], len(self.info["sentences"]["accordion"]))
+        return self.model(images, torch.tensor(self.info["labels"]))[1]
+
+
+def _draw(number, of):
+    """Seed the generator so that the next number u of [0, 1) that is drawn has floor(of * u) = number."""
+    for seed in range(1000):
+        torch.manual_seed(seed)
+        if int(of * torch.rand(()).item()) == number:
+            torch.manual_seed(seed)
+            return
+
 
 @pytest.fixture(scope="module", params=METHODS)
-def case(request, golden_clip):
-    return Case(request.param, golden_clip)
+def case(request, golden_clip, tmp_path_factory):
+    return Case(request.param, golden_clip, tmp_path_factory.mktemp("golden"))
 
 
 @pytest.mark.parametrize("n", [6, 3, 1])
@@ -157,9 +192,9 @@ def test_logits(case, inputs, n):
     np.testing.assert_allclose(logits, case.expected[f"logits_eval{n}"], atol=1e-4, rtol=0)
 
 
-def test_logits_of_new_classes(golden_clip, inputs):
+def test_logits_of_new_classes(golden_clip, inputs, tmp_path):
     """Those of MMRL's class token alone."""
-    case = Case("mmrl", golden_clip)
+    case = Case("mmrl", golden_clip, tmp_path)
     case.model.seen_classes = False
     with torch.no_grad():
         np.testing.assert_allclose(case.model(inputs[0]), case.expected["logits_new_eval6"], atol=1e-4, rtol=0)
@@ -170,7 +205,7 @@ def test_losses_and_gradients(case, inputs):
         pytest.skip("nothing to train")
     case.model.train()
     case.model.zero_grad()
-    _, losses = case.model(inputs[0], torch.tensor(case.info["labels"]))
+    losses = case.step(inputs[0])
     case.model.backward(losses)
     assert sum(losses.values()).item() == pytest.approx(case.info["loss_total"], abs=1e-4)
     for name, value in losses.items():

@@ -176,6 +176,7 @@ class PromptSequences(nn.Module):
         min_length: keep at least so many positions; what lies behind EOS changes no feature, but a hook may read it.
         ending: the words behind the context, {} for the class name.
         key: the config key of `n_ctx`, for errors.
+        tokens: token ids (n, 77) of texts that are taken as they are, in the place of class names and words.
 
     Attributes:
         tokenized_prompts: (n_cls, 77) token ids.
@@ -184,7 +185,7 @@ class PromptSequences(nn.Module):
     def __init__(
         self,
         clip_model,
-        classnames,
+        classnames=(),
         prefix="",
         n_ctx=0,
         position="end",
@@ -192,11 +193,14 @@ class PromptSequences(nn.Module):
         min_length=0,
         ending="{}.",
         key="N_CTX",
+        tokens=None,
     ):
         super().__init__()
         if position not in ("end", "middle", "front"):
             raise UserError(f'CLASS_TOKEN_POSITION "{position}" is unknown: choose end, middle or front.')
-        self.tokenized_prompts = tokens = tokenize_classes(classnames, ending, prefix, key)
+        if tokens is None:
+            tokens = tokenize_classes(classnames, ending, prefix, key)
+        self.tokenized_prompts = tokens
         n_cls, eos = len(tokens), tokens.argmax(dim=-1)
         # Which context vector stands in a position; -1: the token itself
         slots = torch.full_like(tokens, -1)

@@ -1,0 +1,82 @@
+"""Sentences about classes, from a JSON file {class name: [sentence, ...]}, and their features of the frozen CLIP.
+
+CoPrompt's (arXiv 2306.01195) are a large language model's.
+"""
+
+import json
+from typing import Any, List, NamedTuple, Sequence
+
+import torch
+
+from .clip_loader import CONTEXT_LENGTH
+from .encoders import TextEncoder
+from .errors import UserError
+from .model import normalise
+from .prompt_text import PromptSequences, n_tokens, tokenize, words_of
+
+
+class Sentences(NamedTuple):
+    """Features of the classes' sentences."""
+
+    features: torch.Tensor  # (sentences of all classes, dim), float32, of unit length: class after class
+    counts: torch.Tensor  # (n_cls,) sentences of each class, int64
+
+    def draw(self) -> torch.Tensor:
+        """One sentence of each class, (n_cls, dim).
+
+        All by one number u of [0, 1): of n sentences the one at floor(u n). So classes that have the same number of
+        sentences get those of the same place, as in the authors' code, and in any class all are equally likely.
+        """
+        first = self.counts.cumsum(0) - self.counts
+        return self.features[first + (torch.rand(()).item() * self.counts.double()).long()]
+
+
+def read_sentences(path: str, classnames: Sequence[str], key: str) -> List[List[str]]:
+    """Each class's sentences, of the file `path` that config key `key` names.
+
+    Class names are looked up as they are spoken: underscores are spaces. Raises UserError for a file that cannot be
+    read or is none of this kind, a class that it lacks, and a sentence that has no words or is too long for CLIP.
+    """
+    said = f"The sentences {path} ({key})"
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except OSError as error:
+        raise UserError(f"{said} cannot be read ({error.strerror}): correct the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{said} are no JSON ({error}): write {{class name: [sentence, ...]}}.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{said} are no JSON object: write {{class name: [sentence, ...]}}.")
+    found = {words_of(name): sentences for name, sentences in found.items()}
+    lacking = [name for name in classnames if words_of(name) not in found]
+    if lacking:
+        others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise UserError(f'{said} have none of class "{lacking[0]}"{others}: add some, or leave {key} out.')
+    for name in classnames:
+        _check(found[words_of(name)], f'{said}, class "{name}",')
+    return [found[words_of(name)] for name in classnames]
+
+
+def _check(sentences: Any, said: str) -> None:
+    if not isinstance(sentences, list) or not sentences or not all(isinstance(text, str) for text in sentences):
+        raise UserError(f"{said} are no list of sentences: write one or more between [ and ].")
+    for text in sentences:
+        length = 2 + n_tokens(text)
+        if length == 2:
+            raise UserError(f'{said} include "{text}", which has no words: leave it out.')
+        if length > CONTEXT_LENGTH:
+            raise UserError(
+                f'{said} include "{text}", which has {length} tokens with start and end, but CLIP reads '
+                f"{CONTEXT_LENGTH}: shorten it."
+            )
+
+
+@torch.no_grad()
+def encode_sentences(clip_model: torch.nn.Module, sentences: Sequence[Sequence[str]]) -> Sentences:
+    """What the text encoder makes of each class's sentences, class by class."""
+    encoder, device = TextEncoder(clip_model), clip_model.logit_scale.device
+    features = []
+    for texts in sentences:
+        tokens = PromptSequences(clip_model, tokens=tokenize(list(texts))).to(device)()
+        features.append(normalise(encoder(tokens)))
+    return Sentences(torch.cat(features), torch.tensor([len(f) for f in features], device=device))
