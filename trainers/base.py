@@ -17,10 +17,10 @@ from yacs.config import CfgNode as CN
 from dassl.config.defaults import _C
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
-from dassl.optim import build_lr_scheduler, build_optimizer
 
 from . import experiment, ranges
 from .frozen_features import FrozenFeatures, progress
+from .optimiser import optimiser_of
 from .prompting import checkpoint, clip_loader
 from .prompting.errors import MissingFile, NotFinite, UserError, up_to
 from .prompting.files import cannot_write, disk_errors
@@ -75,31 +75,6 @@ def restore_nodes(cfg: CN) -> None:
     """Put the methods' nodes back into a config that has lost them: some forks remove all nodes but their own."""
     for method in PromptTrainer.__subclasses__():
         cfg.TRAINER.setdefault(method.config_node, _C.TRAINER[method.config_node].clone())
-
-
-def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[str, Any]]]:
-    """With OPTIM.STAGED_LR, parameter groups: what NEW_LAYERS names learns at LR, the rest at LR * BASE_LR_MULT.
-
-    Names are those of checkpoints: "ctx", "meta_net", "text_enhancer.3". Dassl's own groups know only the children of
-    what it is given, and put everything that they do not find at the lower rate. Raises UserError for a name that
-    matches nothing, and for none.
-    """
-    if not optim_cfg.STAGED_LR:
-        return None
-    parameters = {name.partition(".")[2]: p for name, p in trained.named_parameters()}
-    layers = list(optim_cfg.NEW_LAYERS)
-    found = {layer: [n for n in parameters if n == layer or n.startswith(f"{layer}.")] for layer in layers}
-    wrong = [layer for layer in layers if not found[layer]] or ([] if layers else [""])
-    if wrong:
-        known = sorted({name.partition(".")[0] for name in parameters})
-        raise UserError(
-            f'OPTIM.NEW_LAYERS names "{wrong[0]}", which OPTIM.STAGED_LR does not find: choose from '
-            f"{', '.join(known)}, or what is in them."
-        )
-    new = {name for names in found.values() for name in names}
-    rest = [p for name, p in parameters.items() if name not in new]
-    groups = [{"params": rest, "lr": optim_cfg.LR * optim_cfg.BASE_LR_MULT}] if rest else []
-    return [*groups, {"params": [p for name, p in parameters.items() if name in new]}]
 
 
 def frozen_clip(cfg: CN, precision: Precision, device: torch.device) -> Tuple[nn.Module, Dict[str, str]]:
@@ -159,17 +134,7 @@ class PromptTrainer(TrainerX):
         print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
         self.max_epoch = 1 if self.fit else self.max_epoch
         self.unchecked = deque()  # (where, numbers) of steps that a GPU has not finished
-        if not parameters:
-            self.optim = self.sched = None
-        else:
-            groups, optim_cfg = staged_groups(self.trained, cfg.OPTIM), cfg.OPTIM.clone()
-            optim_cfg.defrost()
-            optim_cfg.STAGED_LR = False  # the groups are those; older versions of Dassl take no argument of that name
-            self.optim = build_optimizer(groups or self.trained, optim_cfg)
-            for group in self.optim.param_groups:  # the original Dassl does not read EPS
-                if "eps" in group:
-                    group["eps"] = cfg.OPTIM.EPS
-            self.sched = build_lr_scheduler(self.optim, cfg.OPTIM)
+        self.optim, self.sched = optimiser_of(self.trained, cfg.OPTIM) if parameters else (None, None)
         self.register_model(LEARNER, learner, self.optim, self.sched)
         self.checkpoints = RunCheckpoints(
             self.model,
@@ -275,7 +240,10 @@ class PromptTrainer(TrainerX):
         return " or ".join([*(["use other weights of CLIP"] if self.fit else ["lower OPTIM.LR"]), *ways])
 
     def parse_batch_train(self, batch):
-        image, label = (batch[key].to(self.device, non_blocking=True) for key in ("img", "label"))
+        """Images, of several views (DATALOADER.K_TRANSFORMS) a list of them, and labels, on the device."""
+        views = batch["img"] if isinstance(batch["img"], list) else [batch["img"]]
+        views = [view.to(self.device, non_blocking=True) for view in views]
+        image, label = views if len(views) > 1 else views[0], batch["label"].to(self.device, non_blocking=True)
         if label is not batch["label"]:
             label.on_host = batch["label"]  # for what depends on it: to ask a GPU is to wait for it
         return image, label

@@ -142,9 +142,3 @@ class CoPrompt(PromptTrainer):
     def before_train(self):
         self.model.sentences()  # what is wrong with their file is said before the first step
         super().before_train()
-
-    def parse_batch_train(self, batch):
-        image, label = batch["img"], batch["label"].to(self.device)
-        if isinstance(image, list):  # of views
-            return [view.to(self.device) for view in image], label
-        return image.to(self.device), label

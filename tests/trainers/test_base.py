@@ -10,7 +10,6 @@ from torch.utils.data import default_collate
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
-from trainers import base
 from trainers.base import add_defaults
 from trainers.prompting import checkpoint
 from trainers.ranges import Key
@@ -94,41 +93,6 @@ def test_monitors_are_of_the_batch_at_hand(make_trainer):
     trainer.num_batches = 2
     batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7)])
     assert list(trainer.forward_backward(batch)) == ["loss", "ce", "acc"]
-
-
-# ---- staged learning rates ---------------------------------------------------------------------------------
-
-
-def rates(trainer):
-    """Name -> learning rate of every parameter that is trained."""
-    names = {id(p): name.partition(".")[2] for name, p in trainer.trained.named_parameters()}
-    return {names[id(p)]: group["lr"] for group in trainer.optim.param_groups for p in group["params"]}
-
-
-def test_staged_rates_reach_the_layers_that_are_named(make_trainer):
-    options = ("OPTIM.STAGED_LR", True, "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)
-    found = rates(make_trainer("CoCoOp", *options, "OPTIM.NEW_LAYERS", ["meta_net"]))
-    assert found.pop("ctx") == pytest.approx(0.001)
-    assert len(found) == 4 and set(found.values()) == {0.01}
-    found = rates(make_trainer("SEP", *options, "OPTIM.NEW_LAYERS", ["ctx", "image_enhancer.1.mlp_in"]))
-    assert {name for name, rate in found.items() if rate == 0.01} == {"ctx", "image_enhancer.1.mlp_in.weight"}
-    found = rates(make_trainer("CoOp", *options, "OPTIM.NEW_LAYERS", ["ctx"]))
-    assert found == {"ctx": 0.01}
-    assert set(rates(make_trainer("SEP", "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)).values()) == {0.01}
-
-
-def test_staged_rates_on_a_dassl_that_takes_no_groups(make_trainer, monkeypatch):
-    """That of KgCoOp's and ProGrad's forks."""
-    newer = base.build_optimizer
-    monkeypatch.setattr(base, "build_optimizer", lambda model, optim_cfg: newer(model, optim_cfg))
-    options = ("OPTIM.STAGED_LR", True, "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)
-    assert rates(make_trainer("CoCoOp", *options, "OPTIM.NEW_LAYERS", ["meta_net"]))["ctx"] == pytest.approx(0.001)
-
-
-@pytest.mark.parametrize("layers", [[], ["ct"], ["ctx", "meta"], ["prompt_learner"], [""]])
-def test_a_layer_that_is_not_there_is_an_error(make_trainer, layers):
-    with pytest.raises(ValueError, match="OPTIM.NEW_LAYERS names .* choose from ctx, meta_net"):
-        make_trainer("CoCoOp", "OPTIM.STAGED_LR", True, "OPTIM.NEW_LAYERS", layers)
 
 
 def test_seconds_of_a_resumed_run_count_what_was_before(make_trainer, tmp_path):

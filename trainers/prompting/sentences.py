@@ -28,7 +28,7 @@ class Sentences(NamedTuple):
         sentences get those of the same place, as in the authors' code, and in any class all are equally likely.
         """
         first = self.counts.cumsum(0) - self.counts
-        return self.features[first + (torch.rand(()).item() * self.counts.double()).long()]
+        return self.features[first + (torch.rand(()) * self.counts.double()).long()]
 
 
 def read_sentences(path: str, classnames: Sequence[str], key: str) -> List[List[str]]:
