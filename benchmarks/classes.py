@@ -15,6 +15,7 @@ def add_arguments(parser):
     parser.add_argument("--test", nargs="*", type=int, default=[50, 200, 1000, 5000, 21000], help="numbers of classes")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--figure", metavar="FILE", help="draw the curves (.png, .svg)")
     parser.add_argument("pairs", nargs="*", metavar="KEY VALUE", help="config keys, such as MODEL.TEXT_CHUNK 100")
 
 
@@ -26,11 +27,31 @@ def measure(args):
             for n in numbers:
                 seconds, memory = in_fresh_process(cost, name, n, args.batch_size, args.rounds, args.pairs)
                 rows.append([name, what, n, seconds, memory])
+    if args.figure:
+        draw(rows, args.figure)
     return Table(
         f"ViT-B/16's geometry, fp32, CPU, batch {args.batch_size}, default settings; each in a fresh process",
         [("", ""), ("", ""), ("classes", "d"), ("s", ".2f"), ("peak MiB", ".0f")],
         rows,
     )
+
+
+def draw(rows, path):
+    """Seconds and memory against the number of classes, a curve for each method and what it does."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    for ax, column, label in zip(axes, (3, 4), ("CPU seconds", "peak MiB")):
+        for curve in dict.fromkeys((name, what) for name, what, *_ in rows):
+            n, values = zip(*((row[2], row[column]) for row in rows if tuple(row[:2]) == curve))
+            ax.loglog(n, values, "o-" if curve[1] == "training step" else "s--", label=", ".join(curve))
+        ax.set(xlabel="classes", ylabel=label)
+        ax.grid(alpha=0.3)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=100)
 
 
 def train(name, n, batch_size, rounds, pairs):
