@@ -24,6 +24,8 @@ def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
             command = launch.command_of(launch.plan(job, pairs, settings), settings)
             code = call(command) if command else 0
         except launch.Refused as refused:
+            if number == 1:  # what every run would be refused for, and nothing to go on from
+                raise
             print(f"error: {refused}", file=sys.stderr)
             code = refused.code
         if code:

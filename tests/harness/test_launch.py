@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness.catalogue import METHODS
@@ -281,6 +281,7 @@ variables = st.sampled_from(
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
+@example("reproduce", [], {"CFG": "0"})
 @given(
     st.sampled_from([*STEPS, "reproduce"]),
     st.lists(words, max_size=5),
