@@ -128,6 +128,11 @@ class PromptTrainer(TrainerX):
 
     # ---- building ------------------------------------------------------------------------------------------
 
+    @property
+    def trains_on(self):
+        """The `DatasetBase` whose train_x are the images of `train_loader_x`."""
+        return self.dm.dataset
+
     @classmethod
     def config_nodes(cls, cfg: CN) -> List[str]:
         """The nodes below TRAINER that a run with this config reads."""
@@ -171,7 +176,7 @@ class PromptTrainer(TrainerX):
             self.sched,
             self.precision,
             settings=experiment.settings_of(cfg, experiment.nodes_of(self, cfg)),
-            data=experiment.data_checksums(self.dm.dataset),
+            data=experiment.data_checksums(self.dm.dataset, self.trains_on.train_x),
             backbone=backbone,
             directory=self.output_dir,
             started=started,
@@ -214,6 +219,7 @@ class PromptTrainer(TrainerX):
             super().train()
 
     def before_train(self):
+        self.model.before_training()
         try:
             super().before_train()  # resumes: calls resume_model_if_exist
         except UserError:

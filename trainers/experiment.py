@@ -23,6 +23,7 @@ NOT_THE_EXPERIMENT = {
     "TEST.PER_CLASS_RESULT",
     "TEST.SAVE_PREDICTIONS",
     "TEST.SPLIT",
+    "TRAINER.PROMPTKD.TEACHER",  # a path; the run that it leads to is TEACHER_RUN
     "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.PRINT_FREQ",
     "MODEL.TEXT_CHUNK",  # bounds memory
@@ -34,7 +35,9 @@ NOT_THE_EXPERIMENT = {
 # Keys that came later. While they are empty a run is what it was without them, and its fingerprint, too.
 NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
 
-INIT_CHECKSUM = "MODEL.INIT_WEIGHTS_CHECKSUM"  # in settings, not in the config: a path may come to hold other weights
+# In settings, not in the config: a path may come to hold other things
+INIT_CHECKSUM = "MODEL.INIT_WEIGHTS_CHECKSUM"
+TEACHER_RUN = "TRAINER.PROMPTKD.TEACHER_RUN"  # trainer and settings, but for the seed: each seed has its own teacher
 
 _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 
@@ -43,7 +46,8 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
     They are all but those of `NOT_THE_EXPERIMENT`, those of other methods and empty ones of `NOTHING_IF_EMPTY`; the
-    checksum of the file that MODEL.INIT_WEIGHTS names is one more.
+    checksum of the file that MODEL.INIT_WEIGHTS names is one more, and so is what a teacher's folder says of it, if it
+    is there: a test needs none.
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
@@ -56,6 +60,7 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
         if isinstance(node, dict) and nodes is not None and name not in nodes
     )
     flat = {**dict(flatten(cfg)), **_init_checksum(cfg["MODEL"]["INIT_WEIGHTS"])}
+    flat.update(_teacher_run(flat.get("TRAINER.PROMPTKD.TEACHER")))
     left_out = NOT_THE_EXPERIMENT | {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
     return {key: flat[key] for key in sorted(flat) if key not in left_out and not key.startswith(others)}
 
@@ -81,6 +86,18 @@ def _init_checksum(path):
             f"The checkpoint {path} (MODEL.INIT_WEIGHTS) cannot be read ({error.strerror}): correct the path."
         ) from error
     return {INIT_CHECKSUM: digest.hexdigest()[:_DIGITS]}
+
+
+def _teacher_run(folder):
+    if not folder:
+        return {}
+    try:
+        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
+            record = json.load(file)
+        settings = {key: value for key, value in record["settings"].items() if key != "SEED"}
+        return {TEACHER_RUN: f"{record['trainer']} {fingerprint(settings)}"}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:
@@ -117,14 +134,15 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], ignore: Iter
     ]
 
 
-def data_checksums(dataset) -> Dict[str, str]:
+def data_checksums(dataset, train: Optional[Iterable[Any]] = None) -> Dict[str, str]:
     """Checksums of a data set's "train", "val" and "test" images, "" where it has none: 16 hexadecimal digits each.
 
-    dataset: Dassl's `DatasetBase`. The checksum is of paths, labels and class names in their order, not of pixels.
+    dataset: Dassl's `DatasetBase`; train: what a run trains on, if not its `train_x`. The checksum is of paths, labels
+    and class names in their order, not of pixels.
     Paths count from `dataset_dir`, so that a data set may be moved; those that lie elsewhere count as they are.
     """
     folder = folder_of(dataset)
-    parts = {"train": dataset.train_x, "val": dataset.val, "test": dataset.test}
+    parts = {"train": dataset.train_x if train is None else train, "val": dataset.val, "test": dataset.test}
     return {part: _checksum(items, folder) for part, items in parts.items()}
 
 
