@@ -87,7 +87,7 @@ def data_root(tmp_path_factory):
 
 
 def give_teacher(cfg, folder):
-    """Let PromptKD learn from the smallest of all runs, of zero-shot CLIP on `cfg`'s backbone and pictures: `folder`."""
+    """Let PromptKD learn from the smallest of runs, of zero-shot CLIP on `cfg`'s backbone and pictures: `folder`."""
     teacher = cfg.clone()
     teacher.TRAINER.NAME = "ZeroshotCLIP"
     folder.mkdir(exist_ok=True)
