@@ -9,7 +9,7 @@ A sweep file (configs/sweeps/) holds
         methods: [coop, sep]   # folders of scripts/, or all
         datasets: [dtd]        # default: the papers'; of xd and dg the targets
         shots: [16]            # default; of few_shot several, 1 2 4 8 16
-    overrides:                 # config keys of all runs
+    overrides:                 # config keys of all runs, those that others learn from included
       OPTIM.MAX_EPOCH: 10
     overrides_of:              # config keys of a method's runs, which win
       sep: {TRAINER.SEP.W: 4.0}
