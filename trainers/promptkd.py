@@ -57,9 +57,10 @@ class Teacher:
             raise UserError("PromptKD learns from a trained run: give its folder as TRAINER.PROMPTKD.TEACHER.")
         run, state = RunFolder(folder), checkpoint.random_state()
         self._refuse_other_pictures(cfg, run)
-        self._refuse_labels_of_new_classes(cfg, run)
         self.model, self.precision = run.model(classnames, device)
         checkpoint.set_random_state(state)  # what building has drawn
+        if any(True for _ in self.model.prompt_learner.parameters()):
+            self._refuse_labels_of_new_classes(cfg, run)
         if self.model.text_depends_on_image or not self.model.predicts_by_text:
             raise UserError(
                 f'"{folder}" is a run of {run.cfg.TRAINER.NAME}, which predicts by more than text features that all '
