@@ -271,8 +271,7 @@ class PromptTrainer(TrainerX):
             )
 
     def _steadier(self):
-        half = self.precision.prec != "fp32"
-        ways = [f"set TRAINER.{self.config_node}.PREC to fp32"] * half
+        ways = [f"set TRAINER.{self.config_node}.PREC to fp32"] * (self.precision.prec != "fp32")
         return " or ".join([*(["use other weights of CLIP"] if self.fit else ["lower OPTIM.LR"]), *ways])
 
     def parse_batch_train(self, batch):
@@ -397,6 +396,5 @@ class PromptTrainer(TrainerX):
     def record(self, split: Optional[str] = None) -> RunRecord:
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
         weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
-        classnames = self.dm.dataset.classnames
-        settings, started = self.checkpoints.settings, self.checkpoints.started
-        return RunRecord(self.cfg, split, weights, settings, classnames, self.device, started, self.facts)
+        settings, started, of = self.checkpoints.settings, self.checkpoints.started, self.dm.dataset.classnames
+        return RunRecord(self.cfg, split, weights, settings, of, self.device, started, self.facts)

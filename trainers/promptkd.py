@@ -141,15 +141,15 @@ class CustomCLIP(PromptedCLIP):
     def training_classnames(self):
         return self.all_classnames
 
-    @property
-    def teacher(self) -> Teacher:
+    def before_training(self):
         if self._teacher is None:
             self._teacher = Teacher(self.cfg, self.all_classnames, self.logit_scale.device)
             self._take(self._teacher.text_features, self.all_classnames)
-        return self._teacher
 
-    def before_training(self):
-        return self.teacher  # sees to it that it is there
+    @property
+    def teacher(self) -> Teacher:
+        self.before_training()
+        return self._teacher
 
     def _take(self, vectors, names: List[str]):
         """Compare with class vectors (n, D) of the classes `names`."""
