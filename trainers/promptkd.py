@@ -77,8 +77,10 @@ class Teacher:
 
     @staticmethod
     def _refuse_other_pictures(cfg, run):
-        for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD"):
-            theirs, ours = list(run.cfg.INPUT[key]), list(cfg.INPUT[key])
+        for key in ("SIZE", "PIXEL_MEAN", "PIXEL_STD", "TRANSFORMS"):
+            theirs, ours = (list(each.INPUT[key]) for each in (run.cfg, cfg))
+            if key == "TRANSFORMS":  # all others vary the training images, which are the student's
+                theirs, ours = ([name for name in names if name == "normalize"] for names in (theirs, ours))
             if theirs != ours:
                 raise UserError(
                     f'The teacher "{run.folder}" takes pictures with INPUT.{key} {theirs}, but the student {ours}: '

@@ -267,6 +267,7 @@ def test_no_teacher(distil, tmp_path):
         ("cocoop", (), "is a run of CoCoOp, which predicts by more than text features"),
         ("promptsrc", ("TRAINER.PROMPTKD.TEACHER_DIM", 33), "has features of 32 numbers: set .* to 32 .it is 33"),
         ("promptsrc", ("INPUT.PIXEL_STD", [0.5, 0.5, 0.5]), "takes pictures with INPUT.PIXEL_STD .*0.229"),
+        ("promptsrc", ("INPUT.TRANSFORMS", ["random_flip"]), r"INPUT.TRANSFORMS \['normalize'\], but the student \[\]"),
         ("promptsrc", BASE, "trained with labels of all classes of TinyData, and new ones are to be without"),
     ],
 )

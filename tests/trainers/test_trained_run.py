@@ -25,7 +25,7 @@ def test_a_forks_run_has_its_settings_in_its_record(run, key, tmp_path):
 
     path = tmp_path / "output/metrics.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, "settings": {**record["settings"], "OPTIM.LR": -1}}))
+    path.write_text(json.dumps({**record, "settings": {**record["settings"], "OPTIM.LR": -1.0}}))
     with pytest.raises(UserError, match="OPTIM.LR is -1.0, but must be more than 0"):
         RunFolder(folder)
     path.write_text(json.dumps({**record, "settings": {"OPTIM.LR": "much"}}))
