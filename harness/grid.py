@@ -45,7 +45,8 @@ class Run(NamedTuple):
     teacher_pairs: tuple = ()
 
     def __str__(self):
-        return self.job.command + (self.job.variant and f" ({self.job.variant})")
+        config = self.job.config() if self.job.teaches else ""  # not the one that its method has otherwise
+        return self.job.command + "".join(f" ({text})" for text in (config, self.job.variant) if text)
 
     @property
     def needs(self) -> Optional["Run"]:

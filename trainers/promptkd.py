@@ -14,8 +14,6 @@ results are transductive. Three parts (section 3):
 The paper sums over the classes; the division by B C and the weight of 1000 are of the authors' code.
 """
 
-import contextlib
-import io
 from collections import OrderedDict
 from typing import List
 
@@ -235,11 +233,9 @@ class PromptKD(PromptTrainer):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATASET.SUBSAMPLE_CLASSES, cfg.DATASET.NUM_SHOTS = "all", -1
-        with contextlib.redirect_stdout(io.StringIO()):  # it says what the run's own has said
-            everything = DataManager(cfg)
+        print("The images to learn from, without their labels, are those of:")
+        everything = DataManager(cfg)
         self.train_loader_x, self.unlabelled = everything.train_loader_x, everything.dataset
-        n_images, n_classes = len(self.unlabelled.train_x), len(self.unlabelled.classnames)
-        print(f"Images to learn from, without their labels: {n_images:,}, of all {n_classes:,} classes")
 
     @property
     def trains_on(self):

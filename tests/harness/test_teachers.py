@@ -140,6 +140,7 @@ def test_a_grid_has_the_teachers_each_once_and_first(folders):
     for number, run in enumerate(runs):
         assert run.needs is None or run.needs in runs[:number]
         assert run.pairs == tuple(pairs_of[run.job.method.folder])
+    assert str(next(run for run in runs if run.job.teaches)) == f"scripts/promptsrc/base2new_train.sh dtd 1 ({L14})"
     students = [run for run in runs if run.job.method is METHOD and not run.job.step.needs]
     assert [run.needs.folder(SETTINGS) for run in students] == [
         f"out/{teacher('dtd')}",

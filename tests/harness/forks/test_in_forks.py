@@ -127,7 +127,6 @@ def test_one_learns_from_another_there(forks):
     record = json.loads((folder / "metrics.json").read_text())
     assert (record["trained_epochs"], record["n"]) == (1, 6)
     assert record["settings"]["TRAINER.PROMPTKD.TEACHER_RUN"].startswith("SEP ")
-    assert "without their labels: 24, of all 6 classes" in forks["coop"].log.read_text()
 
 
 @pytest.mark.parametrize("kind", KINDS)
