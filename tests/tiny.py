@@ -86,8 +86,14 @@ def data_root(tmp_path_factory):
     return str(tmp_path_factory.mktemp("data"))
 
 
-def give_teacher(cfg, folder):
-    """Let PromptKD learn from the smallest of runs, of zero-shot CLIP on `cfg`'s backbone and pictures: `folder`."""
+def give_teacher(cfg, folder, dim=GEOMETRY["embed_dim"]):
+    """Let PromptKD learn from the smallest of runs, of zero-shot CLIP on `cfg`'s backbone and pictures: `folder`.
+
+    dim: of that backbone's features. A config of another method stays as it is.
+    """
+    if cfg.TRAINER.NAME != "PromptKD" or cfg.TRAINER.PROMPTKD.TEACHER:
+        return
+    cfg.TRAINER.PROMPTKD.TEACHER_DIM = dim
     teacher = cfg.clone()
     teacher.TRAINER.NAME = "ZeroshotCLIP"
     folder.mkdir(exist_ok=True)
@@ -115,7 +121,7 @@ def make_cfg(weights, data_root, tmp_path):
         cfg.USE_CUDA, cfg.SEED = False, 1
         cfg.STORE.DIR = str(tmp_path / "feature_store")
         cfg.merge_from_list(list(options))
-        if trainer == "PromptKD" and "TRAINER.PROMPTKD.TEACHER" not in options:
+        if "TRAINER.PROMPTKD.TEACHER" not in options:
             give_teacher(cfg, tmp_path / "teacher")
         return cfg
 

@@ -74,15 +74,12 @@ def test_loss_falls_on_shapes(learning, tmp_path):
     cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
     cfg.merge_from_file(REPOSITORY / f"configs/trainers/{learning.trainer}/shapes.yaml")
     cfg.merge_from_list([*learning.options, f"TRAINER.{learning.config_node}.PREC", "fp32"])
-    cfg.TRAINER.NAME = learning.trainer
-    names = world.CLASSNAMES[:8]
+    cfg.TRAINER.NAME, names = learning.trainer, world.CLASSNAMES[:8]
     pictures = np.stack([world.picture("train", name, 0) for name in names])
     image = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(values)[:, None, None] for values in (cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD))
     image = (image - mean) / std
-    if learning.trainer == "PromptKD":
-        give_teacher(cfg, tmp_path / "teacher")
-        cfg.TRAINER.PROMPTKD.TEACHER_DIM = 128  # shapes-tiny's
+    give_teacher(cfg, tmp_path / "teacher", dim=128)
     torch.manual_seed(0)
     model = learning.module.CustomCLIP(cfg, names, load_clip("shapes-tiny"))
     optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
@@ -385,8 +382,7 @@ def test_non_finite_loss_is_named(learning, make_trainer):
     batch["img"][:] = float("nan")
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 4, 1, 2
     before = copy.deepcopy(dict(trainer.model.prompt_learner.named_parameters()))
-    term = learning.first_term
-    with pytest.raises(FloatingPointError, match=f"Loss term {term} became nan in epoch 5, batch 2: lower OPTIM.LR"):
+    with pytest.raises(FloatingPointError, match=f"{learning.first_term} became nan in epoch 5, batch 2: lower OPTIM"):
         trainer.forward_backward(batch)
     for name, value in trainer.model.prompt_learner.named_parameters():
         assert torch.equal(before[name], value), name
