@@ -253,7 +253,9 @@ def test_no_teacher(distil, tmp_path):
     with pytest.raises(MissingFile, match="nowhere.* is no folder of a run, as it has no config.yaml"):
         distil(str(tmp_path / "nowhere")).train()
     (tmp_path / "foreign").mkdir()
-    (tmp_path / "foreign/config.yaml").write_text("TRAINER:\n  NAME: MCD\nINPUT:\n  SIZE: [32, 32]\n")
+    (tmp_path / "foreign/config.yaml").write_text(
+        "TRAINER:\n  NAME: MCD\nINPUT:\n  SIZE: [32, 32]\n  TRANSFORMS: [normalize]\n"
+    )
     with pytest.raises(UserError, match='foreign" is a run of trainer MCD, which is none of these files'):
         distil(str(tmp_path / "foreign")).train()
     (tmp_path / "foreign/config.yaml").write_text("TRAINER: [\n")
