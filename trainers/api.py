@@ -25,6 +25,7 @@ import trainers
 from dassl.data.transforms import build_transform
 from dassl.utils import SCALED, import_all, read_image, to_rgb
 
+from . import base  # noqa: F401  first, as it imports clip without a warning
 from .prompting.errors import MissingFile, UserError
 from .prompting.model import PromptedCLIP
 from .prompting.precision import Precision
