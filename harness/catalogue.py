@@ -38,6 +38,15 @@ class Method(NamedTuple):
         return f"{self.trainer} has no {protocol}, only {self.protocols.replace(' ', ', ')}: {self.bound}"
 
     base_key: str = ""  # of a method that wraps another: the config key that says which
+    # Of a method that learns from a trained run: the config key of its folder, and the trainers that may be named in
+    # its place, the default first; each has a config for TEACHER
+    teacher_key: str = ""
+    teachers: tuple[str, ...] = ()
+
+    def teacher(self, pairs: Sequence[str] = ()) -> str:
+        """The trainer that it learns from; "" if it learns from none, or the pairs name a folder."""
+        named = dict(zip(pairs[::2], pairs[1::2])).get(self.teacher_key, (*self.teachers, "")[0])
+        return named if named in self.teachers else ""
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -45,7 +54,7 @@ class Method(NamedTuple):
         return tuple(dict.fromkeys(line.base for line in self.configs))
 
     def config(self, protocol: str, dataset: str, shots: int, pairs: Sequence[str] = ()) -> str:
-        """Stem of the config file of a run; `protocol` is base2new, xd or few_shot, `dataset` the one trained on.
+        """Stem of the config file of a run; `protocol` is base2new, xd, few_shot or TEACHER, `dataset` its training's.
 
         pairs: the KEY VALUE pairs that it is given, of which `base_key` matters.
         """
@@ -57,6 +66,7 @@ class Method(NamedTuple):
         return next(line.name for line in self.configs if line.fits(protocol, dataset, shots, base))
 
 
+TEACHER = "teacher"  # in the place of a protocol: a base-to-new run that others learn from
 LARGE = "imagenet sun397"
 LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptSRC's aggregate has a late mean
 
@@ -94,6 +104,7 @@ METHODS = (
         Config("vit_b16_c2_ep5_batch4_2ctx"),
     )),
     Method("promptsrc", "PromptSRC", "2307.06948", (
+        Config("vit_l14_c2_ep20_batch8_4+4ctx", TEACHER),
         Config("vit_b16_c2_ep20_batch4_4+4ctx_cross_datasets", "xd"),
         Config("vit_b16_c2_ep50_batch4_4+4ctx_few_shot_late", "few_shot", LATE),
         Config("vit_b16_c2_ep50_batch4_4+4ctx_few_shot", "few_shot"),
@@ -125,6 +136,8 @@ METHODS = (
         Config("coprompt"),
     )),
     Method("sep", "SEP", "2405.15549", (
+        Config("vit_l14_ep10_batch128", TEACHER, LARGE),
+        Config("vit_l14_ep50_batch32", TEACHER),
         Config("vit_b16_ep3_batch32", "xd"),
         Config("vit_b16_ep10_batch128", datasets=LARGE),
         Config("vit_b16_ep50_batch32"),
@@ -159,6 +172,12 @@ METHODS = (
         Config("vit_b16_ep10_batch128_e2mim", datasets=LARGE, base="E2MIM"),
         Config("vit_b16_ep50_batch32_e2mim", base="E2MIM"),
     ), base_key="TRAINER.DEPT.BASE"),
+    Method("promptkd", "PromptKD", "2403.02781", (
+        Config("vit_b16_c2_ep20_batch8_4+4ctx_kd200", datasets="fgvc_aircraft oxford_flowers dtd"),
+        Config("vit_b16_c2_ep20_batch8_4+4ctx"),
+    ), transductive=True, protocols="base2new",
+        bound="across data sets it would train on pictures of the target itself",
+        teacher_key="TRAINER.PROMPTKD.TEACHER", teachers=("PromptSRC", "SEP")),
 )
 # fmt: on
 

@@ -57,7 +57,11 @@ def compare_tables(runs, protocol: str, method: str, other: str) -> list:
     headers = ["folder", "shots", "data set", "of", method_text(method), method_text(other)]
     headers += ["difference", "low", "high", "wins/ties/losses", "n", "p", "seeds"]
     return [
-        Table(f"{title}: {method} against {other}", [NOTE, *mixed, *notes], *leave_out(headers, rows, CONSTANT))
+        Table(
+            f"{title}: {method_text(method)} against {method_text(other)}",
+            [NOTE, *mixed, *notes],
+            *leave_out(headers, rows, CONSTANT),
+        )
         for title, (rows, notes) in tables.items()
     ]
 

@@ -9,7 +9,7 @@ A sweep file (configs/sweeps/) holds
         methods: [coop, sep]   # folders of scripts/, or all
         datasets: [dtd]        # default: the papers'; of xd and dg the targets
         shots: [16]            # default; of few_shot several, 1 2 4 8 16
-    overrides:                 # config keys of all runs
+    overrides:                 # config keys of all runs, those that others learn from included
       OPTIM.MAX_EPOCH: 10
     overrides_of:              # config keys of a method's runs, which win
       sep: {TRAINER.SEP.W: 4.0}
@@ -38,21 +38,26 @@ class Part(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A job, and the KEY VALUE pairs that it is given."""
+    """A job, and the KEY VALUE pairs that it is given, it and the training that it learns from."""
 
     job: Job
     pairs: tuple
+    teacher_pairs: tuple = ()
 
     def __str__(self):
-        return self.job.command + (self.job.variant and f" ({self.job.variant})")
+        config = self.job.config() if self.job.teaches else ""  # not the one that its method has otherwise
+        return self.job.command + "".join(f" ({text})" for text in (config, self.job.variant) if text)
 
     @property
     def needs(self) -> Optional["Run"]:
-        """The training that it tests."""
-        return self.job.needs and self._replace(job=self.job.needs)
+        """The training that it tests, or learns from."""
+        if self.job.needs:
+            return self._replace(job=self.job.needs)
+        teacher = self.job.teacher(self.pairs)
+        return teacher and Run(teacher, self.teacher_pairs)
 
     def folder(self, settings: launch.Settings) -> str:
-        return self.job.place(settings.cfg or self.job.config(self.pairs)).below(settings.output)
+        return self.job.place(self.job.config(self.pairs, settings.cfg), self.pairs).below(settings.output)
 
 
 def part_of(protocol, method, datasets=(), seeds=(), shots=(), source="") -> Part:
@@ -81,6 +86,11 @@ def methods_of(names: Sequence[str], protocol: str) -> list[catalogue.Method]:
     return [known[name] for name in names]
 
 
+def behind_teacher(run: Run) -> list[Run]:
+    """A run, behind the training that it learns from, if there is one."""
+    return [run.needs, run] if run.job.teacher(run.pairs) else [run]
+
+
 def runs_of(parts: Iterable[Part], pairs_of=None, variant="") -> list[Run]:
     """The runs of all parts, each once and behind what it needs; `pairs_of` {method: its pairs}. Raises Refused."""
     runs = {}
@@ -90,7 +100,10 @@ def runs_of(parts: Iterable[Part], pairs_of=None, variant="") -> list[Run]:
             raise launch.Refused(2, f"several shots ({', '.join(map(str, part.shots))}) are for few_shot alone")
         pairs = tuple((pairs_of or {}).get(part.method.folder, ()))
         launch.check_pairs(pairs, "a sweep")
-        runs.update(dict.fromkeys(Run(job._replace(variant=variant), pairs) for job in jobs_of(*part)))
+        teacher = next((m.folder for m in catalogue.METHODS if m.trainer == part.method.teacher(pairs)), "")
+        its_pairs = tuple((pairs_of or {}).get(teacher, ()))
+        for job in jobs_of(*part):
+            runs.update(dict.fromkeys(behind_teacher(Run(job._replace(variant=variant), pairs, its_pairs))))
     return list(runs)
 
 
@@ -151,9 +164,13 @@ def read(path: str, seeds: Sequence[int] = (), pairs: Sequence[str] = ()) -> lis
     ]
 
 
-def clear(runs: Iterable[Run], settings: launch.Settings) -> launch.Settings:
-    """FORCE=1: delete what there is of these runs, once; returns the settings to go on with. Raises Refused."""
-    for folder in (run.folder(settings) for run in runs):
+def clear(runs: Sequence[Run], settings: launch.Settings) -> launch.Settings:
+    """FORCE=1: delete what there is of these runs, once; returns the settings to go on with. Raises Refused.
+
+    Teachers stay, unless their method was asked for as well: then their own tests are among the runs.
+    """
+    teachers = {run.needs for run in runs if run.job.teacher(run.pairs)} - {r.needs for r in runs if r.job.needs}
+    for folder in (run.folder(settings) for run in runs if run not in teachers):
         if os.path.isdir(folder):
             launch.clear(folder)
     return settings._replace(force=False)

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
-from . import layout
+from . import catalogue, layout
 from .command_line import given, parse_args
 from .protocols import SHOTS, STEPS, Job, make_job
 
@@ -57,6 +57,7 @@ class Plan(NamedTuple):
     message: str
     arguments: Optional[list[str]]
     replaces: str = ""  # folder to delete before
+    teacher: Optional[Job] = None  # that must be trained before
 
 
 # ---- arguments and environment ---------------------------------------------------------------------------------
@@ -138,19 +139,21 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
     base_key = job.method.base_key
     if settings.cfg and base_key and base_key in pairs[::2]:
         raise Refused(2, f"CFG={settings.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")
-    cfg = settings.cfg or job.config(pairs)
+    cfg = job.config(pairs, settings.cfg)
     need_config("config", cfg, f"configs/trainers/{trainer}")
-    folder = job.place(cfg).below(settings.output)
+    folder = job.place(cfg, pairs).below(settings.output)
     arguments = [
         *("--root", settings.data, "--seed", str(job.seed), "--trainer", trainer),
         *("--dataset-config-file", f"{ROOT}/configs/datasets/{job.dataset}.yaml"),
         *("--config-file", f"{ROOT}/configs/trainers/{trainer}/{cfg}.yaml"),
         *("--output-dir", folder),
     ]
-    own = [*pairs, OWN_KEYS[0], str(job.shots), OWN_KEYS[1], job.step.classes]
+    given_pairs, teacher = _teacher_found(job, pairs, settings)
+    own = [*given_pairs, OWN_KEYS[0], str(job.shots), OWN_KEYS[1], job.step.classes]
     replaces = folder if settings.force and os.path.isdir(folder) else ""
     if job.needs:
-        return _plan_test(job, cfg, folder, arguments, own, settings)._replace(replaces=replaces)
+        model = job.needs.place(cfg, pairs).below(settings.output)
+        return _plan_test(job, model, folder, arguments, own, settings)._replace(replaces=replaces)
     record = {} if settings.force else layout.record_of(folder)
     epoch = 0 if settings.force else layout.last_epoch(folder)
     if layout.is_imported(record):
@@ -172,7 +175,29 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
         message = f"resuming after epoch {epoch}: {folder}"
     else:
         message = f"training: {folder}"
-    return Plan(message, arguments, replaces)
+    return Plan(message, arguments, replaces, teacher)
+
+
+def _teacher_found(job, pairs, settings):
+    """The pairs with a run's folder in the place of a trainer to learn from, and what is to be trained before.
+
+    A test needs no teacher. Raises Refused for a trainer that has no config to teach with.
+    """
+    key = job.method.teacher_key
+    if not key:
+        return pairs, None
+    named = dict(zip(pairs[::2], pairs[1::2])).get(key)
+    if named in catalogue.TRAINERS and named not in job.method.teachers:
+        choice = ", ".join(job.method.teachers)
+        raise Refused(2, f"{key} can be {choice} or the folder of a run, but not {named}, which has no config for it")
+    others = [text for pair in zip(pairs[::2], pairs[1::2]) if pair[0] != key for text in pair]
+    if job.needs:
+        return others, None
+    teacher = job.teacher(pairs)
+    if not teacher:
+        return pairs, None
+    folder = teacher.place(teacher.config()).below(settings.output)
+    return [*others, key, folder], None if layout.is_trained(layout.record_of(folder)) else teacher
 
 
 def _skip(folder, record, arguments) -> Optional[Plan]:
@@ -182,10 +207,8 @@ def _skip(folder, record, arguments) -> Optional[Plan]:
     return Plan(layout.finished_already(folder, record), None)
 
 
-def _plan_test(job, cfg, folder, arguments, own, settings) -> Plan:
-    trained = job.needs
-    model = trained.place(cfg).below(settings.output)
-    command = f"bash {trained.command}"
+def _plan_test(job, model, folder, arguments, own, settings) -> Plan:
+    command = f"bash {job.needs.command}"
     if job.source != job.dataset:
         command += " (or set SOURCE to what the model was trained on)"
     epoch, record = layout.last_epoch(model), layout.record_of(model)
@@ -266,4 +289,23 @@ def launch(method, step: str, arguments: Sequence[str], environ: dict[str, str])
     values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
     check_pairs(pairs, script)
     job, settings = job_of(method, step, values, environ), settings_of(environ)
-    return command_of(plan(job, pairs, settings), settings)
+    found = plan(job, pairs, settings)
+    if found.teacher:
+        _train(found.teacher, of_teacher(settings))
+    return command_of(found, settings)
+
+
+def of_teacher(settings: Settings) -> Settings:
+    """With which a run that others learn from is trained: CFG is theirs, and FORCE does not start it over."""
+    return settings._replace(cfg="", force=False)
+
+
+def _train(job, settings):
+    """Train, in front of the user, what a run learns from. Raises Refused if that fails."""
+    from .reproduce import call  # most runs start without it
+
+    print(f"first what it learns from: {job.command}, config {job.config()}", flush=True)
+    command = command_of(plan(job, (), settings), settings)
+    code = call(command) if command else 0
+    if code:
+        raise Refused(code, f"{job.command} ended with exit code {code}; the same command goes on from there")

@@ -92,6 +92,7 @@ class Job(NamedTuple):
     shots: int
     source: str
     variant: str = ""  # of a sweep: its settings differ from the config's by overrides of this name
+    teaches: bool = False  # trained to be learned from, with a config of its own for that
 
     @property
     def script(self) -> str:
@@ -103,9 +104,23 @@ class Job(NamedTuple):
         shots = f" {self.shots}" if "SHOTS" in self.step.arguments else ""
         return f"{self.script} {self.dataset} {self.seed}{shots}"
 
-    def config(self, pairs: Sequence[str] = ()) -> str:
-        """Config of the training, whose prompts' shape and image size are the model's; so a test has it too."""
-        return self.method.config(self.step.protocol, self.source, self.shots, pairs)
+    def config(self, pairs: Sequence[str] = (), named: str = "") -> str:
+        """Config of the training, whose prompts' shape and image size are the model's; so a test has it too.
+
+        `named`: what the user wants in its place; a teacher keeps its own.
+        """
+        if self.teaches:
+            return self.method.config(catalogue.TEACHER, self.source, self.shots)
+        return named or self.method.config(self.step.protocol, self.source, self.shots, pairs)
+
+    def teacher(self, pairs: Sequence[str] = ()) -> Optional["Job"]:
+        """The training that this one learns from; None if it does not, or if the pairs name a folder."""
+        trainer = self.method.teacher(pairs)
+        if not trainer or self.step.needs:
+            return None
+        job = self._replace(method=next(row for row in catalogue.METHODS if row.trainer == trainer))
+        taught = job._replace(teaches=True)
+        return job if job.config() == taught.config() else taught  # where they are one config, they are one run
 
     @property
     def needs(self) -> Optional["Job"]:
@@ -114,8 +129,11 @@ class Job(NamedTuple):
             return None
         return self._replace(step=STEPS[self.step.needs], dataset=self.source)
 
-    def place(self, cfg: str) -> Place:
-        cfg += self.variant and VARIANT + self.variant
+    def place(self, cfg: str, pairs: Sequence[str] = ()) -> Place:
+        """Where it lives. What learns from another teacher than the default one is a variant by that name."""
+        teacher = self.method.teacher(pairs)
+        for variant in (teacher if teacher not in self.method.teachers[:1] else "", self.variant):
+            cfg += variant and VARIANT + variant
         return Place(self.step.folder, self.dataset, str(self.shots), self.method.trainer, cfg, self.seed)
 
 

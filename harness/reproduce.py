@@ -10,18 +10,19 @@ import sys
 from collections.abc import Sequence
 
 from . import launch
-from .grid import Part, check, part_of
+from .grid import Part, Run, behind_teacher, check, part_of
 from .protocols import PROTOCOLS, REPRODUCE, jobs_of, protocols_of
 
 
 def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
     """All runs of a part; returns 0, or the exit code of the first that fails."""
-    jobs = jobs_of(*part)
-    for number, job in enumerate(jobs, start=1):
-        of = f"run {number} of {len(jobs)}"
+    runs = [each for job in jobs_of(*part) for each in behind_teacher(Run(job, tuple(pairs)))]
+    for number, (job, its_pairs, _) in enumerate(runs, start=1):
+        of = f"run {number} of {len(runs)}"
         print(f"== {part.protocol}, {of}: {job.command}", flush=True)
+        now = settings if job.method is part.method else launch.of_teacher(settings)
         try:
-            command = launch.command_of(launch.plan(job, pairs, settings), settings)
+            command = launch.command_of(launch.plan(job, its_pairs, now), now)
             code = call(command) if command else 0
         except launch.Refused as refused:
             if number == 1:  # what every run would be refused for, and nothing to go on from

@@ -44,7 +44,7 @@ class Durations:
 
     @staticmethod
     def _kinds(run):
-        method, step, dataset = run.job.method.folder, run.job.step.script, run.job.dataset
+        method, step, dataset = (run.job.method.folder, run.job.teaches), run.job.step.script, run.job.dataset
         return (method, step, dataset, run.job.source, run.job.shots), (method, step, run.job.shots)
 
 

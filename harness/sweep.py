@@ -87,11 +87,16 @@ class Sweep:
             if self._is_elsewhere(number):
                 continue
             if engine.chains:
-                batch += [behind for behind in self._behind[number] if self.states[behind] == WAITING]
+                batch = self._chain(number)
             for one in batch:
                 self.states[one] = RUNNING
             batches.append(batch)
         return batches
+
+    def _chain(self, number) -> list[int]:
+        """A run and all that waits for it, directly or not, in order."""
+        behind = [one for one in self._behind[number] if self.states[one] == WAITING]
+        return sorted({number, *(one for each in behind for one in self._chain(each))})
 
     def _may_start(self, number) -> bool:
         need = self._needs[number]

@@ -45,8 +45,8 @@ def in_papers_order(trainers) -> list:
 
 
 def method_text(trainer: str) -> str:
-    """A method as tables name it."""
-    sees_more = any(row.transductive for row in METHODS if row.trainer == trainer)
+    """A method, or one of its configs (trainer/config), as tables name it."""
+    sees_more = any(row.transductive for row in METHODS if row.trainer == trainer.partition("/")[0])
     return trainer + TRANSDUCTIVE * sees_more
 
 

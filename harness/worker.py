@@ -129,13 +129,13 @@ def serve(address: str, device: Optional[str], runs: Sequence[Run], settings: la
 
 
 class Chain(NamedTuple):
-    """A SLURM job: a training and the tests of its model. It is called with {number: run}, in order."""
+    """A SLURM job: a training and all that needs it, tests and students. It is called with {number: run}, in order."""
 
     settings: launch.Settings
     cwd: str
 
     def __call__(self, runs: dict[int, Run]) -> dict[int, int]:
-        """{number: exit code}; a test whose training failed is left out."""
+        """{number: exit code}; a run whose training failed is left out."""
         main, codes, left = load(), {}, set(runs.values())
         for number, run in runs.items():
             if run.needs in left:

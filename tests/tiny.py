@@ -1,5 +1,7 @@
 """A CLIP and a data set so small that whole runs take a second."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import build_trainer
 from dassl.utils import import_all, set_random_seed
 from tests.golden.formula import clip_state_dict
+from trainers.experiment import settings_of
 from trainers.prompting.clip_loader import build_clip
 from trainers.prompting.text_tokens import Groups, TextTokens
 
@@ -83,6 +86,23 @@ def data_root(tmp_path_factory):
     return str(tmp_path_factory.mktemp("data"))
 
 
+def give_teacher(cfg, folder, dim=GEOMETRY["embed_dim"]):
+    """Let PromptKD learn from the smallest of runs, of zero-shot CLIP on `cfg`'s backbone and pictures: `folder`.
+
+    dim: of that backbone's features. A config of another method stays as it is.
+    """
+    if cfg.TRAINER.NAME != "PromptKD" or cfg.TRAINER.PROMPTKD.TEACHER:
+        return
+    cfg.TRAINER.PROMPTKD.TEACHER_DIM = dim
+    teacher = cfg.clone()
+    teacher.TRAINER.NAME = "ZeroshotCLIP"
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(teacher.dump())
+    record = {"trainer": "ZeroshotCLIP", "settings": settings_of(teacher, ["ZSCLIP"])}
+    (folder / "metrics.json").write_text(json.dumps(record))
+    cfg.TRAINER.PROMPTKD.TEACHER = str(folder)
+
+
 @pytest.fixture
 def make_cfg(weights, data_root, tmp_path):
     """make_cfg(trainer name, KEY, value, ..., output=folder) -> config of a run on TinyData."""
@@ -101,6 +121,8 @@ def make_cfg(weights, data_root, tmp_path):
         cfg.USE_CUDA, cfg.SEED = False, 1
         cfg.STORE.DIR = str(tmp_path / "feature_store")
         cfg.merge_from_list(list(options))
+        if "TRAINER.PROMPTKD.TEACHER" not in options:
+            give_teacher(cfg, tmp_path / "teacher")
         return cfg
 
     return make

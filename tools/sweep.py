@@ -17,7 +17,7 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import engines, grid, launch, protocols
+from harness import catalogue, engines, grid, launch, protocols
 from harness.errors import fail
 from harness.sweep import WAITING, Sweep
 
@@ -67,7 +67,7 @@ def runs_of(args, environ):
         for protocol in args.protocols
         for method in grid.methods_of(args.methods, protocol)
     ]
-    return grid.runs_of(parts, {part.method.folder: args.set for part in parts})
+    return grid.runs_of(parts, {method.folder: args.set for method in catalogue.METHODS})
 
 
 def numbers(name, texts):

@@ -10,7 +10,6 @@ All that a run needs lies in its folder: settings (config.yaml), class names (me
 
 import contextlib
 import io
-import json
 import os
 import sys
 import threading
@@ -27,17 +26,14 @@ from torch import nn
 from torchvision.transforms import ToTensor
 
 import trainers
-from dassl.config import get_cfg_default
 from dassl.data.transforms import build_transform
-from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import SCALED, import_all, read_image, to_rgb
 
-from . import experiment, ranges
-from .base import frozen_clip
+from . import base  # noqa: F401  first, as it imports clip without a warning
 from .prompting.errors import MissingFile, UserError
 from .prompting.model import PromptedCLIP
 from .prompting.precision import Precision
-from .run_checkpoints import RunCheckpoints
+from .trained_run import RunFolder
 
 Picture = Union[str, os.PathLike, Image.Image, torch.Tensor]  # a tensor (3, H, W) is what `transform` gave
 QUICK = 1e-3  # seconds: of pictures that are read faster, a thread would spend most on waiting for Python's lock
@@ -258,58 +254,12 @@ def load_run(
     Raises UserError (MissingFile) for a folder that is no run's, and for classes that the prompts do not fit.
     """
     import_all(trainers)
-    folder = os.fspath(folder)
-    cfg, record = _config(folder), _record(folder)
-    names = list(record.get("classnames", [])) if classnames is None else list(classnames)
+    run = RunFolder(os.fspath(folder))
+    names = list(run.record.get("classnames", [])) if classnames is None else list(classnames)
     if not names:
-        raise UserError(f'"{folder}" does not say which classes it has (metrics.json): give their names.')
+        raise UserError(f'"{run.folder}" does not say which classes it has (metrics.json): give their names.')
     if len(set(names)) < len(names):
         raise UserError(f'Class "{max(names, key=names.count)}" is named more than once: name each class once.')
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu"))
-    trainer = TRAINER_REGISTRY.get(cfg.TRAINER.NAME)
-    with contextlib.redirect_stdout(io.StringIO()):
-        precision = Precision(prec or cfg.TRAINER[trainer.config_node].PREC, device)
-        clip_model, backbone = frozen_clip(cfg, precision, device)
-        model = trainer.custom_clip(cfg, names, clip_model).to(device)
-        learned = list(model.prompt_learner.parameters())
-        checkpoints = RunCheckpoints(
-            model,
-            torch.optim.SGD(learned, lr=0.0) if learned else None,  # is there something to load?
-            None,
-            precision,
-            settings=experiment.settings_of(cfg, [trainer.config_node]),
-            data={},
-            backbone=backbone,
-            directory=folder,
-            started=0.0,
-        )
-        checkpoints.load(record.get("model_dir") or folder)
-    return TrainedModel(folder, cfg, model, precision, device)
-
-
-def _config(folder):
-    path = os.path.join(folder, "config.yaml")
-    if not os.path.isfile(path):
-        raise MissingFile(f'"{folder}" is no folder of a run, as it has no config.yaml: train one first.')
-    cfg = get_cfg_default()
-    cfg.set_new_allowed(True)  # keys of data sets, which are not needed
-    cfg.MODEL.BACKBONE.ACTIVATION = "quickgelu"  # the only one, of runs from before there was the key
-    try:
-        cfg.merge_from_file(path)
-        cfg.merge_from_list([part for key in experiment.TRAINING_FILES for part in (key, "")])
-        ranges.check(cfg)
-    except UserError:
-        raise
-    except Exception as error:  # whatever yacs and YAML make of a damaged file
-        raise UserError(f'"{path}" is no config of a run ({" ".join(str(error).split())}): train again.') from None
-    return cfg
-
-
-def _record(folder):
-    try:
-        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f'"{folder}/metrics.json" cannot be read ({error}): run the test again.') from None
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() and run.cfg.USE_CUDA else "cpu"))
+    model, precision = run.model(names, device, prec)
+    return TrainedModel(run.folder, run.cfg, model, precision, device)

@@ -104,6 +104,11 @@ class PromptTrainer(TrainerX):
 
     # ---- building ------------------------------------------------------------------------------------------
 
+    @property
+    def trains_on(self):
+        """The `DatasetBase` whose train_x are the images of `train_loader_x`."""
+        return self.dm.dataset
+
     @classmethod
     def config_nodes(cls, cfg: CN) -> List[str]:
         """The nodes below TRAINER that a run with this config reads."""
@@ -142,7 +147,7 @@ class PromptTrainer(TrainerX):
             self.sched,
             self.precision,
             settings=experiment.settings_of(cfg, experiment.nodes_of(self, cfg)),
-            data=experiment.data_checksums(self.dm.dataset),
+            data=experiment.data_checksums(self.dm.dataset, self.trains_on.train_x),
             backbone=backbone,
             directory=self.output_dir,
             started=started,
@@ -185,6 +190,7 @@ class PromptTrainer(TrainerX):
             super().train()
 
     def before_train(self):
+        self.model.before_training()
         try:
             super().before_train()  # resumes: calls resume_model_if_exist
         except UserError:
@@ -367,6 +373,5 @@ class PromptTrainer(TrainerX):
     def record(self, split: Optional[str] = None) -> RunRecord:
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
         weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
-        classnames = self.dm.dataset.classnames
-        settings, started = self.checkpoints.settings, self.checkpoints.started
-        return RunRecord(self.cfg, split, weights, settings, classnames, self.device, started, self.facts)
+        settings, started, of = self.checkpoints.settings, self.checkpoints.started, self.dm.dataset.classnames
+        return RunRecord(self.cfg, split, weights, settings, of, self.device, started, self.facts)

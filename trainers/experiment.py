@@ -23,6 +23,7 @@ NOT_THE_EXPERIMENT = {
     "TEST.PER_CLASS_RESULT",
     "TEST.SAVE_PREDICTIONS",
     "TEST.SPLIT",
+    "TRAINER.PROMPTKD.TEACHER",  # a path; the run that it leads to is TEACHER_RUN
     "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.PRINT_FREQ",
     "MODEL.TEXT_CHUNK",  # bounds memory
@@ -43,7 +44,9 @@ def checksum_key(key: str) -> str:
     return f"{key}_CHECKSUM"
 
 
-INIT_CHECKSUM = checksum_key("MODEL.INIT_WEIGHTS")  # in settings, not in the config
+# In settings, not in the config
+INIT_CHECKSUM = checksum_key("MODEL.INIT_WEIGHTS")
+TEACHER_RUN = "TRAINER.PROMPTKD.TEACHER_RUN"  # trainer and settings, but for the seed: each seed has its own teacher
 
 _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 
@@ -52,7 +55,8 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
     They are all but those of `NOT_THE_EXPERIMENT`, those of other methods and empty ones of `NOTHING_IF_EMPTY`; the
-    checksums of the files that MODEL.INIT_WEIGHTS and `TRAINING_FILES` name are more of them.
+    checksums of the files that MODEL.INIT_WEIGHTS and `TRAINING_FILES` name are more of them, and so is what a
+    teacher's folder says of it, if it is there: a test needs none.
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
@@ -68,6 +72,7 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
     for key in TRAINING_FILES | {"MODEL.INIT_WEIGHTS"}:
         if key in flat:
             flat[checksum_key(key)] = _file_checksum(key, flat[key])
+    flat.update(_teacher_run(flat.get("TRAINER.PROMPTKD.TEACHER")))
     left_out = NOT_THE_EXPERIMENT | TRAINING_FILES | {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
     return {key: flat[key] for key in sorted(flat) if key not in left_out}
 
@@ -92,6 +97,18 @@ def _file_checksum(key, path):
         what = "file" if key in TRAINING_FILES else "checkpoint"
         raise UserError(f"The {what} {path} ({key}) cannot be read ({error.strerror}): correct the path.") from error
     return digest.hexdigest()[:_DIGITS]
+
+
+def _teacher_run(folder):
+    if not folder:
+        return {}
+    try:
+        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
+            record = json.load(file)
+        settings = {key: value for key, value in record["settings"].items() if key != "SEED"}
+        return {TEACHER_RUN: f"{record['trainer']} {fingerprint(settings)}"}
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:
@@ -128,14 +145,15 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], ignore: Iter
     ]
 
 
-def data_checksums(dataset) -> Dict[str, str]:
+def data_checksums(dataset, train: Optional[Iterable[Any]] = None) -> Dict[str, str]:
     """Checksums of a data set's "train", "val" and "test" images, "" where it has none: 16 hexadecimal digits each.
 
-    dataset: Dassl's `DatasetBase`. The checksum is of paths, labels and class names in their order, not of pixels.
+    dataset: Dassl's `DatasetBase`; train: what a run trains on, if not its `train_x`. The checksum is of paths, labels
+    and class names in their order, not of pixels.
     Paths count from `dataset_dir`, so that a data set may be moved; those that lie elsewhere count as they are.
     """
     folder = folder_of(dataset)
-    parts = {"train": dataset.train_x, "val": dataset.val, "test": dataset.test}
+    parts = {"train": dataset.train_x if train is None else train, "val": dataset.val, "test": dataset.test}
     return {part: _checksum(items, folder) for part, items in parts.items()}
 
 

@@ -97,7 +97,7 @@ class RunCheckpoints:
             "epoch": epoch,
             "val_result": None if val_result is None else float(val_result),
             "backbone": self.backbone,
-            "classnames": self.model.classnames,
+            "classnames": self.model.training_classnames,
             "settings": self.settings,
             "data": self.data["train"],
             "seconds": time.time() - self.started,

@@ -81,7 +81,15 @@ def test_they_are_marked_in_every_table(tmp_path, transductive):
         assert names == {"CoOp", "MaPLe" + TRANSDUCTIVE}
     for protocol in ("base2new", "xd", "few_shot"):
         (table,) = compare_tables(runs, protocol, "MaPLe", "CoOp")
-        assert "MaPLe" + TRANSDUCTIVE in table.headers
+        assert "MaPLe" + TRANSDUCTIVE in table.headers and "MaPLe" + TRANSDUCTIVE + " against" in table.title
+    finish(tmp_path, "base", 1, 80.0, dataset="dtd", trainer="MaPLe", cfg="other")
+    (table,) = compare_tables(find_runs(tmp_path)[0], "base2new", "MaPLe/other", "CoOp")
+    assert "MaPLe/other" + TRANSDUCTIVE in table.headers and table.title.endswith(TRANSDUCTIVE + " against CoOp")
+
+
+def test_promptkd_is_one():
+    names = ("PromptKD", "PromptKD/shapes@SEP", "SEP", "PromptSRC")
+    assert [tables.method_text(name) == name + TRANSDUCTIVE for name in names] == [True, True, False, False]
 
 
 def test_differences_are_not_marked(tmp_path):

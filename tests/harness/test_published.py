@@ -8,6 +8,7 @@ from harness.catalogue import DATASETS, TRAINERS
 from harness.layout import find_runs
 from harness.published import AVERAGED, Source, published_tables, read_published
 from harness.results import harmonic_mean
+from harness.tables import method_text
 from tests.conftest import REPOSITORY
 from tests.harness.runs import as_dicts, finish
 
@@ -82,6 +83,7 @@ def test_every_method_with_public_figures_is_there(published):
         "MMRL",
         "CoPrompt",
         "DePT",
+        "PromptKD",
     }
     assert found == expected
     assert sum(len(source.numbers) for source in published) > 600
@@ -94,7 +96,7 @@ def test_the_page_has_the_averages_of_the_file(published):
         for source in published:
             found = [source.numbers.get((trainer, "average", of)) for of in ("base", "new", "H")]
             if None not in found:
-                rows.append([trainer, *(f"{value:.2f}" for value in found), source.name, source.document])
+                rows.append([method_text(trainer), *(f"{value:.2f}" for value in found), source.name, source.document])
     table = tabulate(rows, ["method", "base", "new", "H", "source", "document"], "github", disable_numparse=True)
     assert f"<!-- averages -->\n{table}\n<!-- /averages -->" in page, table
 

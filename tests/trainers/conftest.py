@@ -17,7 +17,9 @@ def build(tiny_clip, make_cfg):
         cfg = make_cfg(method.trainer, *method.options, *options)
         clip_model = clip_model or tiny_clip()
         torch.manual_seed(0)
-        return method.module.CustomCLIP(cfg, classnames, clip_model)
+        model = method.module.CustomCLIP(cfg, classnames, clip_model)
+        model.before_training()
+        return model
 
     return make
 

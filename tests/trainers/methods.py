@@ -15,6 +15,7 @@ class Method(NamedTuple):
     class_specific: bool = False  # what it learns belongs to its training classes
     reads_names: bool = True  # of the classes
     batch_independent: bool = True
+    first_term: str = "ce"  # of its loss
     file: str = ""  # trainers/<file>.py, set below
 
     @property
@@ -85,6 +86,14 @@ _ROWS = {
     "linear_probe": Method("LinearProbe", "LINEARPROBE", fitted=True, class_specific=True, reads_names=False),
     "dept": Method("DePT", "DEPT", ("TRAINER.COOP.N_CTX", 4)),
     "dept-sep": Method("DePT", "DEPT", ("TRAINER.DEPT.BASE", "SEP"), resnet=False),
+    # `make_cfg` gives it a teacher
+    "promptkd": Method(
+        "PromptKD",
+        "PROMPTKD",
+        ("TRAINER.PROMPTKD.PROMPT_DEPTH_VISION", 3, "TRAINER.PROMPTKD.TEACHER_DIM", 32),
+        resnet=False,
+        first_term="kd",
+    ),
 }
 
 METHODS: dict[str, Method] = {key: row._replace(file=key.partition("-")[0]) for key, row in _ROWS.items()}

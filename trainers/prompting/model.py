@@ -85,6 +85,14 @@ class PromptedCLIP(nn.Module):
         self.image_encoder.eval()  # batch norms of a frozen ResNet keep their statistics
         return self
 
+    @property
+    def training_classnames(self) -> List[str]:
+        """The classes that it is trained on, which a checkpoint names."""
+        return self.classnames
+
+    def before_training(self) -> None:
+        """Called before a training, new or resumed: gets what only that needs. A test goes without."""
+
     def load_training_only(self, modules: Dict[str, torch.Tensor], classnames: List[str], path: str) -> None:
         """What a model that is loaded to be tested takes of the `training_only` of its training: nothing.
 

@@ -31,6 +31,7 @@ METHODS = {  # kind of fork -> its own trainer, ours, the name of ours there, an
     "sep": ("SEP", "SEP", "SEP_ours", ()),
 }
 OPTIONS = "INPUT.SIZE (32,32) OPTIM.MAX_EPOCH 1 DATALOADER.NUM_WORKERS 0 DATALOADER.TRAIN_X.BATCH_SIZE 4".split()
+TAUGHT = {"coop": {"PromptKD": "TRAINER.PROMPTKD.TEACHER_DIM 32 TRAINER.PROMPTKD.PROMPT_DEPTH_VISION 3".split()}}
 
 
 class Fork(NamedTuple):
@@ -57,12 +58,17 @@ def forks(tmp_path_factory):
         root = make(folder / kind)
         fork = found[kind] = Fork(root, folder / kind, state(root), name, folder / f"{kind}.log")
         names = {trainer: name} if name != trainer else {}
-        install.add(fork.given, {"SEP", "E2MIM", trainer}, names).carry_out()
+        install.add(fork.given, {"SEP", "E2MIM", trainer, *TAUGHT.get(kind, ())}, names).carry_out()
         backbone = ["MODEL.BACKBONE.NAME", str(folder / "clip.pt"), "MODEL.BACKBONE.ACTIVATION", "quickgelu"]
         pairs = [*OPTIONS, *backbone, f"TRAINER.{name.upper()}.PREC", "fp32"]
         for script in ("base2new_train", "base2new_test"):
             argv = _called_with(root / f"scripts/{name.lower()}/{script}.sh", [*pairs, *options], folder)
             (root / argv[argv.index("--output-dir") + 1]).mkdir(parents=True)  # the test's script looks for it
+            runs.append({"cwd": str(root), "argv": argv, "log": str(fork.log)})
+        for taught, fits in TAUGHT.get(kind, {}).items():  # by what `trainer` has left, which is no config.yaml
+            teacher = argv[argv.index("--model-dir") + 1]
+            pairs = [*OPTIONS, *backbone, *fits, f"TRAINER.{taught.upper()}.TEACHER", teacher]
+            argv = _called_with(root / f"scripts/{taught.lower()}/base2new_train.sh", pairs, folder)
             runs.append({"cwd": str(root), "argv": argv, "log": str(fork.log)})
         argv = ["train.py", "--trainer", own, "--seed", "1", "--output-dir", str(folder / f"own-{kind}")]
         runs.append({"cwd": str(root), "argv": argv, "log": str(fork.log)})
@@ -114,6 +120,13 @@ def test_trains_and_tests_there(forks, kind, capsys):
         assert parse([str(fork.run(part).parent), *(["--test-log"] if part == "test_new" else [])]) == 0
         assert f"accuracy: {record['accuracy']:.1f}0%" in capsys.readouterr().out
     assert json.loads((fork.run("test_new") / "metrics.json").read_text())["model_dir"].endswith("seed1")
+
+
+def test_one_learns_from_another_there(forks):
+    folder = next((forks["coop"].root / "output/base2new/train_base/tiny/shots_16/PromptKD").glob("*/seed1"))
+    record = json.loads((folder / "metrics.json").read_text())
+    assert (record["trained_epochs"], record["n"]) == (1, 6)
+    assert record["settings"]["TRAINER.PROMPTKD.TEACHER_RUN"].startswith("SEP ")
 
 
 @pytest.mark.parametrize("kind", KINDS)
