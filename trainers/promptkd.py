@@ -251,5 +251,5 @@ class PromptKD(PromptTrainer):
 
     def parse_batch_train(self, batch):
         """The images, and in the place of labels, for the log's acc, what the teacher takes them for."""
-        image, _ = super().parse_batch_train(batch)
+        image = batch["img"].to(self.device, non_blocking=True)
         return image, self.model.teacher_logits(image).argmax(dim=1)

@@ -23,7 +23,8 @@ def test_there_and_back(tmp_path):
     assert done.returncode == 0 and state(fork) != before
     assert would.stdout.replace("would ", "") == done.stdout
     for line in (
-        "  write configs/trainers/SEP/: vit_b16_ep10_batch128.yaml vit_b16_ep3_batch32.yaml vit_b16_ep50_batch32.yaml",
+        "  write configs/trainers/SEP/: vit_b16_ep10_batch128.yaml vit_b16_ep3_batch32.yaml vit_b16_ep50_batch32.yaml "
+        "vit_l14_ep10_batch128.yaml vit_l14_ep50_batch32.yaml",
         "  write scripts/e2mim/: base2new_train.sh base2new_test.sh xd_train.sh xd_test.sh few_shot.sh",
         "  add in train.py, after line 10: import trainers.prompt_methods",
         "  DATA=/path/to/datasets bash ./scripts/sep/base2new_train.sh caltech101 1",

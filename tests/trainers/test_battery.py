@@ -370,7 +370,7 @@ def test_every_term_is_logged(learning, make_trainer):
     batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
     trainer.epoch = trainer.batch_idx = 0
     trainer.num_batches = 2
-    summary = trainer.forward_backward(batch)
+    summary = trainer.forward_backward(batch).read()
     _, losses = trainer.model(*trainer.parse_batch_train(batch))
     assert {"loss", "acc", *losses, *trainer.model.monitors} == set(summary)
     assert summary["loss"] == pytest.approx(sum(summary[name] for name in losses), rel=1e-5)
