@@ -203,6 +203,11 @@ def method(name: str) -> Method:
     return {row.folder: row for row in METHODS}[name]
 
 
+def method_of(trainer: str) -> Method:
+    """The method of a trainer in the table. Raises KeyError if it is not there."""
+    return {row.trainer: row for row in METHODS}[trainer]
+
+
 def learns(trainer: str) -> bool:
     """Whether a trainer trains at all; one that is not in the table does."""
     return all(row.learns for row in METHODS if row.trainer == trainer)

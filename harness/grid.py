@@ -100,8 +100,8 @@ def runs_of(parts: Iterable[Part], pairs_of=None, variant="") -> list[Run]:
             raise launch.Refused(2, f"several shots ({', '.join(map(str, part.shots))}) are for few_shot alone")
         pairs = tuple((pairs_of or {}).get(part.method.folder, ()))
         launch.check_pairs(pairs, "a sweep")
-        teacher = next((m.folder for m in catalogue.METHODS if m.trainer == part.method.teacher(pairs)), "")
-        its_pairs = tuple((pairs_of or {}).get(teacher, ()))
+        teacher = part.method.teacher(pairs)
+        its_pairs = tuple((pairs_of or {}).get(catalogue.method_of(teacher).folder, ())) if teacher else ()
         for job in jobs_of(*part):
             runs.update(dict.fromkeys(behind_teacher(Run(job._replace(variant=variant), pairs, its_pairs))))
     return list(runs)

@@ -118,7 +118,7 @@ class Job(NamedTuple):
         trainer = self.method.teacher(pairs)
         if not trainer or self.step.needs:
             return None
-        job = self._replace(method=next(row for row in catalogue.METHODS if row.trainer == trainer))
+        job = self._replace(method=catalogue.method_of(trainer))
         taught = job._replace(teaches=True)
         return job if job.config() == taught.config() else taught  # where they are one config, they are one run
 

@@ -173,7 +173,7 @@ def test_forcing_leaves_teachers_alone_that_were_not_asked_for(tmp_path):
 
 def test_every_teacher_has_a_config_that_differs_in_its_backbone():
     for trainer in METHOD.teachers:
-        method = next(row for row in catalogue.METHODS if row.trainer == trainer)
+        method = catalogue.method_of(trainer)
         for dataset in catalogue.DATASETS:
             assert method.config(catalogue.TEACHER, dataset, 16).startswith("vit_l14_")
             assert method.config("base2new", dataset, 16).startswith("vit_b16_")

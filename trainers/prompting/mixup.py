@@ -1,8 +1,8 @@
 """Class-wise Mixup: every sample is mixed with one of another class, so the mixture lies between two classes.
 
 The mixed class is from E2MIM (arXiv 2410.03189, figure 1); how partners and proportions are drawn is our
-choice. Mixup itself is arXiv 1710.09412. The draws follow PyTorch's global generator of the host, so that a
-training run that restores its state resumes exactly; whether there is anything to mix, a GPU would be waited for.
+choice. Mixup itself is arXiv 1710.09412. All is drawn on the host, by PyTorch's global generator, so that a training
+run that restores its state resumes exactly, and no step waits for a GPU to say which labels it holds.
 """
 
 import torch
