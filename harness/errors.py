@@ -6,6 +6,7 @@ the others, trainers in a fork and this package without PyTorch.
 """
 
 import os
+import signal
 import sys
 import traceback
 
@@ -39,3 +40,14 @@ def fail(error, code):
         traceback.print_exception(type(error), error, error.__traceback__)
     print(f"error: {sentence}", file=sys.stderr)
     return code
+
+
+def exit_with(main):
+    """End a command of tools/ with what `main` returns, and silently once nobody reads what it prints (`| head`)."""
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)

@@ -17,7 +17,7 @@ if sys.version_info < (3, 9):  # noqa: UP036  a fork's environment may be older
     sys.exit("error: this command needs Python 3.9 or newer, and nothing else; what it adds runs on Python 3.8 too")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness.catalogue import TRAINERS
-from harness.errors import UserError, fail
+from harness.errors import UserError, exit_with, fail
 from harness.forks import install, troubles
 from harness.forks.train_file import NoPlace
 
@@ -101,4 +101,4 @@ def _by_folder(paths):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

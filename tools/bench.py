@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import budget, classes, data, harness, predict, run, step, store, text
-from harness.errors import UserError, fail
+from harness.errors import UserError, exit_with, fail
 
 SUBJECTS = {m.__name__.split(".")[1]: m for m in (text, step, store, classes, budget, predict, run, data, harness)}
 
@@ -43,4 +43,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

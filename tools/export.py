@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness.command_line import add_class_options, classes_of
-from harness.errors import fail
+from harness.errors import exit_with, fail
 from trainers.export import BATCHES, export_run
 
 
@@ -40,4 +40,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

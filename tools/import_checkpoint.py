@@ -25,7 +25,7 @@ from dassl.utils import import_all
 from harness import layout, zoo
 from harness.command_line import parse_args as parse_train_args
 from harness.config import merge_args
-from harness.errors import UserError, fail
+from harness.errors import UserError, exit_with, fail
 from trainers import ranges
 from trainers.public_checkpoints.run import import_run
 
@@ -136,4 +136,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

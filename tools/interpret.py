@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dassl.utils import write_whole
-from harness.errors import UserError, fail
+from harness.errors import UserError, exit_with, fail
 from trainers.api import load_run
 from trainers.interpret import chosen_tokens, nearest_words, remarks
 
@@ -87,4 +87,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dassl.utils import progress
 from harness.command_line import add_class_options, classes_of
-from harness.errors import UserError, fail, user_error
+from harness.errors import UserError, exit_with, fail, user_error
 from trainers.api import load_run
 from trainers.prompting.features_file import FeaturesFile
 
@@ -107,4 +107,4 @@ def go_through(model, args, found, **options):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

@@ -24,6 +24,7 @@ from datasets.prepare.get import BY_HAND, get  # noqa: E402
 from datasets.prepare.guide import with_steps  # noqa: E402
 from datasets.prepare.state import NAMES, PARTS, Found, known  # noqa: E402
 from datasets.sources import GUIDE  # noqa: E402
+from harness.errors import exit_with  # noqa: E402
 
 
 def _table(rows, headers):
@@ -114,4 +115,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

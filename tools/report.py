@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness.cost import cost_tables
-from harness.errors import UserError, fail
+from harness.errors import UserError, exit_with, fail
 from harness.formats import FORMATS, render
 from harness.layout import find_runs
 from harness.published import published_tables, read_published
@@ -135,4 +135,4 @@ def _compared(args, runs, protocols):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

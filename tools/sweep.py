@@ -18,7 +18,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import catalogue, engines, grid, launch, protocols
-from harness.errors import fail
+from harness.errors import exit_with, fail
 from harness.sweep import WAITING, Sweep
 
 
@@ -117,4 +117,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

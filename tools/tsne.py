@@ -24,7 +24,7 @@ from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from dassl.utils import MissingFile, UserError, import_all
 from harness.config import merge_file
-from harness.errors import fail
+from harness.errors import exit_with, fail
 from harness.figures import COLOURS, POINTS, Panel, plot
 from harness.layout import has_result, read_record
 from trainers.api import load_run
@@ -128,4 +128,4 @@ def _data(cfg):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

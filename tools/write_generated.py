@@ -19,6 +19,7 @@ from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import import_all
 from harness.catalogue import METHODS
 from harness.config import flatten
+from harness.errors import exit_with
 from harness.protocols import REPRODUCE, REPRODUCE_PURPOSE, STEPS, protocols_of
 from trainers.ranges import RANGES
 
@@ -152,4 +153,4 @@ def main(argv=None, root=ROOT):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

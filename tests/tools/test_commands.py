@@ -1,11 +1,14 @@
 """Every command runs from any folder, by its own path."""
 
+import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.harness.runs import finish
 
 COMMANDS = [*(REPOSITORY / "tools").glob("*.py"), REPOSITORY / "train.py", REPOSITORY / "parse_test_res.py"]
 
@@ -14,3 +17,18 @@ COMMANDS = [*(REPOSITORY / "tools").glob("*.py"), REPOSITORY / "train.py", REPOS
 def test_help_from_another_folder(path, tmp_path):
     done = subprocess.run([sys.executable, str(path), "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
+
+
+def test_a_reader_who_has_gone_ends_it_in_silence(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    finish(tmp_path / "output", "base", 1, 80.0)
+    command = [sys.executable, str(REPOSITORY / "tools" / "report.py"), "output"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_every_tool_ends_so():
+    for path in (REPOSITORY / "tools").glob("*.py"):
+        assert path.read_text().endswith('if __name__ == "__main__":\n    exit_with(main)\n'), path.name
