@@ -80,6 +80,13 @@ def test_terms_that_see_mixed_images(build, batch, mixup_in, terms, n):
     assert set(losses) == terms and [len(v) for v in views] == [n, n]
 
 
+@pytest.mark.parametrize("off", ["MIXUP_WEIGHT", "MI_WEIGHT"])
+def test_without_a_term_that_sees_mixed_images_none_is_made(build, batch, off):
+    model = build("e2mim", "TRAINER.E2MIM.MIXUP_IN", "mi", f"TRAINER.E2MIM.{off}", 0.0)
+    model.mix = None
+    assert "mix" not in model(*batch)[1]
+
+
 @pytest.mark.parametrize("estimator, mi_input", READINGS)
 def test_every_estimator_reaches_ctx_and_itself(build, batch, estimator, mi_input):
     model = build("e2mim", "TRAINER.E2MIM.MI_ESTIMATOR", estimator, "TRAINER.E2MIM.MI_INPUT", mi_input)
@@ -119,7 +126,7 @@ def test_mutual_information_reaches_ctx_through_the_learned_view_only(build, bat
 
 
 def test_mixed_part(build, batch):
-    model = build("e2mim", "TRAINER.E2MIM.MIXUP_WEIGHT", 2.0)
+    model = build("e2mim", "TRAINER.E2MIM.MIXUP_WEIGHT", 2.0, "TRAINER.E2MIM.MIXUP_IN", "ce")
     torch.manual_seed(3)
     _, losses = model(*batch)
     torch.manual_seed(3)
@@ -144,7 +151,7 @@ def test_mixing_images_is_mixing_pixels(build, batch):
     "n, labels, terms", [(1, [2], {"ce"}), (3, [1, 1, 1], {"ce", "mi"}), (2, [0, 1], {"ce", "mix", "mi"})]
 )
 def test_terms_that_need_pairs_are_left_out_once_aloud(build, capsys, n, labels, terms):
-    model = build("e2mim")
+    model = build("e2mim", "TRAINER.E2MIM.MIXUP_IN", "both")
     capsys.readouterr()
     for _ in range(2):
         _, losses = model(torch.randn(n, 3, 32, 32), torch.tensor(labels))
