@@ -48,6 +48,5 @@ def exit_with(main):
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it closes stdout
         code = 128 + signal.SIGPIPE
     sys.exit(code)

@@ -80,9 +80,9 @@ def test_terms_that_see_mixed_images(build, batch, mixup_in, terms, n):
     assert set(losses) == terms and [len(v) for v in views] == [n, n]
 
 
-@pytest.mark.parametrize("off", ["MIXUP_WEIGHT", "MI_WEIGHT"])
-def test_without_a_term_that_sees_mixed_images_none_is_made(build, batch, off):
-    model = build("e2mim", "TRAINER.E2MIM.MIXUP_IN", "mi", f"TRAINER.E2MIM.{off}", 0.0)
+@pytest.mark.parametrize("mixup_in, off", [("both", "MIXUP_WEIGHT"), ("mi", "MI_WEIGHT")])
+def test_without_a_term_that_sees_mixed_images_none_is_made(build, batch, mixup_in, off):
+    model = build("e2mim", "TRAINER.E2MIM.MIXUP_IN", mixup_in, f"TRAINER.E2MIM.{off}", 0.0)
     model.mix = None
     assert "mix" not in model(*batch)[1]
 
