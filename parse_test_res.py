@@ -14,6 +14,7 @@ import math
 import sys
 from pathlib import Path
 
+from harness.errors import exit_with
 from harness.layout import TESTED, TRAINED, value_in_logs
 from harness.results import mean_and_std
 
@@ -103,4 +104,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_with(main)

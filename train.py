@@ -42,7 +42,7 @@ from dassl.utils import (
 from harness import layout
 from harness.command_line import given, parse_args
 from harness.config import flatten, merge_args, read_config
-from harness.errors import fail
+from harness.errors import exit_with, fail
 from harness.lock import Locked, locked
 from trainers import ranges
 from trainers.experiment import differences, nodes_of, settings_of
@@ -229,4 +229,4 @@ def main_locked(args, cfg):
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be any bytes
-    sys.exit(main())
+    exit_with(main)

@@ -5,6 +5,7 @@ import sys
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 from harness import catalogue, launch, protocols  # noqa: E402
+from harness.errors import exit_with  # noqa: E402
 
 
 def main(argv, environ):
@@ -30,4 +31,4 @@ def main(argv, environ):
 
 if __name__ == "__main__":
     sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be any bytes
-    sys.exit(main(sys.argv[1:], os.environ))
+    exit_with(lambda: main(sys.argv[1:], os.environ))

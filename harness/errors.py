@@ -43,7 +43,7 @@ def fail(error, code):
 
 
 def exit_with(main):
-    """End a command of tools/ with what `main` returns, and silently once nobody reads what it prints (`| head`)."""
+    """End a command with what `main` returns, and silently once nobody reads what it prints (`| head`)."""
     try:
         code = main()
         sys.stdout.flush()

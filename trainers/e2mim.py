@@ -37,10 +37,10 @@ DEFAULTS.TEMPLATES = None  # hand-crafted view: list of templates, or "imagenet"
 DEFAULTS.LOSS_VIEW = Key("learned", one_of("learned", "ensemble", "both"))  # whose predictions the CE is of [ours]
 DEFAULTS.EVAL_VIEW = Key("ensemble", one_of("learned", "ensemble"))  # whose predictions evaluation takes [ours]
 DEFAULTS.ENSEMBLE_WEIGHT = Key(0.5, between(0, 1))  # a, share of the learned view in the ensemble [ours]
-DEFAULTS.MIXUP_WEIGHT = Key(1.0, WEIGHT)  # weight of the CE on mixed images; 0 turns Mixup off in all terms [ours]
+DEFAULTS.MIXUP_WEIGHT = Key(1.0, WEIGHT)  # weight of the CE on mixed images; 0 turns it off [ours]
 DEFAULTS.MIXUP_ALPHA = Key(1.0, above(0))  # lambda ~ Beta(alpha, alpha) [ours]
 DEFAULTS.MIXUP_SPACE = Key("feature", one_of("feature", "image"))  # what is mixed [ours]
-DEFAULTS.MIXUP_IN = Key("mi", one_of("ce", "mi", "both"))  # which terms see mixed images [source: the views, mi]
+DEFAULTS.MIXUP_IN = Key("mi", one_of("none", "ce", "mi", "both"))  # terms that see mixed images [source: the views, mi]
 DEFAULTS.MI_WEIGHT = Key(1.0, WEIGHT)  # weight of the estimate of mutual information; 0 turns it off [ours]
 DEFAULTS.MI_ESTIMATOR = Key("jsd", one_of(*MIEstimator.bounds, "class", "cluster"))  # bound, or closed form [ours]
 DEFAULTS.MI_INPUT = Key("probability", one_of("probability", "feature"))  # what a critic reads of a view [ours]
@@ -151,8 +151,8 @@ class CustomCLIP(PromptedCLIP):
         losses = OrderedDict(ce=mean(F.cross_entropy(self.logits(f, g), label) for g in judged))
 
         views_of = f  # F, which becomes [f; f_mix]
-        in_ce = options.MIXUP_WEIGHT > 0 and options.MIXUP_IN != "mi"
-        in_mi = options.MIXUP_WEIGHT > 0 and options.MIXUP_IN != "ce" and options.MI_WEIGHT > 0
+        in_ce = options.MIXUP_IN in ("ce", "both") and options.MIXUP_WEIGHT > 0
+        in_mi = options.MIXUP_IN in ("mi", "both") and options.MI_WEIGHT > 0
         mixed = self.mix(image, f, label, len(learned)) if in_ce or in_mi else None
         if mixed is not None:
             f_mix, target = mixed

@@ -29,6 +29,6 @@ def test_a_reader_who_has_gone_ends_it_in_silence(tmp_path):
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
 
 
-def test_every_tool_ends_so():
-    for path in (REPOSITORY / "tools").glob("*.py"):
-        assert path.read_text().endswith('if __name__ == "__main__":\n    exit_with(main)\n'), path.name
+@pytest.mark.parametrize("path", [*COMMANDS, REPOSITORY / "harness" / "__main__.py"], ids=lambda path: path.stem)
+def test_every_command_ends_so(path):
+    assert path.read_text().splitlines()[-1].startswith("    exit_with("), path.name

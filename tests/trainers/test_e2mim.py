@@ -11,7 +11,7 @@ from trainers.prompting.mixup import soft_cross_entropy
 from trainers.prompting.model import normalise
 from trainers.prompting.templates import IMAGENET_TEMPLATES
 
-PLAIN = ("TRAINER.E2MIM.MI_WEIGHT", 0.0, "TRAINER.E2MIM.MIXUP_WEIGHT", 0.0, "TRAINER.E2MIM.ENSEMBLE_WEIGHT")
+PLAIN = ("TRAINER.E2MIM.MI_WEIGHT", 0.0, "TRAINER.E2MIM.MIXUP_IN", "none", "TRAINER.E2MIM.ENSEMBLE_WEIGHT")
 READINGS = [(name, "probability") for name in ("jsd", "dv", "infonce", "class", "cluster")]
 READINGS += [("jsd", "feature"), ("cluster", "feature")]
 
@@ -80,9 +80,13 @@ def test_terms_that_see_mixed_images(build, batch, mixup_in, terms, n):
     assert set(losses) == terms and [len(v) for v in views] == [n, n]
 
 
-@pytest.mark.parametrize("mixup_in, off", [("both", "MIXUP_WEIGHT"), ("mi", "MI_WEIGHT")])
-def test_without_a_term_that_sees_mixed_images_none_is_made(build, batch, mixup_in, off):
-    model = build("e2mim", "TRAINER.E2MIM.MIXUP_IN", mixup_in, f"TRAINER.E2MIM.{off}", 0.0)
+@pytest.mark.parametrize(
+    "options",
+    [{"MIXUP_IN": "none"}, {"MIXUP_IN": "ce", "MIXUP_WEIGHT": 0.0}, {"MIXUP_IN": "mi", "MI_WEIGHT": 0.0}],
+    ids=["none", "ce", "mi"],
+)
+def test_without_a_term_that_sees_mixed_images_none_is_made(build, batch, options):
+    model = build("e2mim", *(x for key, value in options.items() for x in (f"TRAINER.E2MIM.{key}", value)))
     model.mix = None
     assert "mix" not in model(*batch)[1]
 
