@@ -1,4 +1,4 @@
-"""Learning rates of their own for layers that are named (OPTIM.STAGED_LR)."""
+"""Learning rates of their own for layers that are named (OPTIM.STAGED_LR), and OPTIM.EPS on any Dassl."""
 
 import pytest
 
@@ -29,6 +29,21 @@ def test_staged_rates_on_a_dassl_that_takes_no_groups(make_trainer, monkeypatch)
     monkeypatch.setattr(optimiser, "build_optimizer", lambda model, optim_cfg: newer(model, optim_cfg))
     options = ("OPTIM.STAGED_LR", True, "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)
     assert rates(make_trainer("CoCoOp", *options, "OPTIM.NEW_LAYERS", ["meta_net"]))["ctx"] == pytest.approx(0.001)
+
+
+def test_epsilon_on_a_dassl_that_does_not_read_it(make_trainer, monkeypatch):
+    """The original."""
+    ours = optimiser.build_optimizer
+
+    def original(model, optim_cfg):
+        optim = ours(model, optim_cfg)
+        for group in optim.param_groups:
+            group["eps"] = 1e-8
+        return optim
+
+    monkeypatch.setattr(optimiser, "build_optimizer", original)
+    optim = make_trainer("CoOp", "OPTIM.NAME", "adam", "OPTIM.EPS", 1e-3).optim
+    assert [group["eps"] for group in optim.param_groups] == [1e-3]
 
 
 @pytest.mark.parametrize("layers", [[], ["ct"], ["ctx", "meta"], ["prompt_learner"], [""]])
