@@ -41,6 +41,14 @@ def signed(value) -> str:
     return MISSING if value is None else Number(f"{round(value, 2) + 0.0:+.2f}", value)  # + 0.0: no "-0.00"
 
 
+def over_seeds(mean, by_seed) -> str:
+    """A mean as a Number, with the spread of {seed: value} if it is of several seeds; a dash for None."""
+    if mean is None or len(by_seed) < 2:
+        return MISSING if mean is None else Number(f"{mean:.2f}", mean, seeds=by_seed)
+    std = mean_and_std(by_seed.values())[1]
+    return Number(f"{mean:.2f} ± {std:.2f}", mean, std, by_seed)
+
+
 @dataclass
 class Cell:
     """Runs that differ in their seeds only: accuracies by seed, and the seeds it should have but lacks."""
@@ -54,12 +62,7 @@ class Cell:
 
     @property
     def shown(self) -> str:
-        if not self.by_seed:
-            return MISSING
-        mean, std = mean_and_std(self.by_seed.values())
-        if len(self.by_seed) == 1:
-            return Number(f"{mean:.2f}", mean, seeds=self.by_seed)
-        return Number(f"{mean:.2f} ± {std:.2f}", mean, std, self.by_seed)
+        return over_seeds(self.mean, self.by_seed)
 
     def __str__(self):
         return str(self.shown)
@@ -90,6 +93,13 @@ def average(cells: dict):
     """Mean of the cells' means; None if one has no result, or if there are none."""
     means = [cell.mean for cell in cells.values()]
     return mean_and_std(means)[0] if means and None not in means else None
+
+
+def shown_average(cells: dict) -> str:
+    """The average as a Number, with its own spread over seeds if all cells are of the same; a dash for None."""
+    alike = [cell.by_seed for cell in cells.values()] if same_seeds(cells) else []
+    seeds = alike[0] if alike else ()
+    return over_seeds(average(cells), {seed: statistics.fmean(by_seed[seed] for by_seed in alike) for seed in seeds})
 
 
 def rank(order, name):

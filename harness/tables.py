@@ -2,7 +2,8 @@
 
 What is missing stays visible in all of them: a dash, and the last column says which seeds or data sets have no
 result. H and the average over targets need the same seeds in all that they are made of. The rows "average" are
-over the data sets' means and need every data set of the table; where their seeds differ, the last column says so.
+over the data sets' means and need every data set of the table; their spread is that of the average over seeds, and
+where seeds differ there is none and the last column says so.
 A method that sees unlabelled images or the names of new classes is marked as transductive.
 """
 
@@ -14,7 +15,6 @@ from .results import (
     BASE2NEW,
     FEW_SHOT,
     MISSING,
-    average,
     base2new_cells,
     few_shot_cells,
     harmonic_mean,
@@ -22,6 +22,7 @@ from .results import (
     rank,
     same_seeds,
     shots_rank,
+    shown_average,
     transfer_cells,
 )
 
@@ -135,15 +136,16 @@ def _h(base, new):
 
 def _base2new_average(results, expected):
     """Base, new, H and remark over data sets; a half that one data set lacks has no average."""
-    means, remarks = [], [f"{len(expected)} data sets"]
+    averages, remarks = [], [f"{len(expected)} data sets"]
     for half in ("base", "new"):
         lacking = [name for name in expected if name not in results or results[name][half].mean is None]
         if lacking:
             remarks.append(f"no {half}: {', '.join(lacking)}")
-        means.append(None if lacking else average({name: results[name][half] for name in expected}))
-    h = _h(*means) if all(map(same_seeds, results.values())) else MISSING
+        averages.append(shown_average({} if lacking else {name: results[name][half] for name in expected}))
+    alike = MISSING not in averages and all(map(same_seeds, results.values()))
+    h = _h(*(half.value for half in averages)) if alike else MISSING
     results = {name: results[name] for name in expected if name in results}
-    return [*map(number, means), h, "; ".join(remarks + _average_remark(results))]
+    return [*averages, h, "; ".join(remarks + _average_remark(results))]
 
 
 # ---- cross-dataset and domain generalization ---------------------------------------------------------------
@@ -159,7 +161,7 @@ def _transfer_table(group, mixed):
     rows = []
     for (root, shots, trainer, cfg), cells in group.cells.items():
         tested = {target: cells[target] for target in group.targets}
-        mean = number(average(tested)) if same_seeds(tested) else MISSING
+        mean = shown_average(tested) if same_seeds(tested) else MISSING
         accuracies = [cell.shown for cell in cells.values()]
         key = (root, shots_rank(shots), rank(TRAINERS, trainer), cfg)
         rows.append((key, [root, shots, method_text(trainer), cfg, *accuracies, mean, seeds_text(cells)]))
@@ -197,13 +199,13 @@ def few_shot_tables(runs) -> list:
 def _few_shot_average(results, expected):
     """A mean per number of shots and a remark; what one data set lacks has no average."""
     columns = list(next(iter(results.values())))
-    means, remarks = [], [f"{len(expected)} data sets"]
+    averages, remarks = [], [f"{len(expected)} data sets"]
     lacks = defaultdict(list)  # data sets -> columns that they lack
     for column in columns:
         lacking = [name for name in expected if name not in results or results[name][column].mean is None]
         if lacking:
             lacks[", ".join(lacking)].append(column)
-        means.append(None if lacking else average({name: results[name][column] for name in expected}))
+        averages.append(shown_average({} if lacking else {name: results[name][column] for name in expected}))
     remarks += [f"no {', '.join(of)}: {names}" for names, of in lacks.items()]
     results = {name: results[name] for name in expected if name in results}
-    return [*map(number, means), "; ".join(remarks + _average_remark(results))]
+    return [*averages, "; ".join(remarks + _average_remark(results))]

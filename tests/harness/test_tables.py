@@ -61,7 +61,7 @@ def test_source_targets_and_average(xd):
     (table,) = transfer_tables(find_runs(xd)[0], shifted=False)
     assert table.title == "Cross-dataset, trained on shapes"
     assert table.headers == ["method", "shapes", "mini_counts", "mini_patterns", "average", "seeds"]
-    assert table.rows == [["SEP", "81.00 ± 1.00", "41.00 ± 1.00", "60.00 ± 0.00", "50.50", "1, 2"]]
+    assert table.rows == [["SEP", "81.00 ± 1.00", "41.00 ± 1.00", "60.00 ± 0.00", "50.50 ± 0.50", "1, 2"]]
     assert transfer_tables(find_runs(xd)[0], shifted=True) == []
 
 
@@ -120,7 +120,7 @@ def test_source_alone_is_shown_once(tmp_path):
 def test_average_needs_the_same_seeds_of_the_targets_only(xd):
     (run_dir(xd, "source", 2) / "metrics.json").unlink()
     row = transfer(xd)[0]["shapes", "SEP"]
-    assert (row["average"], row["seeds"]) == ("50.50", "1, 2; shapes 1 (2 missing)")
+    assert (row["average"], row["seeds"]) == ("50.50 ± 0.50", "1, 2; shapes 1 (2 missing)")
 
 
 def test_two_sources_get_two_tables(xd):
@@ -221,9 +221,9 @@ def test_missing_shots_and_seeds_are_visible(shots):
 
 def test_average_over_data_sets(shots):
     for seed in (1, 2):
-        finish(shots, "few_shot", seed, 81.0, dataset="dtd", trainer="CoOp", shots=1)
+        finish(shots, "few_shot", seed, 80.0 + seed, dataset="dtd", trainer="CoOp", shots=1)
     row = few_shot(shots)["average", "CoOp"]
-    assert (row["1 shot"], row["16 shots"]) == ("71.00", "—")  # (61 + 81) / 2
+    assert (row["1 shot"], row["16 shots"]) == ("71.25 ± 0.75", "—")  # of (60 + 81) / 2 and (62 + 82) / 2
     assert row["seeds"] == "2 data sets; no 16 shots: dtd"
     assert list(few_shot(shots)) == [("dtd", "CoOp"), ("shapes", "CoOp"), ("average", "CoOp")]
 
@@ -309,7 +309,10 @@ def test_no_number_is_lost_and_no_gap_goes_unmentioned(parts):
         if not means or None in means or len({frozenset(found[d]) for d in columns[1:]}) > 1:
             assert row["average"] == "—"
         else:
-            assert float(row["average"]) == pytest.approx(statistics.fmean(means), abs=0.00501)
+            mean, *spread = map(float, row["average"].split(" ± "))
+            assert mean == pytest.approx(statistics.fmean(means), abs=0.00501)
+            by_seed = [statistics.fmean(found[d][seed] for d in columns[1:]) for seed in found[columns[1]]]
+            assert (spread or [0]) == pytest.approx([statistics.pstdev(by_seed)], abs=0.00501)
         tried = [parts.get(d, {}) for d in columns]  # "source" if no source is known
         lacking = set().union(*tried) - set.intersection(*(set(found.get(d, ())) for d in columns))
         assert not lacking or "missing" in row["seeds"]

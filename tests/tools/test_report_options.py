@@ -35,8 +35,8 @@ H: harmonic mean of the averaged base and new accuracies.
 | dtd        | SEP      | 82.50 ± 0.50 | 72.50 ± 0.50 | 77.18 | 1, 2        |
 | eurosat    | CoOp     | 91.50 ± 0.50 | 81.50 ± 0.50 | 86.21 | 1, 2        |
 | eurosat    | SEP      | 92.50 ± 0.50 | 82.50 ± 0.50 | 87.21 | 1, 2        |
-| average    | CoOp     | 86.50        | 76.50        | 81.19 | 2 data sets |
-| average    | SEP      | 87.50        | 77.50        | 82.20 | 2 data sets |
+| average    | CoOp     | 86.50 ± 0.50 | 76.50 ± 0.50 | 81.19 | 2 data sets |
+| average    | SEP      | 87.50 ± 0.50 | 77.50 ± 0.50 | 82.20 | 2 data sets |
 """
 
 
