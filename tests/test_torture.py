@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 from tests.conftest import REPOSITORY
+from tests.trainers.methods import METHODS
 
 
 def test_killed_runs_end_as_undisturbed_ones():
-    command = [sys.executable, "-m", "tests.torture", "--sequences", "8"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    once = sum(row.learns for row in METHODS.values())
+    command = [sys.executable, "-m", "tests.torture", "--sequences", str(once)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

@@ -2,9 +2,9 @@
 
     python -m tests.torture --sequences 100 [--seed 3]
 
-Each sequence is a run of a random method that is killed (SIGKILL) a few times and then left to end. Its checkpoint must
-be that of an undisturbed run to the last bit, its result the same, and no temporary file may be left. Runs are forks of
-this process, which has imported everything, so that a sequence takes seconds.
+Each sequence is a run of a method, all in turn, that is killed (SIGKILL) a few times and then left to end. Its
+checkpoint must be that of an undisturbed run to the last bit, its result the same, and no temporary file may be left.
+Runs are forks of this process, which has imported everything, so that a sequence takes seconds.
 """
 
 import argparse
@@ -50,6 +50,8 @@ class Ground:
                     pixels = rng.normal(60 * label, 25, (32, 32, 3)).clip(0, 255).astype(np.uint8)
                     Image.fromarray(pixels).save(images / f"{i}.png")
         self.undisturbed = {}
+        teacher = self.start(METHODS["zsclip"], "last_step", 0, self.folder / "teacher")
+        assert os.waitpid(teacher, 0)[1] == 0, "zero-shot CLIP, PromptKD's teacher here, failed"
 
     def arguments(self, method, final_model, views, output):
         return [
@@ -60,6 +62,7 @@ class Ground:
             *("INPUT.TRANSFORMS", "['random_resized_crop', 'random_flip', 'normalize']", "OPTIM.LR", "0.002"),
             *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "8", "DATASET.NUM_SHOTS", "4"),
             *("TEST.FINAL_MODEL", final_model, *map(str, method.options), "DATALOADER.STORED_VIEWS", str(views)),
+            *("TRAINER.PROMPTKD.TEACHER", str(self.folder / "teacher")),  # no setting of other methods
         ]
 
     def start(self, *run):
@@ -86,9 +89,8 @@ class Ground:
             shutil.rmtree(self.folder / "feature_store", ignore_errors=True)  # the others start without
         return self.undisturbed[what]
 
-    def sequence(self, rng, number):
+    def sequence(self, rng, method, number):
         """Do one; returns how often it was killed. Raises AssertionError."""
-        method = rng.choice([row for row in METHODS.values() if row.learns])
         what = method, rng.choice(["last_step", "best_val"]), rng.choice([0, 2])
         whole, seconds = self.whole(*what)
         cut, killed = self.folder / f"cut{number}", 0
@@ -126,8 +128,10 @@ def torture(sequences, seed):
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         ground = Ground(folder)
+        methods = [row for row in METHODS.values() if row.learns]
+        rng.shuffle(methods)
         for number in range(sequences):
-            kills += ground.sequence(rng, number)
+            kills += ground.sequence(rng, methods[number % len(methods)], number)
     print(f"{sequences} sequences, {kills} kills: all ended as undisturbed runs do")
     return kills
 
