@@ -43,8 +43,10 @@ def signed(value) -> str:
 
 def over_seeds(mean, by_seed) -> str:
     """A mean as a Number, with the spread of {seed: value} if it is of several seeds; a dash for None."""
-    if mean is None or len(by_seed) < 2:
-        return MISSING if mean is None else Number(f"{mean:.2f}", mean, seeds=by_seed)
+    if mean is None:
+        return MISSING
+    if len(by_seed) < 2:
+        return Number(f"{mean:.2f}", mean, seeds=by_seed)
     std = mean_and_std(by_seed.values())[1]
     return Number(f"{mean:.2f} ± {std:.2f}", mean, std, by_seed)
 
