@@ -165,7 +165,7 @@ def _load_legacy(content: io.BytesIO, name: str, remedy: str, inert: Container[s
             (numel,) = struct.unpack("<q", content.read(8))
             data = bytearray(content.read(numel * _size(elements.dtype)))
             if numel != len(elements) or len(data) != numel * _size(elements.dtype):  # copy_ spreads a single element
-                raise ValueError("elements are missing")
+                raise _damaged(name, remedy)
             elements.copy_(_elements(data, elements.dtype))
         if storages:
             raise ValueError("elements are missing")
