@@ -114,7 +114,7 @@ def test_scaling_is_said_once(workers, cfg, tmp_path, capfd):
     cfg.DATALOADER.NUM_WORKERS = workers
     from dassl.data import data_manager
 
-    data_manager._say_once.cache_clear()
+    data_manager._scaling_said.cache_clear()
     tfm = DatasetWrapper(cfg, data).to_tensor
     loaders = [
         build_data_loader(cfg, data_source=data, batch_size=4, tfm=tfm, is_train=train) for train in (True, False)
