@@ -281,12 +281,15 @@ class SimpleTrainer(TrainerBase):
 
 
 class TrainerX(SimpleTrainer):
-    """A run on labelled data: an epoch is one pass over `self.train_loader_x`.
+    """A run on labelled data: an epoch is one pass over `self.train_loader_x`."""
 
-    A subclass defines `forward_backward(batch)`: it trains on a batch and returns what to print and plot, a dictionary
-    of numbers. One with an attribute `late` that is true, whose numbers a GPU is still computing, is read when the next
-    step has been launched.
-    """
+    def forward_backward(self, batch):
+        """Train on a batch; return what to print and plot, a dictionary of numbers. A subclass defines it.
+
+        A dictionary with a true attribute `late`, whose numbers a GPU is still computing, is read when the next step
+        has been launched.
+        """
+        raise NotImplementedError
 
     def run_epoch(self):
         self.set_model_mode("train")
