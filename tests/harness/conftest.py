@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 
 import harness.__main__ as front
-from harness import launch, layout, reproduce
+from harness import layout
 from harness.catalogue import METHODS
 from harness.command_line import given, parse_args
+from harness.running import launch, reproduce
 from tests.conftest import REPOSITORY
 
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import layout
-from harness.layout import PARTS, Place, find_runs, place_of
+from harness import layout, records
+from harness.layout import PARTS, Place, place_of
+from harness.report.runs import find_runs
 from tests.harness.runs import finish, run_dir
 
 name = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1).filter(
@@ -51,7 +52,7 @@ UNTESTED = {"split": None, "trained_epochs": 2, "max_epoch": 2, "model_dir": ""}
     ],
 )
 def test_one_place_decides_what_is_finished(record, result, trained):
-    assert (layout.has_result(record), layout.is_trained(record)) == (result, trained)
+    assert (records.has_result(record), records.is_trained(record)) == (result, trained)
 
 
 @pytest.mark.parametrize("cut", range(1, len(json.dumps(TESTED)), 7))
@@ -60,7 +61,7 @@ def test_a_record_that_is_cut_is_no_result_for_anyone(tmp_path, cut):
     path.write_text(json.dumps(TESTED)[:cut])
     (run,), (warning,) = find_runs(tmp_path)
     assert run.accuracy is None and str(path) in warning
-    assert layout.record_of(path.parent) == {}
+    assert records.record_of(path.parent) == {}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_a_record_of_something_else_is_named(tmp_path, text):
     path = finish(tmp_path, "base", 1, 50.0)
     path.write_text(text)
     with pytest.raises(ValueError, match="cannot be read as a run's result"):
-        layout.read_record(path.parent)
+        records.read_record(path.parent)
 
 
 def test_what_was_not_tested_on_the_test_split_is_missing(tmp_path):

@@ -3,7 +3,7 @@ import torch
 
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.prompting import checkpoint
+from trainers.run import checkpoint
 
 OPTIONS = ("TRAINER.COOP.N_CTX", 4)  # of the run `trained`
 

@@ -1,0 +1,1 @@
+"""Use what was trained: classify pictures, export, see what prompts have learned."""
