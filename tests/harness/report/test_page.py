@@ -81,7 +81,7 @@ def test_a_name_may_be_no_formula(output):
 
 
 def test_it_needs_no_torch(output):
-    code = f"import sys; from tests.harness import pages; pages.page_of({str(output)!r}); print(*sys.modules)"
+    code = f"import sys; from tests.harness.report import pages; pages.page_of({str(output)!r}); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert "matplotlib" in loaded and not loaded & {"torch", "tensorflow", "dassl", "trainers"}

@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 
 HOLD = """
 import sys, time
-from harness import lock
+from harness.running import lock
 from harness.running.lock import locked
 with locked(sys.argv[1]):
     print("held", flush=True)
@@ -72,7 +72,7 @@ def test_a_dead_holder_is_not_waited_for(holder, tmp_path):
 
 FORK = """
 import os, sys, time
-from harness import lock
+from harness.running import lock
 from harness.running.lock import locked
 with locked(sys.argv[1]):
     if os.fork() == 0:

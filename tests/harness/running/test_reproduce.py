@@ -6,7 +6,7 @@ import pytest
 
 from harness.catalogue import DATASETS as ELEVEN
 from harness.catalogue import MINIATURE
-from harness.running import script
+from harness.running.script import call
 
 
 def run_of(call):
@@ -144,7 +144,7 @@ def test_an_interrupted_wait_is_never_a_success(monkeypatch):
             return 0
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
-    assert script.call(["true"]) == 130
+    assert call(["true"]) == 130
 
 
 def test_a_method_that_has_some_protocols_alone(checkout):

@@ -234,7 +234,7 @@ def test_kills_at_random_end_in_the_same_table(ground, tmp_path_factory):
 def test_a_chain_leaves_out_the_tests_of_a_training_that_failed(ground):
     """What a SLURM job is: exit codes by number."""
     code = """
-from harness import grid, launch, worker
+from harness.running import grid, launch, worker
 settings = launch.settings_of({})
 methods = grid.methods_of(["coop", "sep"], "base2new")
 runs = grid.runs_of(grid.part_of("base2new", method, ["shapes"], [1]) for method in methods)
@@ -275,7 +275,7 @@ def asked():
 def started(*args): raise AssertionError("CUDA has started")
 torch.cuda.is_available = asked
 torch.cuda.init = torch.cuda._lazy_init = started
-from harness import worker
+from harness.running import worker
 worker.load()
 assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
 """

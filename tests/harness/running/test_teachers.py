@@ -231,7 +231,8 @@ def test_a_slurm_job_is_a_training_with_all_that_needs_it(tmp_path):
 def test_a_chain_leaves_out_what_the_teacher_was_for(tmp_path):
     ground = Ground(tmp_path)
     code = """
-from harness import catalogue, grid, launch, worker
+from harness import catalogue
+from harness.running import grid, launch, worker
 runs = grid.runs_of([grid.part_of("base2new", catalogue.method("promptkd"), ["shapes"], [1])])
 print(worker.Chain(launch.settings_of({}), "/")(dict(enumerate(runs))))
 """

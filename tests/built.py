@@ -1,3 +1,5 @@
+"""Fixtures that build methods on toy data: a CustomCLIP, a finished run."""
+
 import pytest
 import torch
 
