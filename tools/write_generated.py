@@ -100,7 +100,7 @@ def config_page() -> str:
     import_all(datasets)
     cfg = get_cfg_default()
     shared = meanings(ROOT / "dassl/config/defaults.py")
-    added = meanings(ROOT / "trainers/base.py")
+    added = meanings(ROOT / "trainers/keys.py")
     added.update(meanings(ROOT / "datasets/image_folder.py"))
     sections = [("Of every run", "", {k: v for k, v in cfg.items() if k != "TRAINER"}, {**added, **shared})]
     for method in METHODS:

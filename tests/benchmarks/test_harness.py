@@ -34,4 +34,4 @@ def test_made_up_runs_are_read_as_finished_ones(tmp_path):
 def test_a_sweep_that_fails_is_no_measurement(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "TRAIN", "def main(argv):\n    return 2\n")
     with pytest.raises(ValueError, match="sweep.py left 0 of 2 runs"):
-        harness.running.sweep(str(tmp_path), 2)
+        harness.sweep(str(tmp_path), 2)

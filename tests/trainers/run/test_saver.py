@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from tests.trainers.conftest import OPTIONS
+from tests.built import OPTIONS
 from trainers.errors import MissingFile
 from trainers.run import checkpoint
 

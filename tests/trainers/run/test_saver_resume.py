@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
 from tests.tiny import TinyData
-from tests.trainers.conftest import OPTIONS
+from tests.built import OPTIONS
 from trainers.errors import MissingFile, UserError
 from trainers.random_state import random_state, set_random_state
 from trainers.run import checkpoint
