@@ -1,4 +1,4 @@
-"""Whatever the pages name exists: files and folders of the checkout, modules to import, pages and headings to link to."""
+"""Whatever the pages name exists: files, folders and modules of the checkout, pages and headings to link to."""
 
 import json
 import re
@@ -7,25 +7,26 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "DATASETS.md", "CHANGELOG.md", "tests/README.md")),
-    *sorted(REPOSITORY.glob("docs/*.md")),
-    REPOSITORY / "docs/tutorial.ipynb",
-]
-# What runs leave is made later; examples and files of other people's code are named in the second set
-MADE = {"data", "output", "build"}
+NAMES = ("README.md", "CONTRIBUTING.md", "DATASETS.md", "tests/README.md", "docs/tutorial.ipynb")
+PAGES = [*(REPOSITORY / name for name in NAMES), *sorted(REPOSITORY.glob("docs/*.md"))]
 ELSEWHERE = {
     "configs/datasets/birds.yaml",  # DATASETS.md: a file that the reader writes
     "trainers/prompt_methods/",  # in a fork
     "trainers/prompt_methods/__init__.py",
     "trainers.prompt_methods",
     "dassl/data/datasets/dg/__init__.py",  # in the original Dassl
+    "dassl/optim/lr_scheduler.py",
+    "dassl/utils/torchtools.py",
     "trainers/config.py",  # in MMRL's public code
     "trainers/constants.py",  # in CoPrompt's
+    "parallel_runner.py",  # in DePT's
 }
-FOLDERS = "|".join(sorted({path.name for path in REPOSITORY.glob("[!.]*/")} - MADE))
-PATH = re.compile(rf"(?<![\w./<>~-])(?:{FOLDERS})/[\w./<>*@-]*")
-MODULE = re.compile(rf"(?<![\w./<>-])(?:{FOLDERS})\.[a-z_]\w*")
+MADE = {"data", "output", "build"}  # by whoever runs something
+FOLDERS = sorted({path.name for path in REPOSITORY.glob("[!.]*/")} - MADE)
+_START = rf"(?<![\w./<>~-])(?:{'|'.join(FOLDERS)})"
+PATH = re.compile(rf"{_START}/[\w./<>*@-]*")
+MODULE = re.compile(rf"{_START}\.[a-z_]\w*(?![\w.]*/)")
+FILE = re.compile(r"`(\w+\.py)\b")  # a file whose folder is not named
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -38,12 +39,17 @@ def text_of(page):
 
 def exists(path):
     """Of a path below the checkout, in which * and <word> stand for any name."""
-    pattern = re.sub(r"<\w[\w ]*>", "*", path).rstrip(".,")
-    return path in ELSEWHERE or any(REPOSITORY.glob(pattern))
+    path = path.rstrip(".,")
+    return path in ELSEWHERE or any(REPOSITORY.glob(re.sub(r"<\w[\w ]*>", "*", path)))
 
 
 def is_module(name):
-    return name in ELSEWHERE or exists(name.replace(".", "/")) or exists(name.replace(".", "/") + ".py")
+    path = name.replace(".", "/")
+    return name in ELSEWHERE or exists(f"{path}.py") or exists(path)
+
+
+def is_file(name):
+    return exists(name) or any(exists(f"{folder}/**/{name}") for folder in FOLDERS)
 
 
 def anchors(page):
@@ -52,25 +58,26 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(REPOSITORY).as_posix())
 def test_what_a_page_names_is_there(page):
     text = text_of(page)
-    missing = [path for path in PATH.findall(text) if not exists(path)]
-    assert not missing + [name for name in MODULE.findall(text) if not is_module(name)]
+    for names, found in ((PATH, exists), (MODULE, is_module), (FILE, is_file)):
+        missing = sorted({name for name in names.findall(text) if not found(name)})
+        assert not missing, f"{page.name} names what is not there: {', '.join(missing)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, REPOSITORY / "CHANGELOG.md"], ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for link in LINK.findall(text_of(page)):
-        if link.startswith(("http://", "https://")):
-            continue
-        path, _, anchor = link.partition("#")
-        target = page.parent / path if path else page
-        assert target.exists(), link
-        assert not anchor or anchor in anchors(target), link
+        if not link.startswith(("http://", "https://")):
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
 def test_it_would_notice():
-    assert exists("trainers/sep.py") and exists("configs/trainers/<Trainer>/*.yaml") and is_module("datasets.shapes")
-    assert not exists("trainers/gone.py") and not is_module("trainers.gone")
-    assert PATH.findall("`trainers/gone.py`, [x](docs/y.md)") == ["trainers/gone.py", "docs/y.md"]
+    assert PATH.findall("`trainers/gone.py`, [x](docs/y.md), ../CoOp/scripts/z.sh") == ["trainers/gone.py", "docs/y.md"]
+    assert exists("trainers/sep.py") and exists("configs/trainers/<Trainer>/*.yaml") and not exists("trainers/gone.py")
+    assert is_module("datasets.shapes") and not is_module("trainers.gone")
+    assert is_file("train.py") and is_file("sep.py") and not is_file("gone.py")
