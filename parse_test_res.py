@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from harness.errors import exit_with
-from harness.layout import TESTED, TRAINED, value_in_logs
-from harness.results import mean_and_std
+from harness.report.logs import TESTED, TRAINED, value_in_logs
+from harness.report.results import mean_and_std
 
 
 def subfolders(directory):

@@ -39,14 +39,14 @@ from dassl.utils import (
     setup_logger,
     write_whole,
 )
-from harness import layout
+from harness import layout, records
 from harness.command_line import given, parse_args
 from harness.config import flatten, merge_args, read_config
 from harness.errors import exit_with, fail
-from harness.lock import Locked, locked
-from trainers import ranges
-from trainers.experiment import differences, nodes_of, settings_of
-from trainers.prompting.files import disk_errors
+from harness.running.lock import Locked, locked
+from trainers import keys
+from trainers.files.whole_files import disk_errors
+from trainers.run.experiment import differences, nodes_of, settings_of
 
 import_all(trainers)
 import_all(datasets)
@@ -77,7 +77,7 @@ def check_choices(args, cfg):
         if not name:
             raise UserError(f"No {what} is given: pass {option}.")
         check_availability(name, registry.registered_names(), kind=what)
-    ranges.check(cfg)
+    keys.check(cfg)
     if args.eval_only and cfg.RESUME:
         raise UserError("--resume goes on with a training: leave it out, or leave out --eval-only.")
     for given_too, option in ((args.model_dir, "--model-dir"), (args.load_epoch is not None, "--load-epoch")):
@@ -102,7 +102,7 @@ def claim_output_dir(args, cfg):
     """
     folder, file = cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "config.yaml")
     trained_here = bool(glob.glob(os.path.join(glob.escape(folder), "*", "model*.pth.tar*")))
-    record = layout.record_of(folder)
+    record = records.record_of(folder)
     if trained_here or record:
         if args.no_train:
             return {}
@@ -138,9 +138,9 @@ def _refuse_other_model(args, folder, record, trained_here):
 
 def _is_complete(cfg, record):
     """Whether a finished training has left all that this config asks of it."""
-    if not layout.is_trained(record):
+    if not records.is_trained(record):
         return False
-    if not layout.has_result(record):
+    if not records.has_result(record):
         return cfg.TEST.NO_TEST or cfg.TEST.SPLIT != "test"
     asked = {"predictions.npz": cfg.TEST.SAVE_PREDICTIONS, "cmat.pt": cfg.TEST.COMPUTE_CMAT}
     left = all(os.path.exists(os.path.join(cfg.OUTPUT_DIR, name)) for name, wanted in asked.items() if wanted)
@@ -171,7 +171,7 @@ def run(args, cfg):
     print(f"** System info **\n{collect_env_info()}\n")
 
     trainer = build_trainer(cfg)
-    trainer.facts = {"given": given(args)}  # recorded with the result: harness/launch.py compares it
+    trainer.facts = {"given": given(args)}  # recorded with the result: harness/running/launch.py compares it
     if args.eval_only:
         if not args.model_dir and getattr(trainer, "optim", None) is not None:
             raise UserError(f"--eval-only needs a trained {cfg.TRAINER.NAME}: name its run's folder with --model-dir.")
@@ -209,7 +209,7 @@ def main_locked(args, cfg):
     except Exception as error:
         return fail(error, 2)
     if finished:
-        print(layout.finished_already(cfg.OUTPUT_DIR, finished))
+        print(records.finished_already(cfg.OUTPUT_DIR, finished))
         return 0
 
     trains, console = not (args.eval_only or args.no_train), sys.stdout

@@ -2,7 +2,7 @@
 
 import time
 
-from trainers.run_record import peak_memory_mb
+from trainers.run.record import peak_memory_mb
 
 from .table import Table
 from .timing import in_fresh_process

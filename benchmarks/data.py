@@ -8,7 +8,7 @@ import tempfile
 import time
 
 from dassl.data.datasets import build_dataset
-from trainers.run_record import peak_memory_mb
+from trainers.run.record import peak_memory_mb
 
 from .config import REPOSITORY, config_of
 from .table import Table

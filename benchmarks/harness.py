@@ -10,10 +10,10 @@ import time
 from itertools import count
 
 from dassl.config import get_cfg_default
-from harness import grid, launch
 from harness.catalogue import METHODS
 from harness.errors import UserError
-from trainers.experiment import settings_of
+from harness.running import grid, launch
+from trainers.run.experiment import settings_of
 
 from .config import REPOSITORY
 from .table import Table

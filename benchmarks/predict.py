@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from trainers.api import load_run
+from inference.api import load_run
 
 from .config import config_of
 from .table import Table

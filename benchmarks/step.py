@@ -7,8 +7,8 @@ import tempfile
 
 from dassl.engine import TRAINER_REGISTRY, build_trainer
 from harness.errors import UserError
-from harness.tables import in_papers_order
-from trainers.run_record import peak_memory_mb
+from harness.report.tables import in_papers_order
+from trainers.run.record import peak_memory_mb
 
 from .config import DATA, REPOSITORY, config_of
 from .table import Table, ratios

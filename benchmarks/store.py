@@ -14,7 +14,7 @@ from PIL import Image
 
 from dassl.engine import build_trainer
 from dassl.utils import set_random_seed
-from trainers.prompting.feature_store import FeatureStore
+from trainers.features.feature_store import FeatureStore
 
 # isort: split
 from clip.model import CLIP

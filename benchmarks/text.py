@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from trainers.prompting.clip_loader import cast_weights
+from trainers.backbone.clip_loader import cast_weights
 from trainers.prompting.encoders import TextEncoder
 from trainers.prompting.prompt_text import PromptSequences, init_ctx
 

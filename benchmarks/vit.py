@@ -7,8 +7,8 @@ import itertools
 import torch
 
 from dassl.engine import TRAINER_REGISTRY
-from trainers.prompting.clip_loader import cast_weights
-from trainers.prompting.precision import Precision
+from trainers.backbone.clip_loader import cast_weights
+from trainers.precision import Precision
 
 # isort: split
 from clip.model import CLIP

@@ -4,20 +4,21 @@ import os
 import sys
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-from harness import catalogue, launch, protocols  # noqa: E402
+from harness import catalogue  # noqa: E402
 from harness.errors import exit_with  # noqa: E402
+from harness.running import launch, protocols, script  # noqa: E402
 
 
 def main(argv, environ):
     """Become train.py, so that its exit code and Ctrl-C are the script's, or return the exit code."""
-    folder, script, *arguments = argv
+    folder, name, *arguments = argv
     method = catalogue.method(folder)
     try:
-        if script == protocols.REPRODUCE:
-            from harness import reproduce  # a single run starts without it
+        if name == protocols.REPRODUCE:
+            from harness.running import reproduce  # a single run starts without it
 
             return reproduce.reproduce(method, arguments, environ)
-        command = launch.launch(method, script, arguments, environ)
+        command = script.command_of(method, name, arguments, environ)
     except launch.Refused as refused:
         text = " ".join(str(refused).split())
         print(text if text.startswith("usage: ") else f"error: {text}", file=sys.stderr)

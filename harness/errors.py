@@ -1,7 +1,7 @@
 """Errors that a user can mend: one sentence on stderr instead of a stack trace.
 
 Such an error says so itself, by the attribute `for_user`: those of dassl and the data sets (`dassl.utils.errors`), of
-the trainers (`trainers.prompting.errors`) and of this package. They cannot be one class, as each of these works without
+the trainers (`trainers.errors`) and of this package. They cannot be one class, as each of these works without
 the others, trainers in a fork and this package without PyTorch.
 """
 

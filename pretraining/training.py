@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dassl.utils import progress, write_whole
 from datasets.shapes.captions import caption
 from datasets.shapes.world import CLASSNAMES, SHAPES, SIZE, SPLITS, picture
-from trainers.prompting.clip_loader import load_clip
+from trainers.backbone.clip_loader import load_clip
 
 from .data import Data, Vocabulary, augment, normalise
 from .model import PATCH, VOCABULARY, WIDTH, encode_image, encode_text, new_model, warm_start

@@ -9,7 +9,7 @@ from PIL import Image
 
 import dassl  # noqa: F401  first: lets torchvision import beside a CPU-only PyTorch
 
-pytest_plugins = ["tests.tiny", "tests.families"]
+pytest_plugins = ["tests.tiny", "tests.families", "tests.built"]
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no bug

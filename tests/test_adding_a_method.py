@@ -16,7 +16,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import PromptTrainer, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import ContextLearner
-from .ranges import TOKENS, WEIGHT, Key
+from .keys import TOKENS, WEIGHT, Key
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens (our choice)
@@ -95,7 +95,7 @@ def run(root, *command, **env):
 def test_it_passes_the_battery_and_every_test_that_reads_the_catalogue(copy):
     pytest_of_toy = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert "passed" in run(copy, *pytest_of_toy, "tests/trainers/test_battery.py", "-k", "toy")
-    others = "tests/test_layout.py tests/harness/test_catalogue.py tests/trainers/test_ranges.py"
+    others = "tests/test_layout.py tests/harness/test_catalogue.py tests/trainers/test_keys.py"
     others += " tests/tools/test_write_generated.py tests/scripts/test_doorbells.py::test_scripts_are_doorbells"
     assert "passed" in run(copy, *pytest_of_toy, *others.split())
 

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 import train
-from harness import layout
+from harness import records
 from tests.conftest import REPOSITORY
-from trainers.prompting import feature_store
+from trainers.features import feature_store
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_disk_that_fills_up(disk, command, tmp_path, capsys, size):
         (sentence,) = [line for line in error.splitlines() if line.startswith("error: ")]
         assert code in (1, 2) and "cannot be written" in sentence.lower() or "Cannot write" in sentence
         assert "No space left" in sentence and str(run) in sentence
-        assert "Traceback" not in error and not layout.has_result(layout.record_of(run))
+        assert "Traceback" not in error and not records.has_result(records.record_of(run))
     assert not [name for _, _, names in os.walk(run) for name in names if name.endswith(".tmp")]
 
     disk("10m")
@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up(disk, command, tmp_path, capsys, size):
     )
     for name, value in theirs["state_dict"].items():
         assert torch.equal(ours["state_dict"][name], value)
-    assert layout.read_record(run)["accuracy"] == layout.read_record(tmp_path / "whole")["accuracy"]
+    assert records.read_record(run)["accuracy"] == records.read_record(tmp_path / "whole")["accuracy"]
 
 
 @pytest.mark.parametrize("size", ["4k", "64k"])
@@ -99,7 +99,7 @@ def test_a_store_on_a_disk_that_fills_up(disk, command, tmp_path, capsys, monkey
     assert len(said) == (size != "64k") and all(str(folder) in line for line in said)
     assert not [name for _, _, names in os.walk(folder) for name in names if name.endswith(".tmp")]
     assert train.main(command(tmp_path / "whole", *views, "STORE.MAX_GB", "0.0")) == 0
-    ours, theirs = (layout.read_record(tmp_path / name) for name in ("run", "whole"))
+    ours, theirs = (records.read_record(tmp_path / name) for name in ("run", "whole"))
     assert ours["accuracy"] == theirs["accuracy"]
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import train
 from dassl.config import get_cfg_default
-from harness import layout
+from harness import records
 from harness.catalogue import TRAINERS
 from harness.config import flatten
 from tests.conftest import REPOSITORY
@@ -145,12 +145,12 @@ def test_every_command_line_ends_well(data, weights, capsys, line):
             code = train.main(argv)
         except SystemExit as stop:  # argparse
             code = stop.code
-        record, error = layout.record_of(folder), capsys.readouterr().err
+        record, error = records.record_of(folder), capsys.readouterr().err
         sentences = [text for text in error.splitlines() if "error: " in text]
         if code == 0:
             assert not sentences and (Path(folder) / "config.yaml").is_file()
             if "--no-train" not in flags:
-                assert layout.has_result(record) or layout.is_trained(record), json.dumps(record)
+                assert records.has_result(record) or records.is_trained(record), json.dumps(record)
         else:
             assert code in (1, 2) and len(sentences) == 1, (argv, error)
-            assert not layout.has_result(record), "a run that failed has a result"
+            assert not records.has_result(record), "a run that failed has a result"

@@ -1,8 +1,10 @@
 """The house rules that a machine can check: imports go one way, trainers parse on Python 3.8, files stay small."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections import defaultdict
 
 import pytest
 
@@ -11,16 +13,21 @@ from tests.conftest import REPOSITORY
 
 SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set(p.relative_to(REPOSITORY).parts)]
 FILES = {method.folder for method in METHODS}  # trainers/<folder>.py
-TOPS = ("tools", "benchmarks", "pretraining")  # what nothing stands on, but tests and, for the last two, tools
+TOPS = ("tools", "train", "benchmarks", "pretraining")  # what nothing stands on, but tests and, of the last two, tools
+ROOMS = ("datasets", "harness", "inference", "zoo")
 # Folder or file -> what it must not import, directly
 FORBIDDEN = {
-    "dassl": ("trainers", "datasets", "harness", "train", *TOPS),
-    "datasets": ("trainers", "harness", "train", *TOPS),
-    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", "train", *TOPS),
-    "trainers": ("datasets", "harness", "train", *TOPS),
-    "trainers/prompting": ("dassl", "trainers.base"),
-    "train.py": TOPS,
-    "parse_test_res.py": ("torch", "dassl", "trainers", "datasets", "train", *TOPS),
+    "dassl": ("trainers", *ROOMS, *TOPS),
+    "datasets": ("trainers", "harness", "inference", "zoo", *TOPS),
+    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", "inference", "zoo", *TOPS),
+    "trainers": (*ROOMS, *TOPS),
+    "trainers/prompting": ("dassl", "trainers.base", "trainers.run", "trainers.features"),
+    "trainers/files": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.backbone"),
+    "trainers/backbone": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.prompting"),
+    "inference": ("datasets", "harness", "zoo", *TOPS),
+    "zoo": ("datasets", "inference", *TOPS),
+    "train.py": ("inference", "zoo", "tools", "benchmarks", "pretraining"),
+    "parse_test_res.py": ("torch", "dassl", "trainers", *ROOMS[:1], *ROOMS[2:], *TOPS),
     "benchmarks": ("tools", "pretraining"),
     "pretraining": ("tools", "benchmarks", "harness", "train"),
     "tools": ("tools", "train"),
@@ -35,7 +42,25 @@ def imported(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            yield ".".join([*base, *([node.module] if node.module else [])])
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def test_no_circles():
+    """Nor between the folders of trainers/ and of harness/, each as a whole."""
+    modules = {".".join(p.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): p for p in SOURCES}
+    edges = {  # a package that a file lies in stands for its other files, which are named too
+        name: {m for m in imported(path) if m in modules and not f"{name}.".startswith(f"{m}.")}
+        for name, path in modules.items()
+    }
+    rooms = defaultdict(set)
+    for name, others in edges.items():
+        room = tuple(name.split(".")[:2])
+        if name.startswith(("trainers.", "harness.")) and (REPOSITORY / "/".join(room)).is_dir():
+            rooms[room] |= {tuple(other.split(".")[:2]) for other in others} - {room}
+    for graph in (edges, rooms):
+        list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("where", FORBIDDEN)
@@ -92,6 +117,12 @@ def test_files_stay_small():
     assert len(SOURCES) > 50
     for path in SOURCES:
         assert len(path.read_text().splitlines()) <= 400, f"{path} is longer than 400 lines: split it"
+
+
+def test_folders_stay_small():
+    for folder in {path.parent for path in SOURCES if path.parts[-2] != "trainers" and "tests" not in path.parts}:
+        n = len(list(folder.glob("*.py")))
+        assert n <= 22 or folder.name == "datasets", f"{folder} has {n} files: divide it by what one does there"
 
 
 def test_nothing_is_installed_that_can_be_imported():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.layout import TESTED, TRAINED, value_in_log
+from harness.report.logs import TESTED, TRAINED, value_in_log
 from parse_test_res import main
 
 BLOCK = """Evaluate on the *{split}* set

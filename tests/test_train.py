@@ -371,7 +371,7 @@ def test_an_output_folder_that_cannot_be(refused, files):
 
 
 def test_two_processes_in_one_folder(refused, files):
-    hold = "import sys; from harness.lock import locked\nwith locked(sys.argv[1]): print(flush=True); input()"
+    hold = "import sys; from harness.running.lock import locked\nwith locked(sys.argv[1]): print(flush=True); input()"
     command = [sys.executable, "-c", hold, str(files / "output")]
     other = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     other.stdout.readline()

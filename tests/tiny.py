@@ -14,9 +14,9 @@ from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.engine import build_trainer
 from dassl.utils import import_all, set_random_seed
 from tests.golden.formula import clip_state_dict
-from trainers.experiment import settings_of
-from trainers.prompting.clip_loader import build_clip
+from trainers.backbone.clip_loader import build_clip
 from trainers.prompting.text_tokens import Groups, TextTokens
+from trainers.run.experiment import settings_of
 
 import_all(trainers)  # a run names its trainer
 

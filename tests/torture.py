@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 import train
-from harness import layout
+from harness import records
 from tests.conftest import REPOSITORY
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
@@ -118,7 +118,7 @@ def compare(whole, cut):
         assert ours.keys() == theirs.keys()
         for key, value in theirs.items():
             assert torch.equal(ours[key], value), f"{path.name}: {key} differs"
-    results = [layout.read_record(folder) for folder in (whole, cut)]
+    results = [records.read_record(folder) for folder in (whole, cut)]
     assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["epoch"] == results[1]["epoch"]
 
 

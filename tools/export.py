@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from harness.command_line import add_class_options, classes_of
 from harness.errors import exit_with, fail
-from trainers.export import BATCHES, export_run
+from inference.export import BATCHES, export_run
 
 
 def main(argv=None):

@@ -22,12 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import trainers
 from dassl.config import get_cfg_default
 from dassl.utils import import_all
-from harness import layout, zoo
+from harness import layout
 from harness.command_line import parse_args as parse_train_args
 from harness.config import merge_args
 from harness.errors import UserError, exit_with, fail
-from trainers import ranges
-from trainers.public_checkpoints.run import import_run
+from trainers import keys
+from zoo import places as zoo
+from zoo.run import import_run
 
 import_all(trainers)
 
@@ -73,7 +74,7 @@ def import_one(args, file, folder, place):
         flags += [f"--{flag.replace('_', '-')}", str(value)] if value not in ("", None) else []
     cfg = get_cfg_default()
     merge_args(cfg, parse_train_args([*flags, "--output-dir", folder, *pairs, *args.opts]))
-    ranges.check(cfg)
+    keys.check(cfg)
     done = import_run(cfg, file, args.opts[::2])
     return "\n".join(_said(done, file, test_command(args, done, flags, pairs)))
 

@@ -19,8 +19,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dassl.utils import write_whole
 from harness.errors import UserError, exit_with, fail
-from trainers.api import load_run
-from trainers.interpret import chosen_tokens, nearest_words, remarks
+from inference.api import load_run
+from inference.interpret import chosen_tokens, nearest_words, remarks
 
 
 def text(tokens):
@@ -55,7 +55,7 @@ def words(model, args):
 
 def figures(model, args):
     """Draw a figure for each picture, and print where it lies."""
-    from harness.overlay import draw  # matplotlib takes a second to import
+    from inference.overlay import draw  # matplotlib takes a second to import
 
     stems = [Path(path).stem for path in args.image]
     if len(set(stems)) < len(stems):

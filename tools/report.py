@@ -23,12 +23,12 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from harness.cost import cost_tables
 from harness.errors import UserError, exit_with, fail
-from harness.formats import FORMATS, render
-from harness.layout import find_runs
-from harness.published import published_tables, read_published
-from harness.tables import base2new_tables, few_shot_tables, in_papers_order, transfer_tables
+from harness.report.cost import cost_tables
+from harness.report.formats import FORMATS, render
+from harness.report.published import published_tables, read_published
+from harness.report.runs import find_runs
+from harness.report.tables import base2new_tables, few_shot_tables, in_papers_order, transfer_tables
 
 NOTE = "Accuracy in %, mean ± standard deviation over seeds (population, as CoOp's parse_test_res.py)."
 COST_NOTE = "From the metrics.json of finished training runs."
@@ -110,7 +110,7 @@ def _protocols_of_runs(protocols):
 
 
 def _write_page(args, runs, warnings, protocols):
-    from harness.page import write_page  # matplotlib takes a second to import
+    from harness.report.page import write_page  # matplotlib takes a second to import
 
     runs = [run for run in runs if run.protocol in _protocols_of_runs(protocols)]
     try:
@@ -122,7 +122,7 @@ def _write_page(args, runs, warnings, protocols):
 
 
 def _compared(args, runs, protocols):
-    from harness.comparison import compare_tables  # scipy takes a second to import
+    from harness.report.comparison import compare_tables  # scipy takes a second to import
 
     tables = [table for name in protocols for table in compare_tables(runs, name, args.compare, args.other)]
     names = in_papers_order({run.trainer for run in runs})

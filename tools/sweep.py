@@ -5,8 +5,8 @@
     python tools/sweep.py --methods all --protocols xd dg --engine slurm --partition gpu --time 600 --dry-run
 
 What is finished is skipped, so the same command goes on where it was stopped. A run that fails is tried once more.
-Environment: DATA, OUTPUT, CFG, LOADEP and FORCE as for the scripts (harness/launch.py), and SEEDS, which takes the
-place of a file's. docs/sweep.md says more.
+Environment: DATA, OUTPUT, CFG, LOADEP and FORCE as for the scripts (harness/running/launch.py), and SEEDS, which takes
+the place of a file's. docs/sweep.md says more.
 
 Exit code: 0 all runs are done; 1 one failed; 2 wrong arguments, or data sets are missing; 130 interrupted.
 """
@@ -17,9 +17,10 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import catalogue, engines, grid, launch, protocols
+from harness import catalogue
 from harness.errors import exit_with, fail
-from harness.sweep import WAITING, Sweep
+from harness.running import engines, grid, launch, protocols
+from harness.running.sweep import WAITING, Sweep
 
 
 def parse_args(argv):

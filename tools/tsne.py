@@ -25,9 +25,9 @@ from dassl.data.datasets import build_dataset
 from dassl.utils import MissingFile, UserError, import_all
 from harness.config import merge_file
 from harness.errors import exit_with, fail
-from harness.figures import COLOURS, POINTS, Panel, plot
-from harness.layout import has_result, read_record
-from trainers.api import load_run
+from harness.records import has_result, read_record
+from inference.api import load_run
+from inference.figures import COLOURS, POINTS, Panel, plot
 
 IMAGES_PER_CLASS = 50
 

@@ -20,8 +20,8 @@ from dassl.utils import import_all
 from harness.catalogue import METHODS
 from harness.config import flatten
 from harness.errors import exit_with
-from harness.protocols import REPRODUCE, REPRODUCE_PURPOSE, STEPS, protocols_of
-from trainers.ranges import RANGES
+from harness.running.protocols import REPRODUCE, REPRODUCE_PURPOSE, STEPS, protocols_of
+from trainers.keys import RANGES
 
 ROOT = Path(__file__).resolve().parent.parent
 DOORBELL = """\
@@ -65,7 +65,7 @@ CONFIG_PAGE = """\
 # Config keys
 
 Written by `tools/write_generated.py` from the places that declare the keys: Dassl's in `dassl/config/defaults.py`, a
-method's at the top of its file in `trainers/`, the ranges of Dassl's in `trainers/ranges.py`. A value outside of its
+method's at the top of its file in `trainers/`, the ranges of Dassl's in `trainers/keys.py`. A value outside of its
 range is refused before anything is built; a key without one takes any value of its default's type. The nodes of Dassl's
 own trainers, which are not here, are left out.
 """
@@ -100,7 +100,7 @@ def config_page() -> str:
     import_all(datasets)
     cfg = get_cfg_default()
     shared = meanings(ROOT / "dassl/config/defaults.py")
-    added = meanings(ROOT / "trainers/base.py")
+    added = meanings(ROOT / "trainers/keys.py")
     added.update(meanings(ROOT / "datasets/image_folder.py"))
     sections = [("Of every run", "", {k: v for k, v in cfg.items() if k != "TRAINER"}, {**added, **shared})]
     for method in METHODS:

@@ -7,84 +7,30 @@ import os
 import time
 from contextlib import contextmanager
 from functools import partial
-from types import MappingProxyType, SimpleNamespace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from types import MappingProxyType
+from typing import Any, Callable, List, Mapping, Optional, Tuple
 
 import torch
 from torch import nn
 from yacs.config import CfgNode as CN
 
-from dassl.config.defaults import _C
 from dassl.engine import TrainerX
 from dassl.metrics import compute_accuracy
 
-from . import experiment, ranges
-from .frozen_features import FrozenFeatures, progress
-from .optimiser import optimiser_of
-from .prompting import checkpoint, clip_loader
-from .prompting.errors import MissingFile, NotFinite, UserError, up_to
-from .prompting.files import cannot_write, disk_errors
-from .prompting.late_numbers import LateNumbers
+from . import keys
+from .backbone.clip_loader import frozen_clip
+from .errors import MissingFile, NotFinite, UserError, up_to
+from .features.frozen_features import FrozenFeatures, progress
+from .features.stored_views import in_order, view_loader
+from .files.whole_files import cannot_write, disk_errors
+from .precision import Precision, first_not_finite
 from .prompting.model import PromptedCLIP
-from .prompting.precision import ENCODER_DTYPES, Precision
-from .ranges import Key, Range, above, at_least, declare, one_of, whole
-from .run_checkpoints import LEARNER, RunCheckpoints
-from .run_record import RunRecord
-from .stored_views import in_order, view_loader
-
-
-def method_defaults() -> SimpleNamespace:
-    """The config keys that every method has, to which it adds its own: attributes, values or `ranges.Key`s."""
-    defaults = SimpleNamespace()
-    # Type of the frozen encoders; on a CPU fp16 falls back to fp32
-    defaults.PREC = Key("fp16", one_of(*ENCODER_DTYPES))
-    return defaults
-
-
-def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, section: str = "TRAINER.") -> None:
-    """Add node `name` to Dassl's default config; keys that are there already (a fork's) keep their values.
-
-    The keys' ranges join those of `ranges.RANGES`.
-    """
-    existing = parent.setdefault(name, CN())
-    for key, value in vars(defaults).items():
-        value = value if isinstance(value, Key) else Key(value)
-        existing.setdefault(key, value.default)
-        declare(f"{section}{name}.{key}", value.range)
-
-
-MODEL, BACKBONE, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(7))
-# of the layers of a weights file that does not say which: quickgelu (OpenAI's own) or gelu (docs/backbones.md)
-BACKBONE.ACTIVATION = Key("", Range("quickgelu, gelu or empty", lambda value: value in ("quickgelu", "gelu", "")))
-# classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
-MODEL.TEXT_CHUNK = Key(0, at_least(0))
-DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
-DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
-# views of each training image that SEED gives, the same for all methods; 0: drawn anew in each epoch of each run
-DATALOADER.STORED_VIEWS = Key(0, whole(0))
-TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
-OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
-STORE.DIR = ""  # folder of stored image features; empty: the environment's STORE, or else DATASET.ROOT/feature_store
-STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of image features there; 0: none
-for _name in ("MODEL", "DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):
-    add_defaults(_name, globals()[_name], _C, "")
-add_defaults("BACKBONE", BACKBONE, _C.MODEL, "MODEL.")
-
-
-def restore_nodes(cfg: CN) -> None:
-    """Put the methods' nodes back into a config that has lost them: some forks remove all nodes but their own."""
-    for method in PromptTrainer.__subclasses__():
-        cfg.TRAINER.setdefault(method.config_node, _C.TRAINER[method.config_node].clone())
-
-
-def frozen_clip(cfg: CN, precision: Precision, device: torch.device) -> Tuple[nn.Module, Dict[str, str]]:
-    """The run's CLIP, on the device and in its precision, and what is to be remembered of it."""
-    name = cfg.MODEL.BACKBONE.NAME
-    print(f"Loading CLIP (backbone: {name})")
-    clip_model = clip_loader.load_clip(name, cfg.MODEL.BACKBONE.ACTIVATION)
-    print(f"Activation of the backbone: {clip_model.activation}")
-    backbone = {"name": name, "fingerprint": clip_loader.fingerprint(clip_model)}
-    return clip_loader.cast_weights(clip_model, precision.encoder_dtype).to(device), backbone
+from .random_state import random_state, set_random_state
+from .run import checkpoint, experiment
+from .run.late_numbers import LateNumbers
+from .run.optimiser import optimiser_of
+from .run.record import RunRecord
+from .run.saver import LEARNER, RunCheckpoints
 
 
 class PromptTrainer(TrainerX):
@@ -116,7 +62,7 @@ class PromptTrainer(TrainerX):
 
     def check_cfg(self, cfg):
         super().check_cfg(cfg)
-        ranges.check(cfg)
+        keys.check(cfg)
         if cfg.DATALOADER.K_TRANSFORMS > self.most_views:
             raise UserError(
                 f"DATALOADER.K_TRANSFORMS must be {up_to(self.most_views)} for {cfg.TRAINER.NAME}: lower it."
@@ -197,10 +143,10 @@ class PromptTrainer(TrainerX):
         except OSError as error:  # of the folder of curves
             raise cannot_write(str(error.filename or self.output_dir), error) from error
         if self.start_epoch == 0:
-            state = checkpoint.random_state()  # preparing must not shift what training draws
+            state = random_state()  # preparing must not shift what training draws
             with torch.no_grad():  # here, as a decorated generator would not cover the loop that draws from it
                 self.prepare_training()
-            checkpoint.set_random_state(state)
+            set_random_state(state)
 
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
@@ -231,7 +177,7 @@ class PromptTrainer(TrainerX):
                 self.fit()
         else:
             super().run_epoch()
-        bad = checkpoint.first_not_finite(self.trained.named_parameters())
+        bad = first_not_finite(self.trained.named_parameters())
         if bad:  # the last step's loss was finite; nothing is saved or tested after this
             raise NotFinite(
                 f"Weights {bad} became infinite or NaN in epoch {self.epoch + 1}: {self._steadier()}, and start over."

@@ -15,13 +15,13 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import LAYERS, Key, Range, above, add_defaults, from_below, method_defaults, one_of, several, whole
 from .prompting.encoders import chosen_layers
 from .prompting.low_rank import LowRankUpdates
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import template_for
-from .ranges import LAYERS, Key, Range, above, from_below, one_of, several, whole
 
 ATTENTION = several(None, one_of("q", "k", "v", "o"), distinct=True)
 

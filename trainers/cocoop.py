@@ -16,12 +16,12 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.compat import autocast
+from .base import PromptTrainer
+from .compat import autocast
+from .keys import TOKENS, Key, add_defaults, method_defaults
 from .prompting.meta_net import MetaNet
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences, init_ctx
-from .ranges import TOKENS, Key
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty (section 4)

@@ -7,10 +7,10 @@ Trained by cross-entropy of exp(logit_scale) * cos(image, text).
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import TOKENS, Key, add_defaults, method_defaults, one_of
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import ContextLearner
-from .ranges import TOKENS, Key, one_of
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens, when CTX_INIT is empty (paper: 4 or 16)

@@ -22,13 +22,13 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.compat import autocast
+from .base import PromptTrainer
+from .compat import autocast
+from .keys import TOKENS, TRAINING_FILE, Key, Range, add_defaults, at_least, between, is_number, method_defaults
 from .prompting.coupled_prompts import CoupledPrompts
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.sentences import Sentences, encode_sentences, read_sentences
 from .prompting.templates import KGCOOP_TEMPLATES, template_for
-from .ranges import TOKENS, TRAINING_FILE, Key, Range, at_least, between, is_number
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(2, TOKENS)  # prompt tokens in each encoder (authors' code; 4 on most data sets)

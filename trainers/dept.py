@@ -26,12 +26,13 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting import checkpoint
-from .prompting.compat import autocast
-from .prompting.errors import UserError
+from .base import PromptTrainer
+from .compat import autocast
+from .errors import UserError
+from .keys import Key, add_defaults, between, method_defaults, one_of
+from .precision import first_not_finite
 from .prompting.model import PromptedCLIP
-from .ranges import Key, between, one_of
+from .run import checkpoint
 
 BASES = ("CoOp", "KgCoOp", "MaPLe", "PromptSRC", "SEP", "E2MIM")
 
@@ -159,7 +160,7 @@ class CustomCLIP(PromptedCLIP):
             print("These classes are not those of the head: they are predicted by image-text matching alone")
             return
         weights = {name[len("cat.") :]: tensor for name, tensor in modules.items() if name.startswith("cat.")}
-        bad = checkpoint.first_not_finite(weights.items())
+        bad = first_not_finite(weights.items())
         if bad:
             raise checkpoint.wrong(path, "training", f"holds infinite or NaN weights (cat.{bad})")
         head = TransferHead(self.text_encoder.text_projection.shape[1], len(classnames))

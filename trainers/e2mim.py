@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.errors import UserError
+from .base import PromptTrainer
+from .errors import UserError
+from .keys import TOKENS, WEIGHT, WIDTH, Key, above, add_defaults, between, from_below, method_defaults, one_of
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
 from .prompting.model import PromptedCLIP
 from .prompting.mutual_information import (
@@ -28,7 +29,6 @@ from .prompting.mutual_information import (
 )
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import IMAGENET_TEMPLATES, template_for
-from .ranges import TOKENS, WEIGHT, WIDTH, Key, above, between, from_below, one_of
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens, when CTX_INIT is empty [ours]

@@ -11,11 +11,11 @@ which is the one of the authors' code, and W = 8 belongs to the code.
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import TOKENS, WEIGHT, Key, add_defaults, method_defaults
 from .prompting.knowledge import KnowledgeGuidedCLIP
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import KGCOOP_TEMPLATES
-from .ranges import TOKENS, WEIGHT, Key
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty (authors' scripts)

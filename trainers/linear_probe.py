@@ -16,11 +16,11 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.compat import autocast
-from .prompting.errors import NotFinite
+from .base import PromptTrainer
+from .compat import autocast
+from .errors import NotFinite
+from .keys import Key, above, add_defaults, method_defaults, whole
 from .prompting.model import PromptedCLIP, normalise
-from .ranges import Key, above, whole
 
 DEFAULTS = method_defaults()
 # Inverse strength of the regularisation where no validation images choose it (ImageNet); the example of CLIP's README

@@ -10,10 +10,10 @@ As in the authors' code P_0 starts as the first N_CTX tokens of CTX_INIT, and th
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import TOKENS, Key, add_defaults, at_least, method_defaults
 from .prompting.coupled_prompts import CoupledPrompts
 from .prompting.model import PromptedCLIP, normalise
-from .ranges import TOKENS, Key, at_least
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(2, TOKENS)  # prompt tokens in each encoder (authors' code)

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import WIDTH, Key, above, add_defaults, method_defaults, whole
 from .prompting.encoders import check_layer
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import template_for
-from .ranges import WIDTH, Key, above, whole
 
 DEFAULTS = method_defaults()
 DEFAULTS.LAYER = Key(4, whole(0))  # first layer with adapters, from 0 (authors' code: 5, from 1)

@@ -20,13 +20,13 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import TOKENS, Key, Range, add_defaults, between, is_number, method_defaults, whole
 from .prompting.deep_prompts import insert_image, insert_text
 from .prompting.encoders import check_layer
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences
 from .prompting.templates import template_for
-from .ranges import TOKENS, Key, Range, between, is_number, whole
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_REP_TOKENS = Key(5, TOKENS)  # representation tokens in each encoder (paper)

@@ -16,14 +16,14 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.errors import UserError
+from .base import PromptTrainer
+from .errors import UserError
+from .keys import TOKENS, Key, above, add_defaults, between, method_defaults
 from .prompting.gradient_projection import project_conflicting
 from .prompting.mixup import soft_cross_entropy
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import PromptSequences, check_room, embed, init_ctx, n_tokens, tokenize, words_of
 from .prompting.templates import PROGRAD_TEMPLATES, template_for
-from .ranges import TOKENS, Key, above, between
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(16, TOKENS)  # context tokens (authors' scripts)

@@ -24,17 +24,20 @@ from torch.nn import functional as F
 from dassl.data import DataManager
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting import checkpoint
-from .prompting.compat import autocast
+from .base import PromptTrainer
+from .compat import autocast
+from .errors import UserError
+from .keys import RUN_FOLDER, TOKENS, WEIGHT, WIDTH, Key, above, add_defaults, at_least, method_defaults
+from .precision import first_not_finite
 from .prompting.deep_prompts import check_depth, random_prompts, replace_image
-from .prompting.errors import UserError
 from .prompting.model import PromptedCLIP, normalise
-from .ranges import TOKENS, WEIGHT, WIDTH, Key, above, at_least
-from .trained_run import RunFolder
+from .random_state import random_state, set_random_state
+from .run import checkpoint
+from .run.folder import RunFolder
 
 DEFAULTS = method_defaults()
-DEFAULTS.TEACHER = ""  # folder of the run to learn from; for scripts also a trainer, whose run they make
+# folder of the run to learn from; for scripts also a trainer, whose run they make
+DEFAULTS.TEACHER = Key("", RUN_FOLDER)
 DEFAULTS.TEACHER_DIM = Key(768, WIDTH)  # numbers in the teacher's features (ViT-L/14's)
 DEFAULTS.N_CTX_VISION = Key(4, TOKENS)  # prompt tokens in the image encoder (authors' code)
 DEFAULTS.PROMPT_DEPTH_VISION = Key(9, at_least(1))  # layers with prompts of their own (authors' code)
@@ -53,10 +56,10 @@ class Teacher:
         folder = cfg.TRAINER.PROMPTKD.TEACHER
         if not folder:
             raise UserError("PromptKD learns from a trained run: give its folder as TRAINER.PROMPTKD.TEACHER.")
-        run, state = RunFolder(folder), checkpoint.random_state()
+        run, state = RunFolder(folder), random_state()
         self._refuse_other_pictures(cfg, run)
         self.model, self.precision = run.model(classnames, device)
-        checkpoint.set_random_state(state)  # what building has drawn
+        set_random_state(state)  # what building has drawn
         if any(True for _ in self.model.prompt_learner.parameters()):
             self._refuse_labels_of_new_classes(cfg, run)
         if self.model.text_depends_on_image or not self.model.predicts_by_text:
@@ -172,7 +175,7 @@ class CustomCLIP(PromptedCLIP):
         checkpoint.check_weights(
             ClassVectors(len(classnames), self.options.TEACHER_DIM).state_dict(), weights, f"{path}"
         )
-        if checkpoint.first_not_finite(weights.items()):
+        if first_not_finite(weights.items()):
             raise checkpoint.wrong(path, "training", "holds infinite or NaN class vectors")
         self._take(weights["vectors"], classnames)
 

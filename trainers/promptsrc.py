@@ -21,12 +21,12 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import TOKENS, WEIGHT, Key, above, add_defaults, at_least, method_defaults
 from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import promptsrc_templates
-from .ranges import TOKENS, WEIGHT, Key, above, at_least
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX_VISION = Key(4, TOKENS)  # prompt tokens in the image encoder (authors' code)

@@ -22,14 +22,14 @@ from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
-from .prompting.clip_loader import CONTEXT_LENGTH
+from .backbone.clip_loader import CONTEXT_LENGTH
+from .base import PromptTrainer
+from .errors import UserError, up_to
+from .keys import LAYERS, TOKENS, WEIGHT, Key, add_defaults, method_defaults, one_of
 from .prompting.encoders import chosen_layers
-from .prompting.errors import UserError, up_to
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
-from .ranges import LAYERS, TOKENS, WEIGHT, Key, one_of
 
 DEFAULTS = method_defaults()
 DEFAULTS.VARIANT = Key("paper", one_of("paper", "released"))  # see above

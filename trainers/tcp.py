@@ -16,14 +16,14 @@ from clip.model import QuickGELU
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import TOKENS, WEIGHT, Key, add_defaults, at_least, method_defaults
 from .prompting.deep_prompts import check_depth, replace_text
 from .prompting.knowledge import KnowledgeGuidedCLIP
 from .prompting.meta_net import MetaNet
 from .prompting.model import normalise
 from .prompting.prompt_text import ContextLearner
 from .prompting.templates import TCP_TEMPLATES
-from .ranges import TOKENS, WEIGHT, Key, at_least
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty, and class-aware tokens (authors' scripts)

@@ -9,9 +9,9 @@ The cache knows no other classes than those of its images. docs/methods.md lists
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import WEIGHT, Key, above, add_defaults, method_defaults, whole
 from .prompting.cache import CachedCLIP
-from .ranges import WEIGHT, Key, above, whole
 
 DEFAULTS = method_defaults()
 # Augmented views of an image, whose mean is its key (authors' configs)

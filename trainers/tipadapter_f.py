@@ -8,9 +8,9 @@ those of the test are chosen on the validation images once the keys are trained.
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import WEIGHT, Key, above, add_defaults, method_defaults, whole
 from .prompting.cache import CachedCLIP
-from .ranges import WEIGHT, Key, above, whole
 
 DEFAULTS = method_defaults()
 # Augmented views of an image, whose mean starts its key (authors' configs)

@@ -4,7 +4,8 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import add_defaults, method_defaults
 from .prompting.model import PromptedCLIP, encode_prompts
 from .prompting.templates import template_for
 

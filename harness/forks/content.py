@@ -6,21 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..catalogue import METHODS, Method
-from ..protocols import STEPS
+from ..running.protocols import STEPS
 from . import PACKAGE
 from .scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = f"trainers/{PACKAGE}"
-# What no fork needs of trainers/
-HERE_ALONE = {
-    "__init__.py",
-    "api.py",
-    "export.py",
-    "interpret.py",
-    "public_checkpoints",
-    "prompting/features_file.py",
-}
 
 
 class Added(NamedTuple):
@@ -77,13 +68,12 @@ from . import {modules}  # noqa: F401
 
 
 def _package(added):
-    """trainers/ as it is here, but for the methods that are not asked for."""
-    methods = {f"{method.folder}.py" for method in METHODS} - {f"{each.method.folder}.py" for each in added}
-    left_out = methods | HERE_ALONE
+    """trainers/ as it is here, but for the methods that are not asked for, under an __init__.py of its own."""
+    left_out = {f"{method.folder}.py" for method in METHODS} - {f"{each.method.folder}.py" for each in added}
     texts = {}
     for path in sorted((ROOT / "trainers").glob("**/*.py")):
         place = path.relative_to(ROOT / "trainers").as_posix()
-        if not left_out & {place, place.partition("/")[0]}:
+        if place not in left_out:
             text = path.read_text(encoding="utf-8")
             for each in added:
                 text = _renamed(text, each)

@@ -223,7 +223,7 @@ def steps_by_hand(trainers: Iterable[str] = DEFAULT) -> Iterator[str]:
     yield f"add to train.py, behind its other imports of trainers: {IMPORT}"
     yield (
         "if train.py calls clean_cfg or removes config nodes otherwise, add after that, and before it merges config "
-        f"files: trainers.{PACKAGE}.base.restore_nodes(cfg)"
+        f"files: trainers.{PACKAGE}.keys.restore_nodes(cfg)"
     )
 
 

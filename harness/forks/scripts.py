@@ -1,7 +1,7 @@
 """Scripts for a fork: plain bash as CoOp's own, one for each step of a protocol, which call the fork's train.py."""
 
 from ..catalogue import Method
-from ..protocols import SHOTS, STEPS, Step
+from ..running.protocols import SHOTS, STEPS, Step
 
 _HEAD = """\
 #!/bin/bash

@@ -9,7 +9,7 @@ from ..errors import UserError
 from . import PACKAGE
 
 IMPORT = f"import trainers.{PACKAGE}"
-RESTORE = f"trainers.{PACKAGE}.base.restore_nodes"
+RESTORE = f"trainers.{PACKAGE}.keys.restore_nodes"
 
 
 class NoPlace(UserError):

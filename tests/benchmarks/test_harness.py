@@ -1,8 +1,8 @@
 import pytest
 
 from benchmarks import harness
-from harness.layout import find_runs
-from harness.tables import base2new_tables
+from harness.report.runs import find_runs
+from harness.report.tables import base2new_tables
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
+from inference.api import load_run
+from inference.export import export_run
 from tests.conftest import REPOSITORY
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
 from tests.trainers.methods import METHODS
-from trainers.api import load_run
-from trainers.export import export_run
 
 # isort: split
 import open_clip

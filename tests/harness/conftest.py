@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 
 import harness.__main__ as front
-from harness import launch, layout, reproduce
+from harness import layout
 from harness.catalogue import METHODS
 from harness.command_line import given, parse_args
+from harness.running import launch, script
 from tests.conftest import REPOSITORY
 
 
@@ -43,7 +44,7 @@ class Checkout:
         self.finishes, self.exit_code, self.fails_for = False, 0, ""
         monkeypatch.setattr(launch, "ROOT", str(self.root))
         monkeypatch.setattr(front.os, "execv", lambda path, command: self.call(command))
-        monkeypatch.setattr(reproduce, "call", self.call)
+        monkeypatch.setattr(script, "call", self.call)
         self._chdir = monkeypatch.chdir
 
     def call(self, command):
@@ -58,8 +59,8 @@ class Checkout:
             self._checkpoint(Path(args.output_dir), 1)
         return 0
 
-    def __call__(self, script, *args, **env):
-        folder, _, name = script.partition("/")
+    def __call__(self, name, *args, **env):
+        folder, _, name = name.partition("/")
         self.calls.clear()
         self._chdir(self.cwd)
         env = {"HOME": str(self.home), "PWD": str(self.cwd), **{key: str(value) for key, value in env.items()}}

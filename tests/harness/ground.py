@@ -15,7 +15,7 @@ TRAIN = '''\
 often, with exit code 7."""
 import fcntl, glob, json, os, time
 from harness.command_line import given, parse_args
-from harness.lock import Locked, locked
+from harness.running.lock import Locked, locked
 
 JOURNAL = os.environ["JOURNAL"]
 

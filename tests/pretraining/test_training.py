@@ -9,7 +9,7 @@ from pretraining import data, training
 from pretraining.model import new_model
 from pretraining.training import pretrain
 from tests.conftest import REPOSITORY
-from trainers.prompting.clip_loader import load_clip
+from trainers.backbone.clip_loader import load_clip
 from trainers.prompting.prompt_text import tokenize
 
 WEIGHTS = REPOSITORY / "assets" / "shapes-tiny.pt"

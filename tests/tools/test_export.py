@@ -1,4 +1,4 @@
-"""tools/export.py: what it prints, and what a person gets wrong; tests/trainers/test_export.py has the files."""
+"""tools/export.py: what it prints, and what a person gets wrong; tests/inference/test_export.py has the files."""
 
 import json
 import re

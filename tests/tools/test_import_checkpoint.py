@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from harness.layout import find_runs
+from harness.report.runs import find_runs
 from tests.conftest import REPOSITORY
-from tests.trainers.public_checkpoints import theirs
+from tests.zoo import theirs
 from tools import predict, report, tsne
 from tools.import_checkpoint import main
 

@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from tests.harness.pages import full_output
+from tests.harness.report.pages import full_output
 from tests.harness.runs import run_dir
 from tools.report import main
 

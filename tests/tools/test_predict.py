@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from inference.api import load_run
 from tests.tiny import CLASSNAMES
 from tools import predict
-from trainers.api import load_run
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tabulate import tabulate_formats
 
-from harness.layout import Run, find_runs
-from harness.results import harmonic_mean
-from harness.tables import base2new_tables
+from harness.report.results import harmonic_mean
+from harness.report.runs import Run, find_runs
+from harness.report.tables import base2new_tables
 from tests.harness.runs import as_dicts, finish, run_dir
 from tools.report import main
 

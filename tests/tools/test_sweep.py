@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from harness import grid
+from harness.running import grid
 from tests.conftest import REPOSITORY
 
 

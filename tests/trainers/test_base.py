@@ -10,9 +10,8 @@ from torch.utils.data import default_collate
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
-from trainers.base import add_defaults
-from trainers.prompting import checkpoint
-from trainers.ranges import Key
+from trainers.keys import Key, add_defaults
+from trainers.run import checkpoint
 
 
 def test_half_precision_falls_back_aloud(make_trainer, capsys):

@@ -14,11 +14,11 @@ from datasets.shapes import world
 from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES, give_teacher
 from tests.trainers.methods import METHODS
-from trainers import frozen_features
-from trainers.experiment import data_checksums, nodes_of, settings_of
-from trainers.prompting import checkpoint
-from trainers.prompting.clip_loader import cast_weights, load_clip
-from trainers.prompting.errors import UserError
+from trainers.backbone.clip_loader import cast_weights, load_clip
+from trainers.errors import UserError
+from trainers.features import frozen_features
+from trainers.run import checkpoint
+from trainers.run.experiment import data_checksums, nodes_of, settings_of
 
 LEARNING = [name for name, method in METHODS.items() if method.learns and not method.fitted]  # by steps
 

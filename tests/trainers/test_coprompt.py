@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from dassl.config import get_cfg_default
+from inference.api import load_run
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.api import load_run
 from trainers.prompting.model import normalise
 from trainers.prompting.sentences import encode_sentences
 

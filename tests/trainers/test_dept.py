@@ -8,16 +8,16 @@ import torch
 import trainers.dept
 from dassl.config import get_cfg_default
 from harness.catalogue import method
+from inference.api import load_run
 from tests.conftest import GOLDEN
 from tests.golden.formula import clip_state_dict, fill
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.api import load_run
+from trainers.backbone.clip_loader import build_clip
 from trainers.dept import BASES
-from trainers.prompting import checkpoint
-from trainers.prompting.clip_loader import build_clip
-from trainers.prompting.errors import UserError
-from trainers.public_checkpoints.convert import match
+from trainers.errors import UserError
+from trainers.run import checkpoint
+from zoo.convert import match
 
 OWN = {row.trainer: row.options for row in reversed(METHODS.values())}  # what makes a base fit the tiny CLIP
 

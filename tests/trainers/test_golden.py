@@ -24,8 +24,8 @@ import trainers.tcp
 import trainers.zsclip
 from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict, fill
-from trainers.prompting.clip_loader import build_clip
-from trainers.public_checkpoints.convert import match
+from trainers.backbone.clip_loader import build_clip
+from zoo.convert import match
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.golden.formula import base
+from trainers.errors import NotFinite
 from trainers.linear_probe import fit_regression, sweep, weights_of
-from trainers.prompting.errors import NotFinite
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -6,7 +6,7 @@ import torch
 from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES, GEOMETRY, written_out
-from trainers.prompting.clip_loader import build_clip
+from trainers.backbone.clip_loader import build_clip
 from trainers.prompting.prompt_text import embed, tokenize
 
 DEPTH = "TRAINER.MAPLE.PROMPT_DEPTH"

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
+from trainers.backbone.clip_loader import build_clip
 from trainers.mma import scale_gradient
-from trainers.prompting.clip_loader import build_clip
 
 SCALE = "TRAINER.MMA.SCALE"
 

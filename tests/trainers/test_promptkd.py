@@ -10,17 +10,18 @@ import torch
 import trainers.promptkd
 import trainers.promptsrc
 from dassl.config import get_cfg_default
+from inference.api import load_run
 from tests.conftest import GOLDEN
 from tests.golden.formula import clip_state_dict, fill
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.api import load_run
-from trainers.experiment import TEACHER_RUN, settings_of
-from trainers.prompting import checkpoint
-from trainers.prompting.clip_loader import build_clip
-from trainers.prompting.errors import MissingFile, UserError
-from trainers.public_checkpoints.convert import match
+from trainers.backbone.clip_loader import build_clip
+from trainers.errors import MissingFile, UserError
+from trainers.run import checkpoint
+from trainers.run.experiment import run_key, settings_of
+from zoo.convert import match
 
+TEACHER_RUN = run_key("TRAINER.PROMPTKD.TEACHER")
 OPTIONS = METHODS["promptkd"].options
 BASE = ("DATASET.SUBSAMPLE_CLASSES", "base")
 

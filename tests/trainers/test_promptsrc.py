@@ -9,12 +9,12 @@ import torch
 from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES, GEOMETRY, written_out
-from trainers.prompting import checkpoint
-from trainers.prompting.clip_loader import build_clip
+from trainers.backbone.clip_loader import build_clip
 from trainers.prompting.model import encode_prompts
 from trainers.prompting.prompt_text import embed, tokenize
 from trainers.prompting.templates import IMAGENET_TEMPLATES, PROMPTSRC_TEMPLATES
 from trainers.promptsrc import gaussian_weights
+from trainers.run import checkpoint
 
 NODE = "TRAINER.PROMPTSRC."
 DEPTHS = (NODE + "PROMPT_DEPTH_TEXT", 2, NODE + "PROMPT_DEPTH_VISION", 3)

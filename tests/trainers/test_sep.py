@@ -7,7 +7,7 @@ from torch.utils.data import default_collate
 from dassl.data import DatasetWrapper
 from dassl.data.transforms import build_transform
 from tests.tiny import CLASSNAMES, as_tokens
-from trainers.prompting.errors import UserError
+from trainers.errors import UserError
 from trainers.prompting.model import normalise
 from trainers.sep import ImageEnhancer, TextEnhancer, TokenFusion
 

@@ -6,8 +6,8 @@ import torch
 
 from tests.trainers.methods import METHODS
 from trainers.base import PromptTrainer
-from trainers.prompting import checkpoint
-from trainers.prompting.errors import UserError
+from trainers.errors import UserError
+from trainers.run import checkpoint
 
 BOUND = [name for name, row in METHODS.items() if row.class_specific]
 FITTED = [name for name, row in METHODS.items() if row.fitted]

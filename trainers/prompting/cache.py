@@ -12,8 +12,8 @@ from typing import Iterable, NamedTuple, Optional, Tuple
 import torch
 from torch import nn
 
-from .compat import autocast
-from .errors import UserError, up_to
+from ..compat import autocast
+from ..errors import UserError, up_to
 from .model import PromptedCLIP, normalise
 from .templates import tip_templates
 

@@ -10,8 +10,8 @@ from typing import Sequence
 import torch
 from torch import nn
 
+from ..errors import UserError, up_to
 from .encoders import BeforeLayer
-from .errors import UserError, up_to
 from .prompt_text import CTX_STD, init_ctx, words_ctx
 
 

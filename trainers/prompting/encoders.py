@@ -18,8 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
-from .errors import UserError
+from ..compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
+from ..errors import UserError
 from .text_tokens import TextTokens
 
 BeforeLayer = Callable[[int, Any], Any]

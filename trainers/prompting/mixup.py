@@ -8,7 +8,7 @@ run that restores its state resumes exactly, and no step waits for a GPU to say 
 import torch
 import torch.nn.functional as F
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def draw_partners(label):

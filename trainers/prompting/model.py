@@ -8,9 +8,9 @@ from torch import nn
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from .compat import autocast
+from ..compat import autocast
+from ..errors import UserError
 from .encoders import ImageEncoder, TextEncoder
-from .errors import UserError
 from .prompt_text import PromptSequences
 
 Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
@@ -19,7 +19,7 @@ Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
 class PromptedCLIP(nn.Module):
     """A frozen CLIP around a `prompt_learner`.
 
-    Whoever builds one checks the config first (`trainers/ranges.py`), as `PromptTrainer` does: a method looks only at
+    Whoever builds one checks the config first (`trainers/keys.py`), as `PromptTrainer` does: a method looks only at
     what depends on the backbone.
 
     A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .compat import autocast
+from ..compat import autocast
 
 
 class Critic(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from clip.clip import _tokenizer
 from torch import nn
 
-from .clip_loader import CONTEXT_LENGTH
-from .errors import UserError, up_to
+from ..backbone.clip_loader import CONTEXT_LENGTH
+from ..errors import UserError, up_to
 from .text_tokens import Groups, TextTokens
 
 CTX_STD = 0.02  # standard deviation of random context vectors (CoOp)

@@ -8,9 +8,9 @@ from typing import Any, List, NamedTuple, Sequence
 
 import torch
 
-from .clip_loader import CONTEXT_LENGTH
+from ..backbone.clip_loader import CONTEXT_LENGTH
+from ..errors import UserError
 from .encoders import TextEncoder
-from .errors import UserError
 from .model import normalise
 from .prompt_text import PromptSequences, n_tokens, tokenize, words_of
 

@@ -5,7 +5,7 @@ differently, `TCP_TEMPLATES` (arXiv 2311.18231) three, `SEP_TEMPLATES` (arXiv 24
 (arXiv 2205.14865) five.
 """
 
-from .errors import UserError
+from ..errors import UserError
 
 PHOTO = "a photo of a {}."
 

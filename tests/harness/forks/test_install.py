@@ -15,7 +15,7 @@ from harness.forks import install
 from harness.forks.content import node_of
 from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
-from harness.protocols import STEPS
+from harness.running.protocols import STEPS
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import KINDS, commit, coop, dept, sep, state
 

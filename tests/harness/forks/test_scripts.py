@@ -9,7 +9,7 @@ import pytest
 from harness import catalogue
 from harness.forks.content import Added
 from harness.forks.install import add
-from harness.protocols import STEPS, make_job
+from harness.running.protocols import STEPS, make_job
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import coop
 

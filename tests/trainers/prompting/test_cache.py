@@ -15,9 +15,9 @@ from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
 from tests.conftest import REPOSITORY
 from tests.golden.formula import clip_state_dict, images_uint8, preprocess
+from trainers.backbone.clip_loader import build_clip
+from trainers.errors import UserError
 from trainers.prompting.cache import GRIDS, Cache, grid_for, steps
-from trainers.prompting.clip_loader import build_clip
-from trainers.prompting.errors import UserError
 from trainers.prompting.templates import IMAGENET_TEMPLATES, TIP_IMAGENET_TEMPLATES, tip_templates
 
 GOLDEN = Path(__file__).parents[2] / "golden"

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.tiny import as_tokens
+from trainers.errors import UserError
 from trainers.prompting.deep_prompts import (
     check_depth,
     first_prompts,
@@ -14,7 +15,6 @@ from trainers.prompting.deep_prompts import (
     replace_text,
 )
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
-from trainers.prompting.errors import UserError
 from trainers.prompting.prompt_text import PromptSequences, embed, tokenize
 
 

@@ -2,9 +2,9 @@ import clip
 import pytest
 import torch
 
-from trainers.prompting.clip_loader import load_clip
-from trainers.prompting.clip_weights import Pictures
-from trainers.prompting.errors import UserError
+from trainers.backbone.clip_loader import load_clip
+from trainers.backbone.clip_weights import Pictures
+from trainers.errors import UserError
 from trainers.prompting.model import PromptedCLIP, encode_prompts
 from trainers.prompting.templates import (
     IMAGENET_TEMPLATES,

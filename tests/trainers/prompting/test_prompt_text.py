@@ -6,7 +6,7 @@ import torch
 from clip.clip import _tokenizer
 
 from tests.tiny import written_out
-from trainers.prompting.errors import UserError
+from trainers.errors import UserError
 from trainers.prompting.prompt_text import PromptSequences, fill_template, init_ctx, tokenize_classes, word_of
 
 CLASSNAMES = ["cat", "polar_bear", "great_grey owl"]

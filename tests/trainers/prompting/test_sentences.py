@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from trainers.errors import UserError
 from trainers.prompting.encoders import TextEncoder
-from trainers.prompting.errors import UserError
 from trainers.prompting.model import normalise
 from trainers.prompting.prompt_text import PromptSequences, tokenize
 from trainers.prompting.sentences import Sentences, encode_sentences, read_sentences

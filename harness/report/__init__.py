@@ -1,0 +1,1 @@
+"""What was measured: runs, tables, comparisons, the page."""

@@ -1,0 +1,103 @@
+"""Settings and environment of every run, and which runs are missing."""
+
+from typing import NamedTuple
+
+from ...catalogue import TRAINERS
+from ...layout import last_epoch
+from ...records import record_of
+from ..results import MISSING, measured, number, rank, shots_rank
+from ..tables import Table, leave_out, method_text, numbers_text
+from .runs import ORDER, by_kind, folder_of, in_order, place_text
+from .view import Link
+
+HEADERS = "run, method, config, seed, epochs, accuracy, seconds, memory, device".split(", ")
+UNITS = "Accuracy in %; seconds of the process that left the result; memory at its peak, in MiB."
+
+
+class Settings(NamedTuple):
+    """One set of settings: its id, what has it, and its (key, value) that not all runs share."""
+
+    id: str
+    runs: list
+    items: list
+
+    @property
+    def title(self):
+        kinds = [f"{method_text(kind[0].trainer)}, {place_text(kind[0])}" for kind in by_kind(self.runs).values()]
+        seeds = sorted({run.seed for run in self.runs})
+        return f"{'; '.join(dict.fromkeys(kinds))} (seeds {numbers_text(seeds)})"
+
+
+def environment_of(output, runs) -> tuple:
+    """(Table of all runs with a result, [(key, value)] that all share, [Settings])."""
+    runs = [run for run in in_order(runs) if run.accuracy is not None]
+    records = [record_of(folder_of(output, run) or "") for run in runs]
+    common, groups = _settings(runs)
+    links = {run.what: Link(group.id) for group in groups for run in group.runs}
+    versions = list(dict.fromkeys(name for record in records for name in _versions(record)))
+    rows = []
+    for run, record in zip(runs, records):
+        measures = [number(run.accuracy), number(run.seconds, ".1f"), number(run.peak_memory, ".0f")]
+        epochs = str(record.get("trained_epochs", MISSING))
+        row = [place_text(run), method_text(run.trainer), run.cfg, number(run.seed, "d"), epochs, *measures, run.device]
+        row += [str(_versions(record).get(name, MISSING)) for name in versions]
+        rows.append([*row, str(record.get("git_commit") or MISSING), links.get(run.what, MISSING)])
+    headers = [*HEADERS, *versions, "commit", "settings"]
+    constant = ["config", "device", *versions, "commit"] if len(rows) > 1 else []
+    shown, rows_shown = leave_out(headers, rows, constant)
+    notes = [UNITS]
+    same = [f"{name} {rows[0][headers.index(name)]}" for name in constant if name not in shown]
+    if same:
+        notes.append(f"The same in all: {', '.join(same)}.")
+    return Table("Runs", notes, shown, rows_shown), common, groups
+
+
+def _versions(record):
+    found = record.get("versions")
+    return found if isinstance(found, dict) else {}
+
+
+def _settings(runs):
+    """What all runs with settings on record share, and the sets of the rest."""
+    recorded = [run for run in runs if run.settings]
+    texts = {run.what: {k: _text(v) for k, v in run.settings.items() if k != "SEED"} for run in recorded}
+    shared = set.intersection(*(set(settings.items()) for settings in texts.values())) if texts else set()
+    groups = {}
+    for run in recorded:
+        rest = tuple(sorted(texts[run.what].items() - shared))
+        groups.setdefault(rest, []).append(run)
+    found = [Settings(f"settings-{i}", of, list(rest)) for i, (rest, of) in enumerate(groups.items(), start=1)]
+    return sorted(shared), found
+
+
+def _text(value):
+    return '""' if value == "" else str(value)
+
+
+def begun(output, runs) -> list:
+    """A sentence for each run whose folder is there and that has no result that counts."""
+    found = []
+    for run in in_order(run for run in runs if run.accuracy is None):
+        epoch = last_epoch(folder_of(output, run) or "")
+        state = f"trained to epoch {epoch}" if epoch else "no checkpoint"
+        state = "no test that counts" if run.part in ("new", "target") else state
+        found.append(f"{method_text(run.trainer)}, {place_text(run)}, seed {run.seed}: {state}")
+    return found
+
+
+def lacking(runs, protocols) -> list:
+    """One Table, or none: the seeds that cells of the protocols' tables lack."""
+    rows = []
+    for protocol in protocols:
+        found = measured(runs, protocol)[0]
+        for one in sorted(found, key=lambda one: (one.title, one.folder, *_order(one))):
+            for name, cell in one.cells.items() if one.of != "H" else ():  # base and new say it
+                if cell.missing:
+                    row = [one.title, one.folder, one.shots, one.dataset, method_text(one.trainer), one.config, name]
+                    rows.append([*row, numbers_text(cell.missing)])
+    headers = "table, folder, shots, data set, method, config, of, missing seeds".split(", ")
+    return [Table("Seeds without a result in the tables", [], *leave_out(headers, rows))] if rows else []
+
+
+def _order(one):
+    return shots_rank(one.shots), rank(ORDER, one.dataset), rank(TRAINERS, one.trainer), one.config

@@ -1,0 +1,1 @@
+"""What is to be run, and running it: protocols, scripts, sweeps."""

@@ -1,0 +1,264 @@
+"""One run, as a script asks for it: refuse it, skip it, or become train.py, new or resumed.
+
+    python harness sep base2new_train caltech101 1 [KEY VALUE ...]
+
+is what scripts/sep/base2new_train.sh calls. Environment, all optional; a relative path is relative to the folder that
+the script is called from:
+
+    DATA     folder that holds the data sets          (default: data in the checkout)
+    OUTPUT   folder for results                       (default: output in the checkout)
+    CFG      a file of configs/trainers/<Trainer>, without .yaml (default: the method's for data set and protocol)
+    SHOTS    training images per class                (default: 16; few_shot.sh takes its third argument instead)
+    SOURCE   xd_test.sh: what the model was trained on (default: imagenet)
+    LOADEP   epoch of the checkpoint to test          (default: the last one)
+    FORCE    1 deletes the run's folder and starts over
+    PYTHON   the interpreter                          (default: the checkout's .venv, otherwise python)
+
+Exit code: 0 done, or done before; 2 wrong arguments; otherwise train.py's own, or 1.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+from .. import catalogue, layout, records
+from ..command_line import given, parse_args
+from .protocols import SHOTS, Job, make_job
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# These two decide on the folder of a run, so a pair must not contradict it
+OWN_KEYS = ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES")
+
+
+class Refused(Exception):
+    """A sentence for the user, and the exit code."""
+
+    def __init__(self, code: int, sentence: str):
+        super().__init__(sentence)
+        self.code = code
+
+
+class Settings(NamedTuple):
+    """What the environment says, checked as far as it is the same for all runs of a script."""
+
+    data: str
+    output: str
+    cfg: str = ""
+    load_epoch: str = ""
+    force: bool = False
+    python: str = sys.executable
+
+
+class Plan(NamedTuple):
+    """What is to be done for a run: print `message`, then call train.py with `arguments`, unless they are None."""
+
+    message: str
+    arguments: Optional[list[str]]
+    replaces: str = ""  # folder to delete before
+    teacher: Optional[Job] = None  # that must be trained before
+
+
+# ---- arguments and environment ---------------------------------------------------------------------------------
+
+
+def settings_of(environ: dict[str, str]) -> Settings:
+    here = environ.get("PWD", "")
+    if not os.path.isdir(here) or not os.path.samefile(here, "."):
+        here = os.getcwd()
+
+    def folder(name, default):
+        value = environ.get(name) or os.path.join(ROOT, default)
+        return os.path.join(here, os.path.expanduser(value))
+
+    load_epoch = environ.get("LOADEP", "")
+    if load_epoch:
+        number("LOADEP", load_epoch)
+    if not environ.get("DATA"):
+        os.makedirs(os.path.join(ROOT, "data"), exist_ok=True)  # so that Shapes, which is drawn, has a place
+    force = environ.get("FORCE") == "1"
+    cfg = environ.get("CFG", "")
+    return Settings(folder("DATA", "data"), folder("OUTPUT", "output"), cfg, load_epoch, force)
+
+
+def number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise Refused(2, f'{name} must be a whole number, not "{text}"')
+    return int(text)
+
+
+def need_config(what: str, name: str, folder: str):
+    """Raises Refused, with the nearest and all names, unless folder/name.yaml exists in the checkout."""
+    path = os.path.join(ROOT, folder)
+    known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
+    if name in known:
+        return
+    import difflib  # only to complain
+
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(near)}; " if near else ""
+    raise Refused(2, f'no {what} "{name}" in {folder}; {hint}available: {", ".join(known) or "none"}')
+
+
+def need_dataset(name: str):
+    need_config("data set", name, "configs/datasets")
+
+
+def need_protocol(method, protocol: str):
+    """Raises Refused if the method does not have it."""
+    if not method.has(protocol):
+        raise Refused(2, method.refusal(protocol))
+
+
+def check_pairs(pairs: Sequence[str], script: str):
+    """Raises Refused for a pair that would contradict the folder of the run."""
+    for key in pairs[::2]:
+        if key == OWN_KEYS[0]:
+            raise Refused(2, f"set the shots with the variable SHOTS or few_shot.sh's third argument, not with {key}")
+        if key == OWN_KEYS[1]:
+            raise Refused(2, f"{script} decides on {key} itself; leave that pair out")
+
+
+def job_of(method, step, arguments: Sequence[str], environ: dict[str, str]) -> Job:
+    """The run that a script's arguments ask for."""
+    dataset, seed, *shots = arguments
+    shots = shots[0] if shots else environ.get("SHOTS") or str(SHOTS)
+    source = environ.get("SOURCE") or "imagenet"
+    return make_job(step, method, dataset, number("SEED", seed), number("SHOTS", shots), source)
+
+
+# ---- one run -----------------------------------------------------------------------------------------------------
+
+
+def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
+    """What to do for a run. Raises Refused."""
+    need_dataset(job.dataset)
+    need_dataset(job.source)
+    trainer = job.method.trainer
+    base_key = job.method.base_key
+    if settings.cfg and base_key and base_key in pairs[::2]:
+        raise Refused(2, f"CFG={settings.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")
+    cfg = job.config(pairs, settings.cfg)
+    need_config("config", cfg, f"configs/trainers/{trainer}")
+    folder = job.place(cfg, pairs).below(settings.output)
+    arguments = [
+        *("--root", settings.data, "--seed", str(job.seed), "--trainer", trainer),
+        *("--dataset-config-file", f"{ROOT}/configs/datasets/{job.dataset}.yaml"),
+        *("--config-file", f"{ROOT}/configs/trainers/{trainer}/{cfg}.yaml"),
+        *("--output-dir", folder),
+    ]
+    given_pairs, teacher = _teacher_found(job, pairs, settings)
+    own = [*given_pairs, OWN_KEYS[0], str(job.shots), OWN_KEYS[1], job.step.classes]
+    replaces = folder if settings.force and os.path.isdir(folder) else ""
+    if job.needs:
+        model = job.needs.place(cfg, pairs).below(settings.output)
+        return _plan_test(job, model, folder, arguments, own, settings)._replace(replaces=replaces)
+    record = {} if settings.force else records.record_of(folder)
+    epoch = 0 if settings.force else layout.last_epoch(folder)
+    if records.is_imported(record):
+        arguments += ["--eval-only", "--model-dir", folder]
+    elif not job.method.learns:
+        arguments.append("--eval-only")
+    arguments += own
+    if records.is_imported(record) and not records.has_result(record):
+        message = f"testing the imported model: {folder}"
+    elif records.is_trained(record):
+        skipped = _skip(folder, record, arguments)
+        if skipped:
+            return skipped
+        message = f"finished before, with other files or pairs given; comparing all settings: {folder}"
+    elif not job.method.learns:
+        nothing = f" ({trainer} has nothing to train)" if not job.step.needs else ""
+        message = f"testing{nothing}: {folder}"
+    elif epoch:
+        message = f"resuming after epoch {epoch}: {folder}"
+    else:
+        message = f"training: {folder}"
+    return Plan(message, arguments, replaces, teacher)
+
+
+def _teacher_found(job, pairs, settings):
+    """The pairs with a run's folder in the place of a trainer to learn from, and what is to be trained before.
+
+    A test needs no teacher. Raises Refused for a trainer that has no config to teach with.
+    """
+    key = job.method.teacher_key
+    if not key:
+        return pairs, None
+    named = dict(zip(pairs[::2], pairs[1::2])).get(key)
+    if named in catalogue.TRAINERS and named not in job.method.teachers:
+        choice = ", ".join(job.method.teachers)
+        raise Refused(2, f"{key} can be {choice} or the folder of a run, but not {named}, which has no config for it")
+    others = [text for pair in zip(pairs[::2], pairs[1::2]) if pair[0] != key for text in pair]
+    if job.needs:
+        return others, None
+    teacher = job.teacher(pairs)
+    if not teacher:
+        return pairs, None
+    folder = teacher.place(teacher.config()).below(settings.output)
+    return [*others, key, folder], None if records.is_trained(records.record_of(folder)) else teacher
+
+
+def _skip(folder, record, arguments) -> Optional[Plan]:
+    """The plan to do nothing, if a finished run's record is of what is asked for; None if train.py must see."""
+    if record.get("given") != given(parse_args(arguments)):
+        return None
+    return Plan(records.finished_already(folder, record), None)
+
+
+def _plan_test(job, model, folder, arguments, own, settings) -> Plan:
+    command = f"bash {job.needs.command}"
+    if job.source != job.dataset:
+        command += " (or set SOURCE to what the model was trained on)"
+    epoch, record = layout.last_epoch(model), records.record_of(model)
+    if not epoch:
+        raise Refused(1, f"no trained model in {model}; run first, with the same settings: {command}")
+    if not settings.load_epoch and not records.is_trained(record):
+        raise Refused(1, f"training in {model} stopped after epoch {epoch}; finish it first: {command}")
+
+    load = ["--load-epoch", settings.load_epoch] if settings.load_epoch else []
+    arguments = [*arguments, "--eval-only", "--model-dir", model, *load, *own]
+    message = f"testing: {folder}"
+    earlier = {} if settings.force else records.record_of(folder)
+    if not records.has_result(earlier):
+        return Plan(message, arguments)
+    tested = earlier.get("model_dir")
+    if tested and not layout.same_run(tested, model):
+        raise Refused(
+            1,
+            f"{folder} has the result of another model, {tested}: FORCE=1 replaces it by that of {model}; "
+            "to keep both, give this SOURCE an OUTPUT of its own",
+        )
+    if settings.load_epoch and str(earlier.get("epoch")) != settings.load_epoch:
+        return Plan(f"the earlier result is of epoch {earlier.get('epoch')}, so it is replaced\n{message}", arguments)
+    if _newer(model, folder):
+        return Plan(f"the model is newer than the earlier result, so it is replaced\n{message}", arguments)
+    return _skip(folder, earlier, arguments) or Plan(message, arguments)
+
+
+def _newer(model, folder) -> bool:
+    """Whether the model's record was written after the test's."""
+    try:
+        times = [os.stat(os.path.join(f, "metrics.json")).st_mtime_ns for f in (model, folder)]
+    except FileNotFoundError:  # LOADEP may test a model whose training has not ended
+        return False
+    return times[0] > times[1]
+
+
+def clear(folder: str):
+    """Delete a run's folder. Raises Refused if a process is at work in it."""
+    from .lock import holder  # a skip starts without it
+
+    sentence = holder(folder)
+    if sentence:
+        raise Refused(1, sentence)
+    shutil.rmtree(folder)
+
+
+def command_of(plan: Plan, settings: Settings) -> list[str]:
+    """Print the plan, clear its folder, and return the command to run; empty if there is nothing to do."""
+    print(plan.message, flush=True)
+    if plan.replaces:
+        clear(plan.replaces)
+    return [] if plan.arguments is None else [settings.python, f"{ROOT}/train.py", *plan.arguments]

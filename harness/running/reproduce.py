@@ -1,0 +1,67 @@
+"""reproduce.sh: a protocol of one method, one run after the other in front of the user, and its table.
+
+What is finished is skipped, so it goes on with the same command where it was stopped; it stops at the first run that
+fails. Several runs at once, several methods and SLURM are sweep.py's.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from . import launch, script
+from .grid import Part, Run, behind_teacher, check, part_of
+from .protocols import PROTOCOLS, REPRODUCE, jobs_of, protocols_of
+
+
+def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
+    """All runs of a part; returns 0, or the exit code of the first that fails."""
+    runs = [each for job in jobs_of(*part) for each in behind_teacher(Run(job, tuple(pairs)))]
+    for number, (job, its_pairs, _) in enumerate(runs, start=1):
+        of = f"run {number} of {len(runs)}"
+        print(f"== {part.protocol}, {of}: {job.command}", flush=True)
+        now = settings if job.method is part.method else script.of_teacher(settings)
+        try:
+            command = launch.command_of(launch.plan(job, its_pairs, now), now)
+            code = script.call(command) if command else 0
+        except launch.Refused as refused:
+            if number == 1:  # what every run would be refused for, and nothing to go on from
+                raise
+            print(f"error: {refused}", file=sys.stderr)
+            code = refused.code
+        if code:
+            print(f"stopped at {of} ({job.command}) with exit code {code}; the same command goes on from there",
+                  file=sys.stderr)  # fmt: skip
+            return code
+    return 0
+
+
+def report(settings: launch.Settings, protocol: str) -> int:
+    return script.call([settings.python, f"{launch.ROOT}/tools/report.py", settings.output, "--protocol", protocol])
+
+
+def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
+    """scripts/<method>/reproduce.sh: a protocol, and its table. Raises Refused. Besides launch.py's environment:
+
+    PROTOCOL base2new | xd | dg | few_shot            (default: base2new, or the first that the method has)
+    DATASETS the data sets, of xd and dg the targets  (default: the papers'; with SOURCE=shapes the bundled ones)
+    SEEDS                                             (default: 1 2 3)
+    SHOTS    of few_shot, several                     (default: 1 2 4 8 16)
+    REPORT   no leaves the table out
+    """
+    name = f"scripts/{method.folder}/{REPRODUCE}.sh"
+    _, pairs = script.split_arguments(name, "", arguments)
+    launch.check_pairs(pairs, name)
+    protocol = environ.get("PROTOCOL") or protocols_of(method)[0]
+    if protocol not in PROTOCOLS:
+        raise launch.Refused(2, f'PROTOCOL must be base2new, xd, dg or few_shot, not "{protocol}"')
+    settings = launch.settings_of(environ)
+
+    def numbers(name):
+        return [launch.number(name, text) for text in environ.get(name, "").split()]
+
+    datasets = environ.get("DATASETS", "").split()
+    part = part_of(protocol, method, datasets, numbers("SEEDS"), numbers("SHOTS"), environ.get("SOURCE"))
+    check(part)
+    code = run(part, pairs, settings)
+    if code or environ.get("REPORT") == "no":
+        return code
+    return report(settings, protocol)

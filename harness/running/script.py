@@ -1,0 +1,68 @@
+"""What a script of scripts/<method>/ does with its arguments: the command that it becomes, or nothing to do."""
+
+import signal
+from collections.abc import Sequence
+
+from . import launch
+from .protocols import STEPS
+
+
+def usage(script: str, names: str) -> str:
+    return f"usage: bash {script} {names + ' ' if names else ''}[KEY VALUE ...]"
+
+
+def split_arguments(script: str, names: str, arguments: Sequence[str]):
+    """(values of `names`, pairs). Raises SystemExit for --help, and Refused, with the usage, if they do not fit."""
+    if arguments[:1] and arguments[0] in ("-h", "--help"):
+        print(usage(script, names))
+        raise SystemExit(0)
+    count = len(names.split())
+    if len(arguments) < count or (len(arguments) - count) % 2:
+        raise launch.Refused(2, usage(script, names))
+    return arguments[:count], arguments[count:]
+
+
+def command_of(method, step: str, arguments: Sequence[str], environ: dict[str, str]) -> list[str]:
+    """The command that a script becomes; empty if its run is finished. Raises Refused."""
+    launch.need_protocol(method, STEPS[step].protocol)
+    script = f"scripts/{method.folder}/{step}.sh"
+    values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
+    launch.check_pairs(pairs, script)
+    job, settings = launch.job_of(method, step, values, environ), launch.settings_of(environ)
+    found = launch.plan(job, pairs, settings)
+    if found.teacher:
+        _train(found.teacher, of_teacher(settings))
+    return launch.command_of(found, settings)
+
+
+def of_teacher(settings: launch.Settings) -> launch.Settings:
+    """With which a run that others learn from is trained: CFG is theirs, and FORCE does not start it over."""
+    return settings._replace(cfg="", force=False)
+
+
+def _train(job, settings):
+    """Train, in front of the user, what a run learns from. Raises Refused if that fails."""
+    print(f"first what it learns from: {job.command}, config {job.config()}", flush=True)
+    command = launch.command_of(launch.plan(job, (), settings), settings)
+    code = call(command) if command else 0
+    if code:
+        raise launch.Refused(code, f"{job.command} ended with exit code {code}; the same command goes on from there")
+
+
+def call(command: list[str]) -> int:
+    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is the command's to answer.
+
+    After Ctrl-C it is never 0: the user wants no further run, and what interrupts a wait may lose the child's status.
+    """
+    import subprocess  # only for what is run before the run itself
+
+    process, interrupted = subprocess.Popen(command, stdin=subprocess.DEVNULL), False
+    while True:
+        try:
+            code = process.wait()
+            break
+        except KeyboardInterrupt:
+            interrupted = True
+    if interrupted and code == 0:
+        return 128 + signal.SIGINT
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,199 @@
+"""Many runs, several at once: each when what it needs is done, once more if it fails, and none twice at a time.
+
+What is done is in the runs' own folders alone, so a sweep that was killed goes on with the same command, and two sweeps
+of one output folder share the work: a run that another process holds is waited for.
+"""
+
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from .. import records
+from . import launch, lock
+from .engines import last_lines
+from .grid import Run
+from .states import Durations, in_words, is_finished
+from .worker import CONSOLE, IN_USE
+
+POLL = 1.0  # seconds
+LOOK_AGAIN = 2.0  # seconds until a run that another process holds is looked at again
+TRIES = 2
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{desc}"
+WRONG = 2  # exit code of what is the same the second time: a config, a folder of other settings
+
+STATES = RUNNING, WAITING, DONE, SKIPPED, FAILED, HELD = "running", "to do", "done", "skipped", "failed", "held up"
+
+
+class Sweep:
+    """The states of the runs of a grid; `engine` as in engines.py, `slots` how many it does at once."""
+
+    def __init__(self, runs: Sequence[Run], settings: launch.Settings, slots: int):
+        self.runs, self.settings, self.slots = runs, settings, slots
+        self.durations = Durations(settings)
+        numbers = {run: number for number, run in enumerate(runs)}
+        self._needs = [numbers.get(run.needs) for run in runs]
+        self._behind = defaultdict(list)
+        for number, need in enumerate(self._needs):
+            self._behind[need].append(number)
+        self.states = [SKIPPED if is_finished(run, settings) else WAITING for run in runs]
+        for run, state in zip(runs, self.states):
+            if state == SKIPPED:
+                self.durations.add(run)
+        self._tries, self._later = Counter(), {}
+
+    def of(self, *states) -> list[Run]:
+        return [run for run, state in zip(self.runs, self.states) if state in states]
+
+    def elsewhere(self) -> dict[Run, str]:
+        """{run: who holds it} of what other processes do just now."""
+        held = {run: lock.holder(run.folder(self.settings)) for run in self.of(WAITING)}
+        return {run: holder for run, holder in held.items() if holder}
+
+    def go(self, engine) -> int:
+        """Do all that is to be done; returns the exit code. Raises engines.Failed and KeyboardInterrupt."""
+        print(f"{len(self.runs)} runs, {len(self.of(SKIPPED))} finished before", flush=True)
+        # disable=None: no bar without a terminal
+        self._bar = tqdm(total=len(self.runs), initial=len(self.of(SKIPPED)), disable=None, bar_format=BAR)
+        try:
+            while self.of(WAITING, RUNNING):
+                batches = self._batches(engine)
+                if batches:
+                    engine.start(batches)
+                self._show()
+                for number, code in engine.poll(POLL):
+                    self._settle(number, code, engine)
+        except KeyboardInterrupt:
+            self._say(f"stopping {len(self.of(RUNNING))} runs ...")
+            raise
+        finally:
+            engine.stop()
+            self._show()
+            self._bar.close()
+        return self._summary()
+
+    # ---- what to start ----
+
+    def _batches(self, engine) -> list[list[int]]:
+        """Runs to start now, each with what needs it if the engine takes chains."""
+        batches, now = [], time.monotonic()
+        for number, state in enumerate(self.states):
+            if len(batches) == engine.free:
+                break
+            if state != WAITING or not self._may_start(number) or self._later.get(number, 0) > now:
+                continue
+            batch = [number]
+            if self._is_elsewhere(number):
+                continue
+            if engine.chains:
+                batch = self._chain(number)
+            for one in batch:
+                self.states[one] = RUNNING
+            batches.append(batch)
+        return batches
+
+    def _chain(self, number) -> list[int]:
+        """A run and all that waits for it, directly or not, in order."""
+        behind = [one for one in self._behind[number] if self.states[one] == WAITING]
+        return sorted({number, *(one for each in behind for one in self._chain(each))})
+
+    def _may_start(self, number) -> bool:
+        need = self._needs[number]
+        if need is not None and self.states[need] in (FAILED, HELD):
+            self.states[number] = HELD
+            self._bar.update()
+        return need is None or self.states[need] in (DONE, SKIPPED)
+
+    def _is_elsewhere(self, number) -> bool:
+        """Whether another process does this run, or has done it since it was last seen there."""
+        holder = lock.holder(self.runs[number].folder(self.settings))
+        if holder:
+            if number not in self._later:
+                self._say(f"waiting: {holder}")
+            self._later[number] = time.monotonic() + LOOK_AGAIN
+            return True
+        if number in self._later and is_finished(self.runs[number], self.settings):
+            self._settle(number, 0, None)
+            return True
+        return False
+
+    # ---- what has ended ----
+
+    def _settle(self, number, code, engine):
+        run = self.runs[number]
+        if code == 0 or is_finished(run, self.settings):  # its worker may have died before it
+            self.states[number] = DONE
+            self.durations.add(run)
+            self._report(number, "done", self._result(run))
+        elif code in (None, IN_USE):
+            self.states[number] = WAITING
+        else:
+            self._tries[number] += 1
+            again = code != WRONG and self._tries[number] < TRIES
+            self.states[number] = WAITING if again else FAILED
+            where = f"{run.folder(self.settings)}/{CONSOLE}"
+            lines = last_lines(where) or last_lines(engine.log(number))
+            if again:
+                self._say(f"exit code {code}, once more: {run}")
+            else:
+                self._report(number, "FAILED", f"exit code {code}, {where}:", *lines)
+
+    def _result(self, run) -> str:
+        record = records.record_of(run.folder(self.settings))
+        parts = [f"{record['accuracy']:.2f} %"] if records.has_result(record) else []
+        return ", ".join(parts + ([in_words(record["seconds"])] if "seconds" in record else []))
+
+    # ---- what is said ----
+
+    def _say(self, *lines):
+        for line in lines:
+            tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+    def _report(self, number, word, what, *lines):
+        self._bar.update()
+        ended = len(self.runs) - len(self.of(WAITING, RUNNING))
+        line = f"[{ended} of {len(self.runs)}] {word}: {self.runs[number]}" + (f", {what}" if what else "")
+        if self._bar.disable:
+            line += f"  ({self._counts()})"
+        self._say(line, *(f"    {text}" for text in lines))
+
+    def _counts(self) -> str:
+        counts = Counter(self.states)
+        seconds, unknown = self.durations.total(self.of(WAITING, RUNNING))
+        words = [f"{state} {counts[state]}" for state in STATES if counts[state]]
+        if seconds:
+            words.append(f"ETA {in_words(seconds / self.slots)}" + (f" and {unknown} unknown" if unknown else ""))
+        return ", ".join(words)
+
+    def _show(self):
+        if not self._bar.disable:
+            self._bar.set_description_str(f" {self._counts()}")
+
+    def _summary(self) -> int:
+        counts = Counter(self.states)
+        words = [f"{counts[state]} {state}" for state in (DONE, SKIPPED, FAILED, HELD) if counts[state]]
+        print(f"{len(self.runs)} runs: {', '.join(words)}")
+        for run in self.of(FAILED):
+            print(f"failed: {run}: {run.folder(self.settings)}/{CONSOLE}", file=sys.stderr)
+        for run in self.of(HELD):
+            print(f"not run, since its training failed: {run}", file=sys.stderr)
+        return 1 if counts[FAILED] else 0
+
+    def plan(self):
+        """Print what would run, what is done, and how long the rest takes."""
+        elsewhere = self.elsewhere()
+        for run, state in zip(self.runs, self.states):
+            state = "in use" if run in elsewhere else "done" if state == SKIPPED else state
+            print(f"{state:8}{run}{''.join(f' {text}' for text in run.pairs)}")
+        left = self.of(WAITING)
+        seconds, unknown = self.durations.total(left)
+        in_use = f", {len(elsewhere)} of them in use" if elsewhere else ""
+        print(f"{len(self.runs)} runs: {len(self.runs) - len(left)} done, {len(left)} to do{in_use}")
+        if unknown < len(left):
+            print(f"about {seconds / 3600 / self.slots:.2f} hours, {self.slots} at once", end="")
+            print(f"; not in it: {unknown} runs of whose kind none is finished" if unknown else "")
+        elif left:
+            print("no estimate: none of their kind is finished")

@@ -1,0 +1,46 @@
+"""Fixtures that build methods on toy data: a CustomCLIP, a finished run."""
+
+import pytest
+import torch
+
+from tests.tiny import CLASSNAMES
+from tests.trainers.methods import METHODS
+from trainers.run import checkpoint
+
+OPTIONS = ("TRAINER.COOP.N_CTX", 4)  # of the run `trained`
+
+
+@pytest.fixture
+def build(tiny_clip, make_cfg):
+    """build(row of methods.py or its name, KEY, value, ..., classnames=, clip_model=) -> its CustomCLIP, tiny ViT."""
+
+    def make(method, *options, classnames=CLASSNAMES, clip_model=None):
+        method = METHODS[method] if isinstance(method, str) else method
+        cfg = make_cfg(method.trainer, *method.options, *options)
+        clip_model = clip_model or tiny_clip()
+        torch.manual_seed(0)
+        model = method.module.CustomCLIP(cfg, classnames, clip_model)
+        model.before_training()
+        return model
+
+    return make
+
+
+@pytest.fixture
+def trained(make_trainer, tmp_path):
+    """Folder of a finished run of 3 epochs."""
+    make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2).train()
+    return str(tmp_path / "output")
+
+
+@pytest.fixture
+def rewrite(trained):
+    """rewrite(change) applies a function to the dict in the last checkpoint."""
+
+    def rewrite(change):
+        path = checkpoint.path_of(trained + "/prompt_learner", 3)
+        state = checkpoint.read(path)
+        change(state)
+        checkpoint.write(state, path)
+
+    return rewrite

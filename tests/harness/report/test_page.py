@@ -1,0 +1,299 @@
+"""The page that `tools/report.py --html` writes; tests/tools/test_page_in_a_browser.py opens it."""
+
+import base64
+import hashlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import harness.report.page as package
+from harness.report.formats import mark_best
+from harness.report.page import curves, mistakes
+from harness.report.runs import find_runs
+from tests.conftest import REPOSITORY
+from tests.harness.report.pages import ACCURACY, PREDICTED, Page, full_output, page_of, write_curves, write_predictions
+from tests.harness.runs import finish, interrupt, run_dir
+from tools.report import PROTOCOLS, main
+
+
+@pytest.fixture
+def output(tmp_path):
+    return full_output(tmp_path / "output")
+
+
+# ---- one file that is safe to open -----------------------------------------------------------------------------
+
+
+def assert_closed(text):
+    """Nothing in a page is fetched, and no script may run but its own."""
+    page = Page(text)
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")], attributes
+        assert tag not in ("iframe", "object", "embed", "base", "form")
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
+    assert "@import" not in text and not re.search(r"url\((?!#)", text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.DOTALL)
+    assert len(page.all("script")) == 1
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
+    return page
+
+
+def test_it_asks_for_nothing(output):
+    assert_closed(page_of(output))
+
+
+def test_ids_are_unique_and_links_lead_somewhere(output):
+    page = Page(page_of(output))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [a["href"][1:] for a in page.all("a")] + [a["xlink:href"][1:] for a in page.all("use")]
+    named = [a[k] for _, a in page.elements for k in ("aria-labelledby", "aria-describedby") if k in a]
+    assert len(links) > 20 and {*links, *named} <= set(ids)
+
+
+EVIL = "<script>alert(1)<\\script><img src=x onerror=alert(1)>"
+
+
+def test_text_of_runs_is_text(output):
+    where = {"dataset": EVIL, "trainer": f"T{EVIL}", "cfg": f"c{EVIL}", "settings": {"KEY": EVIL}}
+    for part, accuracy in (("base", ACCURACY), ("new", 50.0)):
+        run = finish(output, part, 1, accuracy, record={"device": EVIL, "versions": {EVIL: EVIL}}, **where).parent
+        write_curves(run, {f"train/{EVIL}": {0: 1.0, 1: 2.0}})
+    run = run_dir(output, "base", 1, EVIL, f"T{EVIL}", f"c{EVIL}")
+    write_predictions(run, classnames=[EVIL, f'"{EVIL}', f"'{EVIL}"])
+    for shots in (1, 4):
+        finish(output, "few_shot", 1, 50.0, shots=shots, **where)
+    (finish(output, "base", 2, 50.0, **where)).write_text("{")
+    page = assert_closed(page_of(output))
+    assert len(page.all("img")) == 13 and page.text.count("<script>alert(1)") > 30
+
+
+def test_a_name_may_be_no_formula(output):
+    for part in ("base", "new"):
+        finish(output, part, 1, 50.0, trainer="$x_{$")
+    assert "$x_{$: base 50.00, new 50.00" in Page(page_of(output)).text
+
+
+def test_it_needs_no_torch(output):
+    code = f"import sys; from tests.harness.report import pages; pages.page_of({str(output)!r}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert "matplotlib" in loaded and not loaded & {"torch", "tensorflow", "dassl", "trainers"}
+
+
+# ---- what it says ----------------------------------------------------------------------------------------------
+
+
+def test_tables_are_the_reports(output):
+    page, (runs, _) = Page(page_of(output)), find_runs(output)
+    tables = [table for _, tables_of in PROTOCOLS.values() for table in tables_of(runs)]
+    assert len(tables) == 4
+    for table in tables:
+        assert page.tables[table.title] == [table.headers, *mark_best(table, "{} (best)", "{} (second)")]
+        assert all(note in page.text for note in table.notes)
+
+
+def test_averages_are_a_body_of_their_own(output):
+    finish(output, "base", 1, 50.0, dataset="dtd")
+    text = page_of(output, ["base2new"])
+    (table,) = re.findall(r"<caption>Base-to-new</caption>.*?</table>", text, flags=re.DOTALL)
+    bodies = table.split("<tbody>")[1:]
+    assert [body.count(">average<") for body in bodies] == [0, 2]
+
+
+def test_charts_say_what_they_show(output):
+    text = Page(page_of(output)).text
+    assert "CoOp: base 81.50 ± 0.50, new 71.50 ± 0.50; SEP: base" in text
+    assert "CoOp: 1 shot 62.50 ± 0.50, 4 shots 65.50 ± 0.50; SEP: 1 shot 63.50 ± 0.50" in text
+    assert "loss of seed 1 from 2 to 1.05 at step 19; ce of seed 1 from 1.5 to 0.55 at step 19" not in text  # one term
+    assert "ce of seed 1 from 1.5 to 0.55 at step 19" in text
+
+
+def test_charts_take_the_pages_colours(output):
+    text = page_of(output)
+    assert "#0000" not in text and "var(--series-0)" in text and "var(--ink)" in text
+    for name in set(re.findall(r"var\((--[a-z0-9-]+)\)", text)) - {"--length"}:
+        assert text.count(f"{name}: #") == 2, f"{name} is not of both light and dark"
+
+
+def test_cost_settings_and_environment(output):
+    page = Page(page_of(output))
+    assert "60.5" in page.tables["Cost of training"][1]
+    runs = page.tables["Runs"]
+    assert runs[0] == ["run", "method", "seed", "epochs", "accuracy", "seconds", "memory", "settings"]
+    assert runs[1] == ["shapes, base classes, 16 shots", "CoOp", "1", "—", "81.00", "60.5", "—", "settings-1"]
+    assert "The same in all: config shapes, device GPU, torch 2.13.0, commit abc123." in page.text
+    assert ["OPTIM.LR", "0.002"] in page.tables["Shared settings"]
+    (sep,) = [rows for title, rows in page.tables.items() if title.startswith("SEP, shapes, base classes")]
+    assert sep[1:] == [["TRAINER.NAME", "SEP"]]
+
+
+def test_a_run_with_other_settings_is_told_apart(output):
+    finish(output, "few_shot", 2, 50.0, trainer="SEP", shots=4, settings={"OPTIM.LR": 0.1, "TRAINER.NAME": "SEP"})
+    page = Page(page_of(output))
+    assert "OPTIM.LR" not in str(page.tables["Shared settings"])
+    (rows,) = [rows for title, rows in page.tables.items() if title == "SEP, shapes, all classes, 4 shots (seeds 2)"]
+    assert ["OPTIM.LR", "0.1"] in rows
+
+
+def test_what_is_missing(output):
+    assert "Nothing: every run has a result" in Page(page_of(output)).text
+    interrupt(output, "base", 3, trainer="CoOp")
+    (run_dir(output, "base", 3, trainer="CoOp") / "prompt_learner").mkdir()
+    (run_dir(output, "base", 3, trainer="CoOp") / "prompt_learner/model.pth.tar-7").touch()
+    (run_dir(output, "new", 1, trainer="SEP") / "metrics.json").write_text("{")
+    page = Page(page_of(output))
+    assert "CoOp, shapes, base classes, 16 shots, seed 3: trained to epoch 7" in page.text
+    assert f"{run_dir(output, 'new', 1)}/metrics.json cannot be read" in page.text
+    assert page.tables["Seeds without a result in the tables"][1:] == [
+        ["Base-to-new", "shapes", "CoOp", "base", "3"],
+        ["Base-to-new", "shapes", "CoOp", "new", "3"],
+        ["Base-to-new", "shapes", "SEP", "new", "1"],
+    ]
+
+
+def test_what_no_run_has_left_is_said(tmp_path):
+    finish(tmp_path, "base", 1, 80.0)
+    page = Page(page_of(tmp_path))
+    for sentence in (
+        "No method has a result on both base and new classes",
+        "No method has results of several numbers of shots.",
+        "No run below this folder has left tensorboard files.",
+        "No run has left its predictions: test with TEST.SAVE_PREDICTIONS True.",
+        "There is no figures/tsne.svg or .png in the output folder",
+        "No training run has its seconds on record.",
+        "No run has its settings on record.",
+    ):
+        assert sentence in page.text
+    assert not page.all("svg") and not page.all("img")
+
+
+def test_a_t_sne_figure_that_is_too_large_is_said(output, monkeypatch):
+    monkeypatch.setattr(package, "MOST_FIGURE_BYTES", 10)
+    assert "figure is too large" in Page(page_of(output)).text
+
+
+# ---- curves ----------------------------------------------------------------------------------------------------
+
+
+def test_steps_that_were_run_again_count_once(tmp_path):
+    write_curves(tmp_path, {"train/ce": {0: 3.0, 1: 2.0, 2: 9.0}, "train/lr": {0: 1.0}, "test/accuracy": {1: 80.0}})
+    write_curves(tmp_path, {"train/ce": {2: 1.5, 3: 1.0}}, time=100.0)
+    assert curves.read_losses(tmp_path / "tensorboard") == {"ce": ([0, 1, 2, 3], [3.0, 2.0, 1.5, 1.0])}
+
+
+def test_the_sum_is_there_if_there_are_several_terms(tmp_path):
+    write_curves(tmp_path, {"train/loss": {0: 3.0}, "train/ce": {0: 2.0}, "train/kg": {0: 1.0}})
+    assert set(curves.read_losses(tmp_path / "tensorboard")) == {"loss", "ce", "kg"}
+
+
+def test_long_curves_are_thinned_and_keep_their_ends(tmp_path):
+    write_curves(tmp_path, {"train/ce": {i: float(i) for i in range(5003)}})
+    steps, values = curves.read_losses(tmp_path / "tensorboard")["ce"]
+    assert len(steps) <= curves.MOST_POINTS + 1 and (steps[0], steps[-1], values[-1]) == (0, 5002, 5002.0)
+
+
+def test_a_training_that_diverged_or_was_cut_off_is_drawn(output):
+    run = run_dir(output, "base", 1, trainer="CoOp")
+    write_curves(run, {"train/ce": {0: 1.0, 1: float("nan"), 2: float("inf")}})
+    (events,) = (run / "tensorboard").iterdir()
+    events.write_bytes(events.read_bytes()[:-3])
+    assert "ce of seed 1 from 1 to nan at step 1" in Page(page_of(output)).text
+
+
+def test_charts_that_are_left_out_are_said(output, monkeypatch):
+    monkeypatch.setattr(curves, "MOST_CHARTS", 1)
+    write_curves(run_dir(output, "few_shot", 1, shots=4), {"train/ce": {0: 1.0}})
+    assert "The first 1 kinds of runs; 1 more: tensorboard --logdir" in Page(page_of(output)).text
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_by_class_and_confused_pairs(output):
+    page = Page(page_of(output))
+    assert page.tables["Accuracy by class"] == [
+        ["class", "SEP", "images"],
+        ["owl", "25.00", "4"],
+        ["cat", "75.00", "4"],
+        ["dog", "100.00", "4"],
+    ]
+    text = " ".join(page.text.split())
+    pairs = ["owl taken for dog 2 of 4", "cat taken for dog 1 of 4", "owl taken for cat 1 of 4"]
+    assert [pair in text for pair in pairs] == [True] * 3 and text.index(pairs[0]) < text.index(pairs[1])
+    images = page.all("img")
+    assert [image["alt"] for image in images[:2]] == ["owl, taken for dog", "dog"]
+    assert len(images) == 7 and all(image["src"].startswith("data:image/") for image in images)
+
+
+def test_seeds_are_averaged_by_class(output):
+    predicted = PREDICTED.copy()
+    predicted[8:] = 2  # all owls are right
+    run = finish(output, "base", 2, 100 * 11 / 12, trainer="SEP").parent
+    write_predictions(run, predicted)
+    assert ["owl", "62.50 ± 37.50", "4"] in Page(page_of(output)).tables["Accuracy by class"]
+
+
+def test_an_image_that_is_not_there_is_said(output):
+    for path in (run_dir(output, "base", 1) / "images").iterdir():
+        path.write_text("no image")
+    page = Page(page_of(output))
+    assert page.text.count("no image file") == 6 and len(page.all("img")) == 1
+
+
+@pytest.mark.parametrize("how", ["another test", "cut", "no zip", "labels", "pickle"])
+def test_predictions_that_cannot_be_used_are_named(output, how):
+    run = run_dir(output, "base", 1)
+    path = run / "predictions.npz"
+    if how == "another test":
+        write_predictions(run, np.zeros(12, int))
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif how == "no zip":
+        path.write_text("")
+    else:
+        with np.load(path) as file:
+            parts = dict(file)
+        bad = {"labels": parts["labels"] + 1} if how == "labels" else {"impaths": parts["impaths"].astype(object)}
+        np.savez(path, **{**parts, **bad})
+    page = Page(page_of(output))
+    assert str(path) in page.text and "Accuracy by class" not in page.tables
+    if how == "another test":
+        assert f"{path} gives 33.33 %, but its metrics.json 66.67 %: it is of another test" in page.text
+
+
+def test_only_the_hardest_classes_are_listed(output, monkeypatch):
+    monkeypatch.setattr(mistakes, "MOST_CLASSES", 2)
+    page = Page(page_of(output))
+    assert [row[0] for row in page.tables["Accuracy by class"][1:]] == ["owl", "cat"] and "2 of 3 classes." in page.text
+
+
+# ---- the command -----------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_the_page_and_prints_its_path(output, tmp_path, capsys):
+    path = tmp_path / "new folder/page.html"
+    assert main([str(output), "--html", str(path), "--protocol", "few_shot"]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    page = Page(path.read_text(encoding="utf-8"))
+    assert "Few-shot" in page.tables and "Base-to-new" not in page.tables
+    assert not any("base classes" in row[0] for row in page.tables["Runs"])
+
+
+def test_what_it_cannot_do_is_one_sentence(output, tmp_path, capsys):
+    assert main([str(output), "--html", str(tmp_path)]) == 1
+    assert (
+        capsys.readouterr().err == f"error: {tmp_path} cannot be written (Is a directory); give --html another file\n"
+    )
+    (tmp_path / "empty").mkdir()
+    assert main([str(tmp_path / "empty"), "--html", str(tmp_path / "page.html")]) == 1
+    assert capsys.readouterr().err.startswith("error: no run below") and not (tmp_path / "page.html").exists()
+    with pytest.raises(SystemExit):
+        main([str(output), "--html", "page.html", "--format", "csv"])
+    assert "--html writes a page, which has no --format" in capsys.readouterr().err

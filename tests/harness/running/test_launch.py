@@ -1,0 +1,319 @@
+"""The base-to-new scripts, and what all scripts share: arguments, environment, finished and interrupted runs."""
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from harness.catalogue import METHODS
+from harness.running.protocols import STEPS
+
+
+def test_training_calls_train_py_with_everything(checkout):
+    result = checkout("sep/base2new_train.sh", "caltech101", 1, "MODEL.BACKBONE.NAME", "my weights/ViT B.pt")
+    assert result.returncode == 0, result.stderr
+    root, folder = checkout.root, checkout.run_dir(dataset="caltech101", cfg="vit_b16_ep50_batch32")
+    assert checkout.called == [
+        str(root / "train.py"),
+        *("--root", str(root / "data"), "--seed", "1", "--trainer", "SEP"),
+        *("--dataset-config-file", str(root / "configs/datasets/caltech101.yaml")),
+        *("--config-file", str(root / "configs/trainers/SEP/vit_b16_ep50_batch32.yaml")),
+        *("--output-dir", str(folder)),
+        *("MODEL.BACKBONE.NAME", "my weights/ViT B.pt"),
+        *("DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", "base"),
+    ]
+    assert result.stdout == f"training: {folder}\n"
+
+
+def test_testing_loads_the_trained_model(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    result = checkout("sep/base2new_test.sh", "shapes", 1, "TEST.SAVE_PREDICTIONS", "True")
+    assert result.returncode == 0, result.stderr
+    where = checkout.called.index("--output-dir")
+    assert checkout.called[where:] == [
+        *("--output-dir", str(checkout.run_dir("base2new/test_new"))),
+        *("--eval-only", "--model-dir", str(checkout.run_dir())),
+        *("TEST.SAVE_PREDICTIONS", "True", "DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", "new"),
+    ]
+
+
+@pytest.mark.parametrize(("half", "classes"), [("train", "base"), ("test", "new")])
+def test_zero_shot_is_only_tested(checkout, half, classes):
+    result = checkout(f"zsclip/base2new_{half}.sh", "shapes", 1)
+    assert result.returncode == 0, result.stderr
+    assert "--eval-only" in checkout.called and "--model-dir" not in checkout.called
+    assert checkout.option("DATASET.SUBSAMPLE_CLASSES") == classes
+    part = {"train": "base2new/train_base", "test": "base2new/test_new"}[half]
+    assert checkout.option("--output-dir") == str(checkout.run_dir(part, trainer="ZeroshotCLIP"))
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "cfg"),
+    [
+        ("sep", "shapes", "shapes"),
+        ("sep", "imagenet", "vit_b16_ep10_batch128"),
+        ("e2mim", "sun397", "vit_b16_ep10_batch128"),
+        ("e2mim", "caltech101", "vit_b16_ep50_batch32"),
+        ("coop", "caltech101", "vit_b16_ctxv1"),
+        ("coop", "imagenet", "vit_b16_ep50_ctxv1"),
+        ("kgcoop", "caltech101", "vit_b16_ep100_ctxv1"),
+        ("maple", "caltech101", "vit_b16_c2_ep5_batch4_2ctx"),
+        ("zsclip", "imagenet", "vit_b16"),
+    ],
+)
+def test_default_config(checkout, method, dataset, cfg):
+    trainer_of = {row.folder: row.trainer for row in METHODS}
+    checkout(f"{method}/base2new_train.sh", dataset, 1)
+    assert checkout.option("--config-file").endswith(f"/{trainer_of[method]}/{cfg}.yaml")
+    assert f"/{trainer_of[method]}/{cfg}/seed1" in checkout.option("--output-dir")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "cfg"),
+    [
+        ("base2new_train", ("caltech101",), "vit_b16_ep50_batch32_sep"),
+        ("base2new_train", ("sun397",), "vit_b16_ep10_batch128_sep"),
+        ("xd_train", ("imagenet",), "vit_b16_ep3_batch32_sep"),
+        ("base2new_train", ("shapes",), "shapes_sep"),
+    ],
+)
+def test_what_a_method_wraps_decides_on_its_config(checkout, script, arguments, cfg):
+    """So that runs around one method never share a folder with those around another."""
+    pair = ("TRAINER.DEPT.BASE", "SEP")
+    checkout(f"dept/{script}.sh", *arguments, 1, *pair)
+    assert checkout.option("--config-file").endswith(f"/DePT/{cfg}.yaml")
+    assert checkout.option("--output-dir").endswith(f"/DePT/{cfg}/seed1") and checkout.option(pair[0]) == "SEP"
+    result = checkout(f"dept/{script}.sh", *arguments, 1, *pair, CFG="mine")
+    assert result.returncode == 2 and checkout.called is None
+    assert "CFG=mine says what DePT wraps, too: leave out TRAINER.DEPT.BASE, or CFG" in result.stderr
+
+
+def test_a_test_looks_for_the_model_around_the_same_method(checkout):
+    pair = ("TRAINER.DEPT.BASE", "SEP")
+    where = {"trainer": "DePT", "cfg": "shapes_sep"}
+    checkout.checkpoint(15, **where)
+    checkout.finish(epoch=15, **where)
+    checkout("dept/base2new_test.sh", "shapes", 1, *pair)
+    assert checkout.option("--model-dir") == str(checkout.run_dir(**where))
+    assert "no trained model in" in checkout("dept/base2new_test.sh", "shapes", 1).stderr
+
+
+def test_environment_decides_on_folders_config_and_shots(checkout):
+    env = {"DATA": "../my data", "OUTPUT": "results", "CFG": "mine", "SHOTS": "4"}
+    checkout("sep/base2new_train.sh", "shapes", 2, **env)
+    assert checkout.option("--root") == f"{checkout.cwd}/../my data"
+    assert checkout.option("--output-dir") == (
+        f"{checkout.cwd}/results/base2new/train_base/shapes/shots_4/SEP/mine/seed2"
+    )
+    assert checkout.option("DATASET.NUM_SHOTS") == "4"
+
+
+def test_absolute_and_home_folders_are_kept(checkout, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkout.home))
+    checkout("sep/base2new_train.sh", "shapes", 1, DATA="~/sets", OUTPUT=tmp_path / "out")
+    assert checkout.option("--root") == f"{checkout.home}/sets"
+    assert checkout.option("--output-dir").startswith(f"{tmp_path}/out/base2new/")
+
+
+# ---- finished, interrupted, forced -------------------------------------------------------------------------
+
+
+def test_finished_run_is_skipped(checkout):
+    checkout.finish(accuracy=85.126)
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert result.returncode == 0 and checkout.called is None
+    assert "finished" in result.stdout and "85.13%" in result.stdout and str(checkout.run_dir()) in result.stdout
+
+
+@pytest.mark.parametrize("pairs", [("OPTIM.LR", "0.5"), ("NONSENSE", "3"), ("DATALOADER.NUM_WORKERS", "2")])
+def test_finished_with_other_settings_is_for_train_py_to_decide(checkout, pairs):
+    checkout.checkpoint(50)
+    checkout.finish()
+    result = checkout("sep/base2new_train.sh", "shapes", 1, *pairs)
+    assert checkout.called and result.stdout.startswith("finished before, with other files or pairs given; ")
+    checkout.finish(pairs=pairs)
+    assert "finished already" in checkout("sep/base2new_train.sh", "shapes", 1, *pairs).stdout
+
+
+def test_a_changed_config_file_is_another_run(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    with open(checkout.root / "configs/trainers/SEP/shapes.yaml", "a") as file:
+        file.write("SEED: 3\n")
+    checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called
+
+
+def test_trained_without_a_test_is_finished_and_can_be_tested(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    path = checkout.run_dir() / "metrics.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**{k: v for k, v in record.items() if k != "accuracy"}, "split": None}))
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called is None and "finished already, not tested on the test split" in result.stdout
+    assert checkout("sep/base2new_test.sh", "shapes", 1).returncode == 0 and checkout.called
+
+
+def test_a_result_of_a_test_is_not_a_finished_training(checkout):
+    checkout.checkpoint(50)
+    checkout.finish(model_dir="/elsewhere")
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called and "resuming after epoch 50" in result.stdout
+
+
+def test_unreadable_result_is_not_a_finished_run(checkout):
+    checkout.checkpoint(50)
+    (checkout.run_dir() / "metrics.json").write_text('{"trainer": "SEP", "accu')
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called and "resuming after epoch 50" in result.stdout
+
+
+def test_interrupted_run_resumes_and_says_so(checkout):
+    checkout.checkpoint(9, 10)
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert "resuming after epoch 10" in result.stdout
+    assert checkout.option("--output-dir") == str(checkout.run_dir())
+    assert (checkout.run_dir() / "prompt_learner/model.pth.tar-10").exists()
+
+
+def test_force_deletes_this_run_only(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    other = checkout.run_dir().with_name("seed2")
+    other.mkdir()
+    result = checkout("sep/base2new_train.sh", "shapes", 1, FORCE=1)
+    assert checkout.called and result.stdout.startswith("training:")
+    assert not checkout.run_dir().exists() and other.exists()
+
+
+def test_force_tests_again_without_touching_the_model(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    checkout.finish(part="base2new/test_new")
+    checkout("sep/base2new_test.sh", "shapes", 1, FORCE=1)
+    assert checkout.called and not checkout.run_dir("base2new/test_new").exists()
+    assert (checkout.run_dir() / "metrics.json").exists()
+
+
+def test_finished_test_is_skipped_unless_the_model_is_newer(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    checkout.finish(part="base2new/test_new", accuracy=70.0, model_dir=checkout.run_dir())
+    result = checkout("sep/base2new_test.sh", "shapes", 1)
+    assert checkout.called is None and "70.00%" in result.stdout
+    checkout.age(-100)
+    result = checkout("sep/base2new_test.sh", "shapes", 1)
+    assert checkout.called and "newer" in result.stdout
+
+
+def test_loadep_picks_the_checkpoint(checkout):
+    checkout.checkpoint(10, 50)
+    checkout.finish()
+    checkout("sep/base2new_test.sh", "shapes", 1, LOADEP=10)
+    assert checkout.option("--load-epoch") == "10"
+
+    for epoch, runs in ((10, False), (50, True)):  # a result of another epoch is not the one asked for
+        checkout.finish(part="base2new/test_new", epoch=epoch, model_dir=checkout.run_dir())
+        checkout("sep/base2new_test.sh", "shapes", 1, LOADEP=10)
+        assert bool(checkout.called) is runs
+
+
+def test_testing_before_training_names_the_command(checkout):
+    result = checkout("sep/base2new_test.sh", "caltech101", 3)
+    assert result.returncode == 1 and checkout.called is None
+    assert "bash scripts/sep/base2new_train.sh caltech101 3" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_testing_half_trained_model_is_refused_unless_asked_for(checkout):
+    checkout.checkpoint(7)
+    result = checkout("sep/base2new_test.sh", "shapes", 1)
+    assert result.returncode == 1 and checkout.called is None
+    assert "epoch 7" in result.stderr and "base2new_train.sh shapes 1" in result.stderr
+    assert checkout("sep/base2new_test.sh", "shapes", 1, LOADEP=7).returncode == 0
+    assert checkout.option("--load-epoch") == "7"
+
+
+# ---- what goes wrong ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args", [[], ["shapes"], ["shapes", "1", "OPTIM.LR"]])
+def test_missing_arguments_show_the_usage(checkout, args):
+    result = checkout("coop/base2new_train.sh", *args)
+    assert result.returncode == 2 and checkout.called is None
+    assert result.stderr == "usage: bash scripts/coop/base2new_train.sh DATASET SEED [KEY VALUE ...]\n"
+    assert checkout("coop/base2new_train.sh", "--help").stdout == result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "names"),
+    [
+        (["Caltech10", "1"], {}, ["Caltech10", "nearest: caltech101;", "oxford_pets, shapes, "]),
+        (["shapes", "1"], {"CFG": "min"}, ['config "min"', "configs/trainers/SEP", "nearest: mine"]),
+        (["shapes", "one"], {}, ["SEED", "one"]),
+        (["shapes", "-1"], {}, ["SEED", "-1"]),
+        (["shapes", "1"], {"SHOTS": "all"}, ["SHOTS", "all"]),
+        (["shapes", "1"], {"LOADEP": "last"}, ["LOADEP", "last"]),
+        (["shapes", "1", "DATASET.NUM_SHOTS", "4"], {}, ["SHOTS", "DATASET.NUM_SHOTS"]),
+        (["shapes", "1", "OPTIM.LR", "1", "DATASET.SUBSAMPLE_CLASSES", "all"], {}, ["SUBSAMPLE_CLASSES"]),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(checkout, args, env, names):
+    result = checkout("sep/base2new_train.sh", *args, **env)
+    assert result.returncode == 2 and checkout.called is None
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
+    for name in names:
+        assert name in result.stderr
+
+
+# ---- anything at all ---------------------------------------------------------------------------------------
+
+words = st.one_of(
+    st.text(max_size=5),
+    st.sampled_from(["shapes", "1", "", "-h", "--help", "../shapes", "OPTIM.LR", "\0", "\udcff", "१"]),
+)
+variables = st.sampled_from(
+    ["DATA", "OUTPUT", "CFG", "SHOTS", "SOURCE", "LOADEP", "FORCE", "PROTOCOL", "DATASETS", "SEEDS"]
+)
+
+
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@example("reproduce", [], {"CFG": "0"})
+@given(
+    st.sampled_from([*STEPS, "reproduce"]),
+    st.lists(words, max_size=5),
+    st.dictionaries(variables, words, max_size=2),
+)
+def test_any_arguments_end_in_a_run_or_in_one_sentence(checkout, step, args, env):
+    checkout.finishes = True
+    if any("\0" in value for value in env.values()):  # no environment has it
+        return
+    result = checkout(f"coop/{step}.sh", *args, **env)
+    if result.returncode:
+        assert result.returncode in (1, 2) and not checkout.calls
+        assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith(("error: ", "usage: "))
+    else:
+        assert result.stderr == "" and (
+            checkout.calls or "finished already" in result.stdout or "usage" in result.stdout
+        )
+
+
+@pytest.mark.parametrize("name", ["../datasets/shapes", "shapes/", "./shapes", "/", "shapes.yaml", "Shapes"])
+def test_a_name_is_no_path(checkout, name):
+    result = checkout("coop/base2new_train.sh", name, 1)
+    assert result.returncode == 2 and f'no data set "{name}"' in result.stderr
+
+
+def test_an_imported_model_is_tested_not_trained(checkout):
+    """tools/import_checkpoint.py leaves its record without a result; once there is one, the run is finished."""
+    checkout.checkpoint(50)
+    record = {"imported": {"file": "theirs"}, "split": None, "trained_epochs": 50, "max_epoch": 50, "model_dir": ""}
+    (checkout.run_dir() / "metrics.json").write_text(json.dumps(record))
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert result.stdout == f"testing the imported model: {checkout.run_dir()}\n"
+    where = checkout.called.index("--output-dir")
+    assert checkout.called[where + 2 : where + 5] == ["--eval-only", "--model-dir", str(checkout.run_dir())]
+    assert checkout("sep/base2new_test.sh", "shapes", 1).stdout.startswith("testing: ")

@@ -1,0 +1,250 @@
+"""A run that learns from another: the scripts train that first, and grids and sweeps order the two."""
+
+import subprocess
+import sys
+
+import pytest
+
+from harness import catalogue
+from harness.report.runs import find_runs
+from harness.running import grid, launch
+from harness.running.protocols import make_job
+from harness.running.states import is_finished
+from harness.running.sweep import DONE, FAILED, HELD, Sweep
+from tests.harness.ground import Ground
+
+KEY = "TRAINER.PROMPTKD.TEACHER"
+B16, L14 = "vit_b16_c2_ep20_batch8_4+4ctx", "vit_l14_c2_ep20_batch8_4+4ctx"
+PLAIN = "vit_b16_c2_ep20_batch4_4+4ctx"  # PromptSRC's own
+METHOD = catalogue.method("promptkd")
+SETTINGS = launch.Settings("data", "out")
+
+
+def places(calls):
+    return [call[call.index("--output-dir") + 1].split("/output/")[1] for call in calls]
+
+
+def value(call, key):
+    """What train.py makes of a key that is given: the last pair wins."""
+    return dict(zip(call[1:], call[2:])).get(key)
+
+
+def student(dataset, cfg=B16, part="train_base"):
+    return f"base2new/{part}/{dataset}/shots_16/PromptKD/{cfg}/seed1"
+
+
+def teacher(dataset, trainer="PromptSRC", cfg=L14):
+    return f"base2new/train_base/{dataset}/shots_16/{trainer}/{cfg}/seed1"
+
+
+# ---- the scripts -----------------------------------------------------------------------------------------------
+
+
+def test_a_script_trains_the_teacher_first_and_once(checkout):
+    checkout.finishes = True
+    result = checkout("promptkd/base2new_train.sh", "caltech101", 1, "OPTIM.LR", "0.1")
+    assert result.returncode == 0, result.stderr
+    assert places(checkout.calls) == [teacher("caltech101"), student("caltech101")]
+    first, second = checkout.calls
+    assert value(first, "--config-file").endswith(f"PromptSRC/{L14}.yaml") and value(first, "OPTIM.LR") is None
+    assert value(first, "DATASET.SUBSAMPLE_CLASSES") == "base"
+    assert value(second, KEY) == value(first, "--output-dir") and value(second, "OPTIM.LR") == "0.1"
+    assert f"first what it learns from: scripts/promptsrc/base2new_train.sh caltech101 1, config {L14}\n" in (
+        result.stdout
+    )
+    again = checkout("promptkd/base2new_train.sh", "caltech101", 1, "OPTIM.LR", "0.1")
+    assert again.returncode == 0 and not checkout.calls and again.stdout.startswith("finished already")
+    assert checkout("promptkd/base2new_train.sh", "caltech101", 1, FORCE=1).returncode == 0
+    assert places(checkout.calls) == [student("caltech101")]  # the teacher stays
+    tested = checkout("promptkd/base2new_test.sh", "caltech101", 1)
+    assert tested.returncode == 0, tested.stderr
+    assert places(checkout.calls) == [student("caltech101", part="test_new")] and KEY not in checkout.called
+
+
+def test_another_teacher_by_name_has_a_folder_of_its_own(checkout):
+    checkout.finishes = True
+    for script, part in (("train", "train_base"), ("test", "test_new")):
+        result = checkout(f"promptkd/base2new_{script}.sh", "sun397", 1, KEY, "SEP")
+        assert result.returncode == 0, result.stderr
+        assert places(checkout.calls)[-1] == student("sun397", f"{B16}@SEP", part)
+        if script == "train":
+            assert places(checkout.calls)[0] == teacher("sun397", "SEP", "vit_l14_ep10_batch128")
+            assert value(checkout.called, KEY).endswith(teacher("sun397", "SEP", "vit_l14_ep10_batch128"))
+        assert "SEP" not in checkout.called[1:]
+    (found,) = [run for run in find_runs(str(checkout.root / "output"))[0] if run.part == "new"]
+    assert (found.trainer, found.cfg) == ("PromptKD", f"{B16}@SEP")
+
+
+def test_a_folder_is_taken_as_it_is(checkout):
+    result = checkout("promptkd/base2new_train.sh", "dtd", 1, KEY, "some/run")
+    assert result.returncode == 0, result.stderr
+    assert places(checkout.calls) == [student("dtd", f"{B16}_kd200")] and value(checkout.called, KEY) == "some/run"
+    checkout.finishes = True
+    checkout("promptkd/base2new_train.sh", "dtd", 1, KEY, "some/run")
+    assert checkout("promptkd/base2new_test.sh", "dtd", 1, KEY, "some/run").returncode == 0
+    assert KEY not in checkout.called
+
+
+def test_bundled_data_has_the_methods_own_run_as_teacher(checkout):
+    checkout.finish(trainer="PromptSRC")
+    result = checkout("promptkd/base2new_train.sh", "shapes", 1, CFG="mine")
+    assert result.returncode == 0, result.stderr
+    assert places(checkout.calls) == [student("shapes", "mine")]
+    assert value(checkout.called, KEY) == str(checkout.run_dir(trainer="PromptSRC"))
+
+
+def test_a_trainer_without_a_config_to_teach_with(checkout):
+    result = checkout("promptkd/base2new_train.sh", "shapes", 1, KEY, "CoOp")
+    assert result.returncode == 2 and not checkout.calls
+    assert f"{KEY} can be PromptSRC, SEP or the folder of a run, but not CoOp" in result.stderr
+
+
+def test_a_teacher_that_fails_stops_the_script(checkout):
+    checkout.fails_for, checkout.exit_code = "PromptSRC", 7
+    result = checkout("promptkd/base2new_train.sh", "shapes", 1)
+    assert result.returncode == 7 and len(checkout.calls) == 1
+    assert "scripts/promptsrc/base2new_train.sh shapes 1 ended with exit code 7; the same command" in result.stderr
+
+
+def test_only_base_to_new(checkout):
+    result = checkout("promptkd/xd_train.sh", "imagenet", 1)
+    assert result.returncode == 2
+    assert "PromptKD has no xd, only base2new: across data sets it would train on pictures" in result.stderr
+
+
+def test_reproduce(checkout):
+    checkout.finishes = True
+    assert checkout("promptkd/reproduce.sh", DATASETS="dtd shapes", SEEDS=1, REPORT="no").returncode == 0
+    dtd = f"{B16}_kd200"
+    assert places(checkout.calls) == [
+        *(teacher("dtd"), student("dtd", dtd), student("dtd", dtd, "test_new")),
+        *(teacher("shapes", cfg="shapes"), student("shapes", "shapes"), student("shapes", "shapes", "test_new")),
+    ]
+    assert checkout("promptkd/reproduce.sh", DATASETS="dtd", SEEDS=1, REPORT="no", FORCE=1).returncode == 0
+    assert places(checkout.calls) == [student("dtd", dtd), student("dtd", dtd, "test_new")]
+
+
+# ---- grids and sweeps --------------------------------------------------------------------------------------------
+
+
+def runs_of(*folders, datasets=("dtd", "shapes"), pairs_of=None):
+    parts = [grid.part_of("base2new", catalogue.method(folder), datasets, [1]) for folder in folders]
+    return grid.runs_of(parts, pairs_of)
+
+
+@pytest.mark.parametrize("folders", [("promptkd",), ("promptkd", "promptsrc"), ("promptsrc", "promptkd")])
+def test_a_grid_has_the_teachers_each_once_and_first(folders):
+    pairs_of = {"promptsrc": ["OPTIM.LR", "0.1"], "promptkd": ["OPTIM.LR", "0.2"]}
+    runs = runs_of(*folders, pairs_of=pairs_of)
+    found = [run.folder(SETTINGS) for run in runs]
+    assert len(set(found)) == len(found) == 6 + 3 * (len(folders) - 1)
+    for number, run in enumerate(runs):
+        assert run.needs is None or run.needs in runs[:number]
+        assert run.pairs == tuple(pairs_of[run.job.method.folder])
+    assert str(next(run for run in runs if run.job.teaches)) == f"scripts/promptsrc/base2new_train.sh dtd 1 ({L14})"
+    students = [run for run in runs if run.job.method is METHOD and not run.job.step.needs]
+    assert [run.needs.folder(SETTINGS) for run in students] == [
+        f"out/{teacher('dtd')}",
+        f"out/{teacher('shapes', cfg='shapes')}",
+    ]
+    assert all(run.needs in students for run in runs if run.job.method is METHOD and run.job.step.needs)
+
+
+def test_a_grid_with_another_teacher():
+    runs = runs_of("promptkd", datasets=["dtd"], pairs_of={"promptkd": [KEY, "SEP"], "sep": ["OPTIM.LR", "0.1"]})
+    assert [run.folder(SETTINGS)[4:] for run in runs] == [
+        teacher("dtd", "SEP", "vit_l14_ep50_batch32"),
+        student("dtd", f"{B16}_kd200@SEP"),
+        student("dtd", f"{B16}_kd200@SEP", "test_new"),
+    ]
+    assert runs[0].pairs == ("OPTIM.LR", "0.1")
+    assert len(runs_of("promptkd", datasets=["dtd"], pairs_of={"promptkd": [KEY, "a/run"]})) == 2
+
+
+def test_forcing_leaves_teachers_alone_that_were_not_asked_for(tmp_path):
+    settings = launch.Settings("data", str(tmp_path), force=True)
+    for folders, stays in ((("promptkd",), True), (("promptkd", "promptsrc"), False)):
+        runs = runs_of(*folders, datasets=["shapes"])
+        for run in runs:
+            (tmp_path / run.folder(settings)).mkdir(parents=True, exist_ok=True)
+        grid.clear(runs, settings)
+        left = [place.relative_to(tmp_path).as_posix() for place in tmp_path.glob("**/seed1")]
+        assert left == [teacher("shapes", cfg="shapes")] * stays
+
+
+def test_every_teacher_has_a_config_that_differs_in_its_backbone():
+    for trainer in METHOD.teachers:
+        method = catalogue.method_of(trainer)
+        for dataset in catalogue.DATASETS:
+            assert method.config(catalogue.TEACHER, dataset, 16).startswith("vit_l14_")
+            assert method.config("base2new", dataset, 16).startswith("vit_b16_")
+        assert method.config(catalogue.TEACHER, "mini_fine", 16) == "shapes"
+
+
+def test_a_student_is_finished_without_its_teacher(tmp_path, checkout):
+    """And is not before it is trained."""
+    run = runs_of("promptkd", datasets=["shapes"])[1]
+    settings = launch.Settings("data", str(checkout.root / "output"))
+    assert run.job == make_job("base2new_train", METHOD, "shapes", 1) and not is_finished(run, settings)
+    checkout.finish(trainer="PromptKD", pairs=[KEY, str(checkout.run_dir(trainer="PromptSRC"))])
+    assert is_finished(run, settings)
+
+
+def test_a_sweep_waits_for_the_teacher(tmp_path):
+    ground = Ground(tmp_path)
+    done = ground("--methods", "promptkd", "--datasets", "shapes", "--seeds", 1, 2, "--jobs", 2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "6 runs: 6 done"
+    for seed in (1, 2):
+        told = [(word, run) for word, run in ground_events(ground) if run.endswith(f"seed{seed}")]
+        parts = teacher("shapes", cfg="shapes"), student("shapes", "shapes"), student("shapes", "shapes", "test_new")
+        expected = [(word, part.replace("seed1", f"seed{seed}")) for part in parts for word in ("start", "end")]
+        assert told == expected
+
+
+def ground_events(ground):
+    return [tuple(line.split()[:2]) for line in ground.journal_file.read_text().splitlines()]
+
+
+class Chains:
+    """An engine that takes chains, and does nothing."""
+
+    chains, free = True, 10
+
+
+def test_a_slurm_job_is_a_training_with_all_that_needs_it(tmp_path):
+    settings = launch.Settings("data", str(tmp_path))
+    sweep = Sweep(runs_of("promptkd", "promptsrc"), settings, 1)
+    names = [run.folder(settings)[len(str(tmp_path)) + 1 :] for run in sweep.runs]
+    alone, shared = ("dtd", "shapes")
+    assert [[names[number] for number in batch] for batch in sweep._batches(Chains())] == [
+        [teacher(alone), *(student(alone, f"{B16}_kd200", part) for part in ("train_base", "test_new"))],
+        [
+            teacher(shared, cfg="shapes"),
+            *(student(shared, "shapes", part) for part in ("train_base", "test_new")),
+            teacher(shared, cfg="shapes").replace("train_base", "test_new"),
+        ],
+        [teacher(alone, cfg=PLAIN), teacher(alone, cfg=PLAIN).replace("train_base", "test_new")],
+    ]
+
+
+def test_a_chain_leaves_out_what_the_teacher_was_for(tmp_path):
+    ground = Ground(tmp_path)
+    code = """
+from harness import catalogue
+from harness.running import grid, launch, worker
+runs = grid.runs_of([grid.part_of("base2new", catalogue.method("promptkd"), ["shapes"], [1])])
+print(worker.Chain(launch.settings_of({}), "/")(dict(enumerate(runs))))
+"""
+    options = ground.options(FAIL="PromptSRC:1")
+    command = [sys.executable, "-c", code]
+    for expected in ("{0: 7}\n", "{0: 0, 1: 0, 2: 0}\n"):
+        done = subprocess.run(**{**options, "args": command, "cwd": ground.root}, capture_output=True, text=True)
+        assert done.stdout == expected, done.stderr
+
+
+def test_students_of_a_teacher_that_failed_are_held_up(tmp_path):
+    ground = Ground(tmp_path)
+    done = ground("--methods", "promptkd", "--datasets", "shapes", "--seeds", 1, FAIL="PromptSRC:9")
+    assert done.returncode == 1 and done.stdout.splitlines()[-1] == f"3 runs: 1 {FAILED}, 2 {HELD}"
+    assert ground("--methods", "promptkd", "--datasets", "shapes", "--seeds", 1).stdout.endswith(f"3 {DONE}\n")

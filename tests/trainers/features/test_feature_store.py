@@ -1,0 +1,173 @@
+"""Blocks on a disk: whole, checked, never more than allowed, and never the end of a run."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainers.features import feature_store
+from trainers.features.feature_store import FeatureStore, digest, identities
+
+
+def block(seed, n=3, dim=4):
+    return np.random.RandomState(seed).randn(n, dim).astype(np.float32)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeatureStore(str(tmp_path / "store"), 10**6)
+
+
+def files(store):
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(store.folder) for name in names)
+
+
+def test_what_is_kept_is_found_again(store):
+    assert store.get("a/b") is None
+    store.put("a/b", block(0))
+    found = store.get("a/b")
+    assert isinstance(found, np.memmap) and not found.flags.writeable
+    assert np.array_equal(found, block(0)) and found.dtype == np.float32
+    assert store.get("a/c") is None and store.get("b/b") is None
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text(), st.none())))
+def test_the_order_of_what_is_digested_does_not_matter(what):
+    assert digest(what) == digest(dict(reversed(what.items())))
+    assert digest(what) != digest({**what, "another": 1})
+
+
+def test_what_tells_files_apart(tmp_path):
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"1234")
+    before = identities([str(path)])
+    assert identities([str(path)]) == before
+    os.utime(path, ns=(0, before[0][2] + 1))
+    touched = identities([str(path)])
+    path.write_bytes(b"12345")
+    os.utime(path, ns=(0, before[0][2]))
+    longer = identities([str(path)])
+    assert before != touched != longer != before
+    assert identities([str(path), str(tmp_path / "none")]) is None and identities(["\0"]) is None
+
+
+@given(st.data())
+def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path_factory, data):
+    store = FeatureStore(str(tmp_path_factory.mktemp("store")), 10**6)
+    store.put("a/b", block(1))
+    (path,) = files(store)
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    position = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[position] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[position:]
+    with open(path, "wb") as file:
+        file.write(content)
+    assert store.get("a/b") is None and not files(store)
+    store.put("a/b", block(1))
+    assert np.array_equal(store.get("a/b"), block(1))
+
+
+def test_damage_is_said(store, capsys):
+    store.put("a/b", block(1))
+    (path,) = files(store)
+    with open(path, "ab") as file:
+        file.write(b"0")
+    assert store.get("a/b") is None
+    assert f'"{path}" in the feature store is damaged' in capsys.readouterr().out
+
+
+def test_a_block_under_another_name_is_damage(store):
+    store.put("a/b", block(1))
+    (path,) = files(store)
+    os.rename(path, path.replace("b.features", "c.features"))
+    assert store.get("a/c") is None
+
+
+def test_the_blocks_unused_for_longest_make_room(tmp_path):
+    size = len(open_size(tmp_path, block(0)))
+    store = FeatureStore(str(tmp_path / "store"), 3 * size)
+    foreign = tmp_path / "store" / "mine" / "thesis.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"0" * 10 * size)
+    for i in range(3):
+        store.put(f"a/{i}", block(i))
+        os.utime(files(store)[i], ns=(0, 1000 + i))
+    assert store.get("a/0") is not None  # used: now the newest
+    store.put("b/3", block(3))
+    assert [store.get(name) is not None for name in ("a/0", "a/1", "a/2", "b/3")] == [True, False, True, True]
+    assert foreign.exists()
+
+
+def open_size(tmp_path, features):
+    one = FeatureStore(str(tmp_path / "one"), 10**6)
+    one.put("a/b", features)
+    with open(files(one)[0], "rb") as file:
+        return file.read()
+
+
+def test_a_block_larger_than_the_store_is_not_kept(tmp_path):
+    store = FeatureStore(str(tmp_path / "store"), 16)
+    store.put("a/b", block(0))
+    assert store.get("a/b") is None and store.writes
+
+
+@pytest.mark.parametrize("reason", ["room", "file"])
+def test_where_nothing_can_be_written_it_is_said_once(store, capsys, monkeypatch, reason):
+    store.put("a/b", block(0))
+    if reason == "room":
+        monkeypatch.setattr(feature_store, "ROOM", 2**60)
+    else:
+        with open(os.path.join(store.folder, "c"), "w"):  # in the place of a folder
+            pass
+    for i in range(3):
+        store.put(f"c/{i}", block(i))
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith(f'Note: the feature store "{store.folder}" cannot be written to (') and "STORE" in said
+    assert np.array_equal(store.get("a/b"), block(0)) and len(files(store)) == 1 + (reason == "file")
+
+
+def test_a_full_disk_leaves_no_part(store, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(feature_store.os, "fsync", full)
+    store.put("a/b", block(0))
+    assert "No space left on device" in capsys.readouterr().out and not files(store)
+
+
+def write_forever(folder, started):
+    store = FeatureStore(folder, 10**9)
+    while True:
+        for i in range(5):
+            store.put(f"a/{i}", block(i, 1000, 64))
+            started.set()
+
+
+def test_several_writers_and_kills(store):
+    """Readers see whole blocks, or none, while two processes write the same ones and are killed."""
+    spawn = multiprocessing.get_context("spawn")
+    reader = FeatureStore(store.folder, 10**9)
+    for _ in range(3):
+        started = [spawn.Event(), spawn.Event()]
+        writers = [spawn.Process(target=write_forever, args=(store.folder, event)) for event in started]
+        for writer in writers:
+            writer.start()
+        assert all(event.wait(60) for event in started)
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            for i in range(5):
+                found = reader.get(f"a/{i}")
+                assert found is None or np.array_equal(found, block(i, 1000, 64))
+        for writer in writers:
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.join()
+    reader.put("a/5", block(5))
+    assert {os.path.basename(path) for path in files(reader)} == {f"{i}.features" for i in range(6)}

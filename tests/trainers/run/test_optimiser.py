@@ -1,0 +1,52 @@
+"""Learning rates of their own for layers that are named (OPTIM.STAGED_LR), and OPTIM.EPS on any Dassl."""
+
+import pytest
+
+from trainers.run import optimiser
+
+
+def rates(trainer):
+    """Name -> learning rate of every parameter that is trained."""
+    names = {id(p): name.partition(".")[2] for name, p in trainer.trained.named_parameters()}
+    return {names[id(p)]: group["lr"] for group in trainer.optim.param_groups for p in group["params"]}
+
+
+def test_staged_rates_reach_the_layers_that_are_named(make_trainer):
+    options = ("OPTIM.STAGED_LR", True, "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)
+    found = rates(make_trainer("CoCoOp", *options, "OPTIM.NEW_LAYERS", ["meta_net"]))
+    assert found.pop("ctx") == pytest.approx(0.001)
+    assert len(found) == 4 and set(found.values()) == {0.01}
+    found = rates(make_trainer("SEP", *options, "OPTIM.NEW_LAYERS", ["ctx", "image_enhancer.1.mlp_in"]))
+    assert {name for name, rate in found.items() if rate == 0.01} == {"ctx", "image_enhancer.1.mlp_in.weight"}
+    found = rates(make_trainer("CoOp", *options, "OPTIM.NEW_LAYERS", ["ctx"]))
+    assert found == {"ctx": 0.01}
+    assert set(rates(make_trainer("SEP", "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)).values()) == {0.01}
+
+
+def test_staged_rates_on_a_dassl_that_takes_no_groups(make_trainer, monkeypatch):
+    """That of KgCoOp's and ProGrad's forks."""
+    newer = optimiser.build_optimizer
+    monkeypatch.setattr(optimiser, "build_optimizer", lambda model, optim_cfg: newer(model, optim_cfg))
+    options = ("OPTIM.STAGED_LR", True, "OPTIM.LR", 0.01, "OPTIM.WARMUP_EPOCH", -1)
+    assert rates(make_trainer("CoCoOp", *options, "OPTIM.NEW_LAYERS", ["meta_net"]))["ctx"] == pytest.approx(0.001)
+
+
+def test_epsilon_on_a_dassl_that_does_not_read_it(make_trainer, monkeypatch):
+    """The original."""
+    ours = optimiser.build_optimizer
+
+    def original(model, optim_cfg):
+        optim = ours(model, optim_cfg)
+        for group in optim.param_groups:
+            group["eps"] = 1e-8
+        return optim
+
+    monkeypatch.setattr(optimiser, "build_optimizer", original)
+    optim = make_trainer("CoOp", "OPTIM.NAME", "adam", "OPTIM.EPS", 1e-3).optim
+    assert [group["eps"] for group in optim.param_groups] == [1e-3]
+
+
+@pytest.mark.parametrize("layers", [[], ["ct"], ["ctx", "meta"], ["prompt_learner"], [""]])
+def test_a_layer_that_is_not_there_is_an_error(make_trainer, layers):
+    with pytest.raises(ValueError, match="OPTIM.NEW_LAYERS names .* choose from ctx, meta_net"):
+        make_trainer("CoCoOp", "OPTIM.STAGED_LR", True, "OPTIM.NEW_LAYERS", layers)

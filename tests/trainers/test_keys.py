@@ -1,0 +1,127 @@
+import functools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dassl.config import get_cfg_default
+from dassl.engine import TRAINER_REGISTRY
+from harness import config
+from harness.catalogue import METHODS
+from tests.conftest import REPOSITORY
+from trainers import keys
+from trainers.keys import RANGES, at_least, between, check, from_below, one_of, several, whole
+
+values = st.one_of(st.integers(), st.floats(), st.booleans(), st.text(), st.none(), st.lists(st.integers()))
+
+
+def node_of(cfg, key):
+    *sections, leaf = key.split(".")
+    return functools.reduce(lambda node, name: node[name], sections, cfg), leaf
+
+
+def test_every_key_with_a_range_is_there_and_its_default_fits():
+    cfg = get_cfg_default()
+    for key, allowed in RANGES.items():
+        node, leaf = node_of(cfg, key)
+        assert allowed.fits(node[leaf]), key
+    check(cfg)
+
+
+def test_every_number_and_choice_of_a_method_has_a_range():
+    """Whatever is missing here is accepted: GPA_MEAN may lie outside of the epochs, text may be anything."""
+    cfg = get_cfg_default()
+    free = {"TRAINER.PROMPTSRC.GPA_MEAN"}
+    for name in (TRAINER_REGISTRY.get(method.trainer).config_node for method in METHODS):
+        assert f"TRAINER.{name}.PREC" in RANGES
+        for key, value in cfg.TRAINER[name].items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                assert f"TRAINER.{name}.{key}" in RANGES.keys() | free, key
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.folder)
+def test_every_config_file_is_within(method):
+    for path in (REPOSITORY / "configs/trainers" / method.trainer).glob("*.yaml"):
+        cfg = get_cfg_default()
+        config.merge_file(cfg, str(path))
+        cfg.SEED = 1  # stored views need one
+        check(cfg)
+
+
+@given(values)
+def test_a_range_answers_for_any_value(value):
+    for allowed in RANGES.values():
+        assert allowed.fits(value) in (True, False)
+        assert allowed.fits([value, value]) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "inside", "outside"),
+    [
+        (at_least(1), [1, 1.0, 10**9], [0, 0.99, True, "1", None, float("inf"), float("nan")]),
+        (between(0, 1), [0, 0.5, 1], [-1e-9, 1.0001, False]),
+        (from_below(0, 1), [0, 0.999], [1, -1]),
+        (whole(1), [1, 7], [0, 1.5, 2.0, True]),
+        (one_of("a", "b"), ["a"], ["A", "", None, 1]),
+        (several(2, whole(1)), [(1, 2), [3, 3]], [(1,), (1, 2, 3), (0, 1), 3, "ab"]),
+        (several(None, whole(0), distinct=True), [(), (1, 2)], [(1, 1), (1.5,)]),
+        (RANGES["OPTIM.STEPSIZE"], [(-1,), (1, 5)], [(5, 1), (1, 1)]),
+        (RANGES["INPUT.RRCROP_SCALE"], [(0.08, 1), (1, 1)], [(0, 0), (0.5, 0.4), (0.5, 1.2), (0.5,)]),
+        (RANGES["INPUT.GB_K"], [1, 21], [0, 2, -1]),
+        (RANGES["SEED"], [-1, 0, 2**32 - 1], [2**32]),
+    ],
+)
+def test_ranges(allowed, inside, outside):
+    assert [value for value in inside if not allowed.fits(value)] == []
+    assert [value for value in outside if allowed.fits(value)] == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("OPTIM.MAX_EPOCH", 0, "OPTIM.MAX_EPOCH is 0, but must be 1 or more."),
+        ("OPTIM.MOMENTUM", 5.0, "OPTIM.MOMENTUM is 5.0, but must be 0 or more and less than 1."),
+        ("TEST.FINAL_MODEL", "best", "TEST.FINAL_MODEL is 'best', but must be last_step or best_val."),
+        ("TRAINER.SEP.VARIANT", "papers", "TRAINER.SEP.VARIANT is 'papers', but must be paper or released."),
+        ("TRAINER.E2MIM.MIXUP_SPACE", "pixels", "but must be feature or image."),
+        ("TRAINER.E2MIM.MI_ESTIMATOR", "mine", "but must be jsd or dv or infonce or class or cluster."),
+        ("MODEL.TEXT_CHUNK", -1, "MODEL.TEXT_CHUNK is -1, but must be 0 or more."),
+        ("TRAINER.COOP.PREC", "fp8", "TRAINER.COOP.PREC is 'fp8', but must be fp32 or fp16 or bf16 or amp."),
+        ("TRAINER.PROMPTSRC.GPA_STD", 0, "must be more than 0."),
+        ("TRAINER.PROMPTSRC.N_CTX_VISION", 0, "must be a whole number from 1 to 1024."),
+        ("TRAINER.SEP.LAYERS", [1, 1], "must be a list of different values, each a whole number, 0 or more."),
+        ("INPUT.PIXEL_STD", [1.0], "INPUT.PIXEL_STD is [1.0], but must be 3 values, each more than 0."),
+        ("INPUT.GN_MEAN", float("nan"), "INPUT.GN_MEAN is nan, but must be a finite number."),
+        ("OUTPUT_DIR", "a\udcff", "OUTPUT_DIR is 'a\\udcff', which is no text (UTF-8)"),
+        ("DATASET.ROOT", "a\0", "DATASET.ROOT is 'a\\x00', which is no text"),
+        ("OPTIM.SGD_NESTEROV", True, None),  # with the default momentum
+    ],
+)
+def test_check_names_key_value_and_range(key, value, text):
+    cfg = get_cfg_default()
+    node, leaf = node_of(cfg, key)
+    node[leaf] = value
+    if text is None:
+        check(cfg)
+        cfg.OPTIM.MOMENTUM, text = 0.0, "SGD_NESTEROV needs OPTIM.MOMENTUM above 0"
+    with pytest.raises(ValueError) as error:
+        check(cfg)
+    assert text in str(error.value)
+
+
+def test_a_forks_value_of_another_type_is_named():
+    """KgCoOp's fork has COOP.CTX_INIT False; what has a range must not crash on such a thing."""
+    cfg = get_cfg_default()
+    cfg.TRAINER.COOP.N_CTX = False
+    with pytest.raises(ValueError, match="TRAINER.COOP.N_CTX is False"):
+        check(cfg)
+
+
+def test_a_config_that_lacks_a_key_is_checked_for_the_rest():
+    cfg = get_cfg_default()
+    del cfg.TRAINER["COOP"]
+    check(cfg)
+    cfg.OPTIM.LR = 0.0
+    with pytest.raises(ValueError, match="OPTIM.LR"):
+        check(cfg)
+    assert keys.RANGES is RANGES

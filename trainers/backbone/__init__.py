@@ -1,0 +1,1 @@
+"""A CLIP from any file or library, in OpenAI's layout."""

@@ -1,0 +1,228 @@
+"""Which pictures' frozen features a run takes from the feature store, and which it encodes and keeps.
+
+The frozen image encoder gives a picture the same features in each epoch, method and seed. In evaluation they are kept
+by blocks of batches, as the loader gives them: in a batch of another size the last bits differ, and then a number would
+depend on what was stored before. In training they are kept where a picture is the same in each epoch, and for views
+that the seed gives (DATALOADER.STORED_VIEWS, `stored_views.py`).
+
+No method does anything for it: `ImageEncoder.known` puts the features in the place of the plain pass, and pictures are
+decoded only for a method that reads more of them (`PromptedCLIP.reads_pixels`).
+"""
+
+import functools
+import hashlib
+import os
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+from torch.utils.data import DataLoader, Dataset, SequentialSampler, default_collate
+
+from .feature_store import FeatureStore, digest, identities
+
+try:
+    from dassl.utils import progress
+except ImportError:  # the original Dassl
+    from tqdm import tqdm as progress
+
+VERSION = 1  # of the encoder's numbers: raised when the last bits of a feature change
+BLOCK = 1024  # pictures, about: 2 MiB of ViT-B/16's features, and the most that a killed run encodes again
+
+Features = Callable[[torch.Tensor], torch.Tensor]  # a batch's images, on the device, -> features (B, dim)
+
+
+def folder_of(cfg) -> str:
+    """STORE.DIR, the environment's STORE, or `feature_store` beside the data sets, if need be in the run's folder."""
+    given = cfg.STORE.DIR or os.environ.get("STORE", "")
+    if given:
+        return os.path.expanduser(given)
+    root = os.path.expanduser(cfg.DATASET.ROOT)
+    return os.path.join(root if os.path.isdir(root) and os.access(root, os.W_OK) else cfg.OUTPUT_DIR, "feature_store")
+
+
+class FrozenFeatures:
+    """Where a run gets its pictures' frozen features from.
+
+    Args:
+        model: its `PromptedCLIP`, on `device`.
+        precision: its `Precision`.
+    """
+
+    def __init__(self, cfg, model, precision, device):
+        self.model, self.precision, self.device = model, precision, device
+        self.store = FeatureStore(folder_of(cfg), int(cfg.STORE.MAX_GB * 2**30))
+
+    @property
+    def dim(self) -> int:
+        return self.model.text_encoder.text_projection.shape[1]
+
+    def reading(self, loader: DataLoader, pixels: bool) -> "Reading":
+        """The loader's batches with their features. Without `pixels`, images of stored batches are left empty."""
+        kind = self._kind(loader.dataset) if isinstance(loader.sampler, SequentialSampler) else None
+        return Reading(loader) if kind is None else StoredReading(loader, kind, self.store, self.encode, pixels)
+
+    def features_of(self, loader: DataLoader) -> Iterator[Tuple[torch.Tensor, torch.Tensor]]:
+        """(frozen features (B, dim), label (B,)) of each batch of the loader, on the device."""
+        for batch, known in progress(self.reading(loader, pixels=False), desc="Encoding", unit="batch"):
+            features = (known or self.encode)(batch["img"])
+            yield features.to(self.device), batch["label"].to(self.device)
+
+    def encode(self, image: torch.Tensor) -> torch.Tensor:
+        """image (B, 3, H, W) -> what the frozen encoder gives of it (B, dim), not normalised, float32."""
+        with torch.no_grad(), self.precision.autocast():
+            return self.model.image_encoder.encode(image.to(self.device)).float()
+
+    def _kind(self, images: Dataset) -> Optional[str]:
+        """A digest of all that features depend on but the picture; None if it is not known, or nothing is kept."""
+        transform = repr(getattr(images, "transform", None))
+        if self.store.max_bytes == 0 or not hasattr(images, "data_source") or " at 0x" in transform:
+            return None
+        return digest({**self._encoder, "transform": transform, "drawn": getattr(images, "drawn", None)})
+
+    @functools.cached_property
+    def _encoder(self):
+        """The encoder's weights, and what its last bits depend on beside them: JSON values."""
+        weights = hashlib.sha256()
+        encoder = self.model.image_encoder
+        for name, tensor in encoder.state_dict().items():
+            weights.update(f"{name} {tuple(tensor.shape)} ".encode())
+            weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        cpu = getattr(torch.backends, "cpu", None)  # PyTorch 2.1
+        device = [cpu and cpu.get_cpu_capability(), torch.get_num_threads()]  # threads divide a batch
+        if self.device.type == "cuda":
+            device = [torch.cuda.get_device_name(self.device), torch.get_float32_matmul_precision()]
+        blocks = getattr(getattr(encoder.visual, "transformer", None), "resblocks", [])  # a ResNet has none
+        return {
+            "version": VERSION,
+            "weights": weights.hexdigest(),
+            "blocks": [
+                f"{block.mlp.gelu} {block.attn.num_heads} heads" for block in blocks
+            ],  # which weights do not say
+            "precision": self.precision.prec,
+            "device": device,
+            "packages": [torch.__version__, torchvision.__version__, PIL.__version__],
+        }
+
+
+class Reading:
+    """A pass over a loader: (batch, features) of each batch; features are for `ImageEncoder.known`, here None."""
+
+    found = 0  # pictures whose features the store had
+
+    def __init__(self, loader):
+        self.loader = loader
+
+    def __len__(self):
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Tuple[dict, Optional[Features]]]:
+        return ((batch, None) for batch in self.loader)
+
+
+class StoredReading(Reading):
+    """A pass over a loader that always gives the same batches; features come from the store, or are encoded and kept.
+
+    pixels: whether the images are needed beside their features; if not, those of stored batches are not loaded, and are
+        tensors (B, 0, 0, 0).
+
+    The global random generators move on as in a pass over the loader, whatever is stored.
+    """
+
+    def __init__(self, loader, kind, store, encode, pixels):
+        super().__init__(loader)
+        self.encode, self.pixels = encode, pixels
+        self.bare = WithoutPixels(loader.dataset)
+        batches = list(loader.batch_sampler)
+        n = max(1, BLOCK // len(batches[0]))
+        self.blocks = [
+            Block(batches[i : i + n], loader.dataset.data_source, kind, store) for i in range(0, len(batches), n)
+        ]
+
+    def __iter__(self):
+        self.found = 0
+        loads = [self.pixels or block.features is None for block in self.blocks]
+        loaded = iter(self._loader([b for block, load in zip(self.blocks, loads) if load for b in block.batches]))
+        for block, load in zip(self.blocks, loads):
+            for number, indices in enumerate(block.batches):
+                batch = next(loaded) if load else default_collate([self.bare[i] for i in indices])
+                yield batch, functools.partial(self._features, block, number)
+            block.keep()
+        next(loaded, None)  # lets its processes end
+
+    def _loader(self, batches):
+        loader = self.loader
+        return DataLoader(
+            loader.dataset,
+            batch_sampler=batches,
+            num_workers=loader.num_workers if batches else 0,
+            pin_memory=loader.pin_memory,
+            generator=loader.generator,
+        )
+
+    def _features(self, block, number, image):
+        features = block.get(number)
+        if features is not None:
+            self.found += len(features)
+            return features.to(image.device)
+        return block.add(number, self.encode(image))
+
+
+class Block:
+    """Consecutive batches whose features are stored together.
+
+    Args:
+        batches: lists of positions in `items`.
+        items: Dassl's `Datum`s.
+        kind: see `FrozenFeatures`.
+    """
+
+    def __init__(self, batches: Sequence[List[int]], items: Sequence[Any], kind: str, store: FeatureStore):
+        self.batches, self.kind, self.store = batches, kind, store
+        self.paths = [[items[i].impath for i in indices] for indices in batches]
+        self.added = []
+
+    @functools.cached_property
+    def name(self) -> Optional[str]:
+        return self._name()
+
+    def _name(self):
+        files = [identities(paths) for paths in self.paths]
+        return None if None in files else f"{self.kind}/{digest(files)}"  # a missing one is the loader's to tell
+
+    @functools.cached_property
+    def features(self) -> Optional[np.ndarray]:
+        """(n, dim) of all batches in turn, or None if they are not stored."""
+        return None if self.name is None else self.store.get(self.name)
+
+    def get(self, number: int) -> Optional[torch.Tensor]:
+        if self.features is None:
+            return None
+        start = sum(map(len, self.batches[:number]))
+        return torch.from_numpy(np.array(self.features[start : start + len(self.batches[number])]))
+
+    def add(self, number: int, features: torch.Tensor) -> torch.Tensor:
+        self.added += [features] * (number == len(self.added))
+        return features
+
+    def keep(self) -> None:
+        """Store what was added, if it is of all batches and of pictures that have not changed in the meantime."""
+        if len(self.added) == len(self.batches) and self.name is not None and self.name == self._name():
+            self.store.put(self.name, torch.cat(self.added).cpu().numpy())
+        self.added = []
+
+
+class WithoutPixels(Dataset):
+    """A data set of Dassl's whose pictures are not read: "img" is a tensor (0, 0, 0)."""
+
+    def __init__(self, images):
+        self.items = images.data_source
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        item = self.items[index]
+        labels = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
+        return {"img": torch.empty(0, 0, 0), **labels}

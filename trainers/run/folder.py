@@ -1,0 +1,111 @@
+"""The folder of a run becomes the model that was trained there, as `api.py` and PromptKD use it.
+
+In forks, whose runs have no config.yaml, the settings in metrics.json take its place.
+"""
+
+import contextlib
+import io
+import json
+import os
+from typing import Any, Dict, Optional, Sequence, Tuple
+
+import torch
+from yacs.config import CfgNode
+
+from dassl.config import get_cfg_default
+from dassl.engine import TRAINER_REGISTRY
+
+from .. import keys
+from ..backbone.clip_loader import frozen_clip
+from ..errors import MissingFile, UserError
+from ..precision import Precision
+from ..prompting.model import PromptedCLIP
+from . import experiment
+from .saver import RunCheckpoints
+
+
+class RunFolder:
+    """What a run has left in `folder`: `cfg` its config, `record` its metrics.json, empty if there is none.
+
+    Raises UserError (MissingFile) for a folder that is no run's.
+    """
+
+    def __init__(self, folder: str):
+        self.folder, self.record = folder, _record(folder)
+        self.cfg = _config(folder, self.record.get("settings", {}))
+
+    def model(
+        self, classnames: Sequence[str], device: torch.device, prec: Optional[str] = None
+    ) -> Tuple[PromptedCLIP, Precision]:
+        """Its model of the last epoch (or the best, if it keeps that one), for these classes.
+
+        prec: as TRAINER.<method>.PREC; by default the run's.
+
+        Raises UserError for classes that the prompts do not fit, and for a trainer that is not there.
+        """
+        cfg, name = self.cfg, self.cfg.TRAINER.NAME
+        trainer = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
+        if not hasattr(trainer, "custom_clip"):  # it is none of the `PromptTrainer`s
+            raise UserError(f'"{self.folder}" is a run of trainer {name}, which is none of these files\'.')
+        with contextlib.redirect_stdout(io.StringIO()):
+            precision = Precision(prec or cfg.TRAINER[trainer.config_node].PREC, device)
+            clip_model, backbone = frozen_clip(cfg, precision, device)
+            model = trainer.custom_clip(cfg, list(classnames), clip_model).to(device)
+            learned = list(model.prompt_learner.parameters())
+            checkpoints = RunCheckpoints(
+                model,
+                torch.optim.SGD(learned, lr=0.0) if learned else None,  # is there something to load?
+                None,
+                precision,
+                settings=experiment.settings_of(cfg, [trainer.config_node]),
+                data={},
+                backbone=backbone,
+                directory=self.folder,
+                started=0.0,
+            )
+            checkpoints.load(self.record.get("model_dir") or self.folder)
+        return model.eval().requires_grad_(False), precision
+
+
+def _config(folder, settings):
+    path = os.path.join(folder, "config.yaml")
+    if not os.path.isfile(path) and not settings:
+        raise MissingFile(f'"{folder}" is no folder of a run, as it has no config.yaml: train one first.')
+    cfg = get_cfg_default()
+    cfg.set_new_allowed(True)  # keys of data sets, which are not needed
+    try:
+        if os.path.isfile(path):
+            cfg.MODEL.BACKBONE.ACTIVATION = "quickgelu"  # the only one, of runs from before there was the key
+            cfg.merge_from_file(path)
+        else:
+            path = os.path.join(folder, "metrics.json")
+            cfg.merge_from_other_cfg(CfgNode(_tree(settings)))
+        cfg.merge_from_list([part for key in keys.TRAINING_FILES for part in (key, "")])
+        keys.check(cfg)
+    except UserError:
+        raise
+    except Exception as error:  # whatever yacs and YAML make of a damaged file
+        raise UserError(f'"{path}" is no config of a run ({" ".join(str(error).split())}): train again.') from None
+    return cfg
+
+
+def _tree(settings) -> Dict[str, Any]:
+    """Dotted keys as nested dictionaries."""
+    tree: Dict[str, Any] = {}
+    for key, value in settings.items():
+        *sections, leaf = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[leaf] = value
+    return tree
+
+
+def _record(folder):
+    try:
+        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f'"{folder}/metrics.json" cannot be read ({error}): run the test again.') from None

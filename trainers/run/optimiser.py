@@ -1,0 +1,48 @@
+"""The optimiser of what a run trains, and its schedule, by Dassl's; named layers may have a rate of their own."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+from torch import nn
+from torch.optim import Optimizer
+from yacs.config import CfgNode as CN
+
+from dassl.optim import build_lr_scheduler, build_optimizer
+
+from ..errors import UserError
+
+
+def optimiser_of(trained: nn.ModuleDict, optim_cfg: CN) -> Tuple[Optimizer, Any]:
+    """Optimiser and learning-rate schedule of `trained`, as OPTIM says."""
+    groups, own_cfg = staged_groups(trained, optim_cfg), optim_cfg.clone()
+    own_cfg.defrost()
+    own_cfg.STAGED_LR = False  # the groups are those; older versions of Dassl take no argument of that name
+    optim = build_optimizer(groups or trained, own_cfg)
+    for group in optim.param_groups:  # the original Dassl does not read EPS
+        if "eps" in group:
+            group["eps"] = optim_cfg.EPS
+    return optim, build_lr_scheduler(optim, optim_cfg)
+
+
+def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[str, Any]]]:
+    """With OPTIM.STAGED_LR, parameter groups: what NEW_LAYERS names learns at LR, the rest at LR * BASE_LR_MULT.
+
+    Names are those of checkpoints: "ctx", "meta_net", "text_enhancer.3". Dassl's own groups know only the children of
+    what it is given, and put everything that they do not find at the lower rate. Raises UserError for a name that
+    matches nothing, and for none.
+    """
+    if not optim_cfg.STAGED_LR:
+        return None
+    parameters = {name.partition(".")[2]: p for name, p in trained.named_parameters()}
+    layers = list(optim_cfg.NEW_LAYERS)
+    found = {layer: [n for n in parameters if n == layer or n.startswith(f"{layer}.")] for layer in layers}
+    wrong = [layer for layer in layers if not found[layer]] or ([] if layers else [""])
+    if wrong:
+        known = sorted({name.partition(".")[0] for name in parameters})
+        raise UserError(
+            f'OPTIM.NEW_LAYERS names "{wrong[0]}", which OPTIM.STAGED_LR does not find: choose from '
+            f"{', '.join(known)}, or what is in them."
+        )
+    new = {name for names in found.values() for name in names}
+    rest = [p for name, p in parameters.items() if name not in new]
+    groups = [{"params": rest, "lr": optim_cfg.LR * optim_cfg.BASE_LR_MULT}] if rest else []
+    return [*groups, {"params": [p for name, p in parameters.items() if name in new]}]

@@ -1,0 +1,159 @@
+"""What a finished run leaves behind for tables: metrics.json, and predictions.npz on request."""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from typing import Any, List, Mapping, Optional, Sequence
+
+import numpy as np
+import torch
+import torchvision
+from yacs.config import CfgNode
+
+from ..errors import UserError
+from ..files.whole_files import write_whole
+from .experiment import fingerprint
+
+
+class RunRecord:
+    """Collects one evaluation; `write` puts it into the run's folder, whole or not at all.
+
+    Args:
+        cfg: config of the run; OUTPUT_DIR is the folder.
+        split: "test", "val", or None for a run that ends without an evaluation.
+        weights: what is to be said of the weights that are evaluated, JSON values.
+        settings: the run's, `experiment.settings_of`.
+        classnames: those of the evaluation.
+        device: where it runs.
+        started: time.time() at which the run began.
+        facts: what else a caller wants on record, JSON values; what is measured keeps its key.
+    """
+
+    def __init__(
+        self,
+        cfg: CfgNode,
+        split: Optional[str],
+        weights: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        classnames: Sequence[str],
+        device: torch.device,
+        started: float,
+        facts: Mapping[str, Any],
+    ):
+        self.cfg, self.split, self.weights, self.settings, self.classnames = cfg, split, weights, settings, classnames
+        self.device, self.started, self.facts = device, started, facts
+        self.test_started = time.time()
+        self.keep = split == "test" and cfg.TEST.SAVE_PREDICTIONS
+        self.n = 0
+        self.logits: List[torch.Tensor] = []
+        self.labels: List[torch.Tensor] = []
+        self.impaths: List[str] = []
+
+    def add(self, logits: torch.Tensor, label: torch.Tensor, impaths: Sequence[str]) -> None:
+        """A batch: logits (B, n_cls), label (B,)."""
+        self.n += len(label)
+        if self.keep:
+            self.logits.append(logits.float().cpu())
+            self.labels.append(label.cpu())
+            self.impaths += impaths
+
+    def write(self, results: Optional[Mapping[str, float]] = None) -> None:
+        """results: the evaluator's name -> percent; those of the test split make the run's `accuracy`.
+
+        Anything else (of the validation images, or of no evaluation) leaves the result of an earlier test alone.
+        Raises UserError if the folder cannot be written to.
+        """
+        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        if self.split != "test" and self._is_result_to_keep(path):
+            print(f"Note: {path} holds the result of a test and is left as it is")
+            return
+        if self.keep:
+            self._write_predictions()
+        metrics = self._metrics(results)
+        write_whole(path, lambda f: f.write((json.dumps(metrics, indent=2) + "\n").encode()))
+
+    def _metrics(self, results):
+        cfg = self.cfg
+        metrics = {
+            "trainer": cfg.TRAINER.NAME,
+            "dataset": cfg.DATASET.NAME,
+            "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
+            "split": self.split,
+            "shots": cfg.DATASET.NUM_SHOTS,
+            "seed": cfg.SEED,
+            **self.weights,
+        }
+        if results is not None:
+            measured = {**{name: float(value) for name, value in results.items()}, "n": self.n}
+            metrics.update(measured if self.split == "test" else {self.split: measured})
+            metrics["test_seconds"] = round(time.time() - self.test_started, 2)
+        metrics.update(
+            n_cls=len(self.classnames),
+            classnames=list(self.classnames),
+            seconds=round(time.time() - self.started, 2),
+            peak_memory_mb=peak_memory_mb(),
+            device=device_name(self.device),
+            versions={
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "torchvision": torchvision.__version__,
+                "numpy": np.__version__,
+            },
+            git_commit=git_commit(),
+            fingerprint=fingerprint(self.settings),
+            settings=self.settings,
+        )
+        return {**self.facts, **metrics}
+
+    def _is_result_to_keep(self, path):
+        """Whether `path` holds a test's result, unless it is of fewer epochs of the training that goes on here."""
+        try:
+            with open(path, encoding="utf-8") as f:
+                earlier = json.load(f)
+            outdated = not self.weights["model_dir"] and not earlier.get("model_dir")
+            outdated = outdated and earlier.get("trained_epochs", np.inf) < self.weights["trained_epochs"]
+            return "accuracy" in earlier and not outdated
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise UserError(
+                f'"{path}" cannot be read ({error.strerror}), and may hold a result: mend that, or move it away.'
+            ) from error
+        except (AttributeError, TypeError, ValueError):  # it is damaged
+            return False
+
+    def _write_predictions(self):
+        write_whole(
+            os.path.join(self.cfg.OUTPUT_DIR, "predictions.npz"),
+            lambda f: np.savez_compressed(
+                f,
+                logits=torch.cat(self.logits).numpy(),
+                labels=torch.cat(self.labels).numpy().astype(np.int64),
+                impaths=np.array(self.impaths),
+                classnames=np.array(self.classnames),
+            ),
+        )
+
+
+def peak_memory_mb() -> float:
+    """Peak memory in MiB: the GPU's allocations if there is one, else this process's resident set."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, 1)
+
+
+def device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine() or "cpu"
+
+
+def git_commit() -> Optional[str]:
+    """Commit of the checkout that this file lies in, "-dirty" if it has changes; None outside git."""
+    where = os.path.dirname(os.path.abspath(__file__))
+    command = ["git", "-C", where, "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
