@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
-from tests.tiny import TinyData
 from tests.built import OPTIONS
+from tests.tiny import TinyData
 from trainers.errors import MissingFile, UserError
 from trainers.random_state import random_state, set_random_state
 from trainers.run import checkpoint
