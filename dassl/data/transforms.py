@@ -1,9 +1,10 @@
-"""Image transforms chosen by `cfg.INPUT.TRANSFORMS`, built from torchvision's."""
+"""Image transforms chosen by `cfg.INPUT.TRANSFORMS`, built from torchvision's and, of RandAugment, Dassl's."""
 
 import torch
 import torchvision.transforms as T
 from torchvision.transforms import InterpolationMode
 
+from dassl.data.randaugment import RandAugment, RandAugment2, RandAugmentFixMatch
 from dassl.utils import check_availability
 
 INTERPOLATION_MODES = {
@@ -62,11 +63,6 @@ def _random_translation(inp):
     return T.RandomChoice([T.Resize(inp.SIZE), T.Compose([T.Resize(larger), T.RandomCrop(inp.SIZE)])])
 
 
-def _operations(inp):
-    """Operations of random strength, which is what FixMatch's RandAugment and the second one mean."""
-    return T.Compose([T.TrivialAugmentWide() for _ in range(inp.RANDAUGMENT_N)])
-
-
 def _color_jitter(inp):
     return T.ColorJitter(inp.COLORJITTER_B, inp.COLORJITTER_C, inp.COLORJITTER_S, inp.COLORJITTER_H)
 
@@ -104,10 +100,13 @@ _STEPS = {
     "svhn_policy": ("svhn policy", lambda inp: T.AutoAugment(T.AutoAugmentPolicy.SVHN)),
     "randaugment": (
         "randaugment (n={inp.RANDAUGMENT_N}, m={inp.RANDAUGMENT_M})",
-        lambda inp: T.RandAugment(inp.RANDAUGMENT_N, inp.RANDAUGMENT_M),
+        lambda inp: RandAugment(inp.RANDAUGMENT_N, inp.RANDAUGMENT_M),
     ),
-    "randaugment_fixmatch": ("randaugment_fixmatch (n={inp.RANDAUGMENT_N})", _operations),
-    "randaugment2": ("randaugment2 (n={inp.RANDAUGMENT_N})", _operations),
+    "randaugment_fixmatch": (
+        "randaugment_fixmatch (n={inp.RANDAUGMENT_N})",
+        lambda inp: RandAugmentFixMatch(inp.RANDAUGMENT_N),
+    ),
+    "randaugment2": ("randaugment2 (n={inp.RANDAUGMENT_N})", lambda inp: RandAugment2(inp.RANDAUGMENT_N)),
     "colorjitter": (
         "color jitter (brightness={inp.COLORJITTER_B}, contrast={inp.COLORJITTER_C}, saturation={inp.COLORJITTER_S}, "
         "hue={inp.COLORJITTER_H})",
