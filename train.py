@@ -46,7 +46,7 @@ from harness.errors import exit_with, fail
 from harness.running.lock import Locked, locked
 from trainers import keys
 from trainers.files.whole_files import disk_errors
-from trainers.run.experiment import differences, nodes_of, settings_of
+from trainers.run.experiment import complete, differences, nodes_of, settings_of
 
 import_all(trainers)
 import_all(datasets)
@@ -108,7 +108,8 @@ def claim_output_dir(args, cfg):
             return {}
         _refuse_other_model(args, folder, record, trained_here)
         earlier = record.get("settings") or (dict(flatten(read_config(file))) if os.path.isfile(file) else {})
-        now = settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), cfg))
+        earlier = complete(earlier)
+        now = complete(settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), cfg)))
         keys = differences(earlier, now)[:3]
         if keys:
             what = "checkpoints" if trained_here else "the result"

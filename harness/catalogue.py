@@ -115,7 +115,6 @@ METHODS = (
         Config("vit_b16_ep100_ctxv1"),
     )),
     Method("clip_lora", "CLIPLoRA", "2405.18541", (
-        Config("vit_b16_imagenet", datasets="imagenet"),
         Config("vit_b16"),
     )),
     Method("mma", "MMA", "CVPR 2024", (

@@ -8,6 +8,9 @@ import os
 
 from .errors import UserError
 
+# Keys that settings leave out where a run is as all were before there were these keys, see trainers/run/experiment.py
+AS_BEFORE = {"DATALOADER.TRAIN_X.DROP_LAST": True, "OPTIM.LR_STEP": "epoch", "OPTIM.MIN_LR": 0.0}
+
 
 def read_record(folder) -> dict:
     """A run's metrics.json: what it was and, if its test split was tested, what came out.
@@ -57,6 +60,7 @@ def settings_of(record: dict) -> dict:
     """What makes a record's experiment: the config's keys, and what they stand for on the disk."""
     found = dict(record.get("settings", {}))
     if found:
+        found = {**AS_BEFORE, **found}
         found["the test images"] = record.get("data", {}).get("test")
         found["the weights of the backbone"] = record.get("backbone_fingerprint")
         found["the code that trained it"] = record["imported"]["code"] if is_imported(record) else "this repository's"

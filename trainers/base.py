@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Callable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
@@ -31,6 +31,7 @@ from .run.late_numbers import LateNumbers
 from .run.optimiser import optimiser_of
 from .run.record import RunRecord
 from .run.saver import LEARNER, RunCheckpoints
+from .run.steps import with_last_batch
 
 
 class PromptTrainer(TrainerX):
@@ -40,6 +41,7 @@ class PromptTrainer(TrainerX):
     custom_clip: Callable[[CN, list, nn.Module], PromptedCLIP]  # CustomCLIP(cfg, classnames, clip_model)
 
     most_views: int = 1  # of a training picture (DATALOADER.K_TRANSFORMS) that a step can take
+    smallest_batch: int = 1  # pictures of which a step can be made
 
     # Of a method that is fitted in one go, which then is its only epoch; without gradients
     fit: Optional[Callable[[], None]] = None
@@ -84,7 +86,11 @@ class PromptTrainer(TrainerX):
         self.n_params = sum(p.numel() for p in parameters if p.requires_grad)
         print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
         self.max_epoch = 1 if self.fit else self.max_epoch
-        self.optim, self.sched = optimiser_of(self.trained, cfg.OPTIM) if parameters else (None, None)
+        if not cfg.DATALOADER.TRAIN_X.DROP_LAST:
+            self.train_loader_x = with_last_batch(self.train_loader_x, self.smallest_batch)
+        self.epoch_ends = self.steps_done(len(self.train_loader_x))
+        moves = self.epoch_ends if cfg.OPTIM.LR_STEP == "iteration" else range(cfg.OPTIM.MAX_EPOCH + 1)
+        self.optim, self.sched = optimiser_of(self.trained, cfg.OPTIM, moves) if parameters else (None, None)
         self.register_model(LEARNER, learner, self.optim, self.sched)
         self.checkpoints = RunCheckpoints(
             self.model,
@@ -97,6 +103,7 @@ class PromptTrainer(TrainerX):
             directory=self.output_dir,
             started=started,
             max_epoch=self.max_epoch,
+            moves=moves,
         )
         self.frozen = FrozenFeatures(cfg, self.model, self.precision, self.device)
         self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.folder_of(self.dm.dataset))
@@ -107,6 +114,10 @@ class PromptTrainer(TrainerX):
             print("Several GPUs are visible; one is used (choose it with CUDA_VISIBLE_DEVICES)")
 
     # ---- training ------------------------------------------------------------------------------------------
+
+    def steps_done(self, per_pass: int) -> Sequence[int]:
+        """How many steps are done after 0, 1, ... MAX_EPOCH epochs. per_pass: batches of a pass over the images."""
+        return [epoch * per_pass for epoch in range(self.cfg.OPTIM.MAX_EPOCH + 1)]
 
     def prepare_training(self):
         """Called once before the first step of a new training, not when it resumes; without gradients."""
@@ -161,7 +172,7 @@ class PromptTrainer(TrainerX):
         self.optim.zero_grad()
         self.model.backward({name: self.precision.scale(term) for name, term in losses.items()})
         self.precision.step(self.optim)
-        if self.batch_idx + 1 == self.num_batches:
+        if self.batch_idx + 1 == self.num_batches or self.cfg.OPTIM.LR_STEP == "iteration":
             self.update_lr()
         return summary
 

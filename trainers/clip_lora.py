@@ -9,19 +9,19 @@ Trained by cross-entropy of exp(logit_scale) * cos(image, text). The same settin
 shots; the training is as long as ITERATIONS steps for each shot, however many classes there are.
 """
 
-import itertools
-
 from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
+from .errors import UserError
 from .keys import LAYERS, Key, Range, above, add_defaults, from_below, method_defaults, one_of, several, whole
 from .prompting.encoders import chosen_layers
 from .prompting.low_rank import LowRankUpdates
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import template_for
+from .run.steps import Steps, even_parts, whole_passes
 
 ATTENTION = several(None, one_of("q", "k", "v", "o"), distinct=True)
 
@@ -35,7 +35,7 @@ DEFAULTS.PARTS = Key(
     Range("one or more of q, k, v and o, each once", lambda parts: ATTENTION.fits(parts) and len(parts) > 0),
 )
 DEFAULTS.LAYERS = Key([], LAYERS)  # layers with updates, from 0; empty: all of both encoders (paper)
-# Steps of the training for each shot, divided evenly among the epochs (paper: 500)
+# Steps of the training for each shot, divided among the epochs (paper: 500)
 DEFAULTS.ITERATIONS = Key(500, whole(1))
 add_defaults("CLIPLORA", DEFAULTS)
 
@@ -83,23 +83,6 @@ class CustomCLIP(PromptedCLIP):
         return normalise(self.text_encoder(learner(), learner.apart, learner.text))
 
 
-class Steps:
-    """The batches of a loader, pass after pass, `n` in all: an epoch of a training that counts steps."""
-
-    def __init__(self, loader, n):
-        self.loader, self.n = loader, n
-
-    @property
-    def dataset(self):
-        return self.loader.dataset
-
-    def __len__(self):
-        return self.n
-
-    def __iter__(self):
-        return itertools.islice(itertools.chain.from_iterable(itertools.repeat(self.loader)), self.n)
-
-
 @TRAINER_REGISTRY.register()
 class CLIPLoRA(PromptTrainer):
     """CLIP-LoRA: Low-Rank Few-Shot Adaptation of Vision-Language Models."""
@@ -107,10 +90,25 @@ class CLIPLoRA(PromptTrainer):
     config_node = "CLIPLORA"
     custom_clip = CustomCLIP
 
+    def steps_done(self, per_pass):
+        """ITERATIONS for each shot. Where epochs are nothing to the schedule they end with a pass over the images."""
+        cfg, data = self.cfg, self.dm.dataset
+        shots = cfg.DATASET.NUM_SHOTS if cfg.DATASET.NUM_SHOTS > 0 else len(data.train_x) / len(data.classnames)
+        total, epochs = round(cfg.TRAINER.CLIPLORA.ITERATIONS * shots), cfg.OPTIM.MAX_EPOCH
+        by_pass = cfg.OPTIM.LR_STEP == "iteration"
+        most = -(-total // per_pass) if by_pass else total
+        if epochs > most:
+            raise UserError(
+                f"{total} steps, {-(-total // per_pass)} passes over the images, do not make OPTIM.MAX_EPOCH {epochs} "
+                f"epochs: set it to {most} or less."
+            )
+        return whole_passes(total, epochs, per_pass) if by_pass else even_parts(total, epochs)
+
     def build_model(self):
         super().build_model()
-        options, data = self.cfg.TRAINER.CLIPLORA, self.dm.dataset
-        shots = len(data.train_x) / len(data.classnames)
-        n = max(1, round(options.ITERATIONS * shots / self.cfg.OPTIM.MAX_EPOCH))
-        print(f"Each of {self.cfg.OPTIM.MAX_EPOCH} epochs has {n} steps")
-        self.train_loader_x = Steps(self.train_loader_x, n)
+        print(f"{self.epoch_ends[-1]:,} steps in {self.cfg.OPTIM.MAX_EPOCH} epochs")
+        self.train_loader_x = Steps(self.train_loader_x, self.epoch_ends)
+
+    def before_epoch(self):
+        super().before_epoch()
+        self.train_loader_x.epoch = self.epoch

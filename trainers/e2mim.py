@@ -189,4 +189,5 @@ class E2MIM(PromptTrainer):
     """Generalizable Prompt Tuning for Vision-Language Models."""
 
     config_node = "E2MIM"
+    smallest_batch = 2  # its critics standardise over the batch
     custom_clip = CustomCLIP

@@ -249,7 +249,7 @@ def restore_nodes(cfg: CN) -> None:
         cfg.TRAINER.setdefault(name, _C.TRAINER[name].clone())
 
 
-MODEL, BACKBONE, DATASET, DATALOADER, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(7))
+MODEL, BACKBONE, DATASET, DATALOADER, TRAIN_X, TEST, OPTIM, STORE = (SimpleNamespace() for _ in range(8))
 # of the layers of a weights file that does not say which: quickgelu (OpenAI's own) or gelu (docs/backbones.md)
 BACKBONE.ACTIVATION = Key("", Range("quickgelu, gelu or empty", lambda value: value in ("quickgelu", "gelu", "")))
 # classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
@@ -260,8 +260,13 @@ DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: 
 DATALOADER.STORED_VIEWS = Key(0, whole(0))
 TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
 OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
+# when the learning rate moves along its schedule, which spans the same training: after each epoch, or each iteration
+OPTIM.LR_STEP = Key("epoch", one_of("epoch", "iteration"))
+OPTIM.MIN_LR = Key(0.0, at_least(0))  # learning rate at the end of the cosine
+TRAIN_X.DROP_LAST = True  # leave out the last batch of a pass if it is not full, unless it is the only one (as Dassl)
 STORE.DIR = ""  # folder of stored image features; empty: the environment's STORE, or else DATASET.ROOT/feature_store
 STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of image features there; 0: none
 for _name in ("MODEL", "DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):
     add_defaults(_name, globals()[_name], _C, "")
 add_defaults("BACKBONE", BACKBONE, _C.MODEL, "MODEL.")
+add_defaults("TRAIN_X", TRAIN_X, _C.DATALOADER, "DATALOADER.")

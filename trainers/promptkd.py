@@ -223,6 +223,7 @@ class PromptKD(PromptTrainer):
     """PromptKD: Unsupervised Prompt Distillation for Vision-Language Models."""
 
     config_node = "PROMPTKD"
+    smallest_batch = 2  # its projector has a batch norm
     custom_clip = CustomCLIP
 
     def check_cfg(self, cfg):

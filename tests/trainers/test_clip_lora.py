@@ -1,10 +1,19 @@
 """CLIP-LoRA beyond the golden numbers: what is updated, for how long, and what cannot be built."""
 
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 from dassl.config import get_cfg_default
-from trainers.clip_lora import Steps
+from harness.config import merge_file
+from tests.conftest import REPOSITORY
+from trainers.clip_lora import CLIPLoRA
+from trainers.errors import UserError
+from trainers.run.optimiser import optimiser_of
+from trainers.run.steps import Steps
 
 NODE = "TRAINER.CLIPLORA."
 
@@ -85,23 +94,91 @@ def test_each_class_has_its_own_dropout_in_training_alone(build):
     assert build("clip_lora", NODE + "DROPOUT", 0.0).prompt_learner.apart(0, tokens) is tokens
 
 
+BY_STEP = ("OPTIM.LR_STEP", "iteration", "DATALOADER.TRAIN_X.DROP_LAST", False)
+
+
 def test_steps_are_counted_by_shots(make_trainer):
-    """Of 36 images of 6 classes: 6 shots, 4 batches of 8 a pass."""
+    """Of 36 images of 6 classes: 6 shots, 4 full batches of 8 a pass, or 5 with the rest."""
+    lengths = [7, 8, 7, 8]  # 5 * 6 steps in even parts; a pass may be cut off
     trainer = make_trainer("CLIPLoRA", NODE + "ITERATIONS", 5, "OPTIM.MAX_EPOCH", 4)
-    assert len(trainer.train_loader_x) == 8  # 5 * 6 / 4, rounded
-    assert len(make_trainer("CLIPLoRA", NODE + "ITERATIONS", 1, "OPTIM.MAX_EPOCH", 100).train_loader_x) == 1
+    assert [len(batches_of(trainer, epoch)) for epoch in range(4)] == lengths
+    lengths = [5, 10, 5, 10]  # 6 passes, the last of which would be complete
+    trainer = make_trainer("CLIPLoRA", NODE + "ITERATIONS", 5, "OPTIM.MAX_EPOCH", 4, *BY_STEP)
+    assert [len(batches_of(trainer, epoch)) for epoch in range(4)] == lengths
+    trainer = make_trainer("CLIPLoRA", NODE + "ITERATIONS", 2, "OPTIM.MAX_EPOCH", 2, *BY_STEP)
+    assert [len(batches_of(trainer, epoch)) for epoch in range(2)] == [5, 7]  # 12: two passes and what is left
+    with pytest.raises(
+        UserError, match="6 steps, 2 passes over the images, do not make OPTIM.MAX_EPOCH 7 .* 6 or less"
+    ):
+        make_trainer("CLIPLoRA", NODE + "ITERATIONS", 1, "OPTIM.MAX_EPOCH", 7)
+    with pytest.raises(UserError, match="do not make OPTIM.MAX_EPOCH 3 epochs: set it to 2 or less"):
+        make_trainer("CLIPLoRA", NODE + "ITERATIONS", 1, "OPTIM.MAX_EPOCH", 3, *BY_STEP)
 
 
-def test_steps_go_pass_after_pass():
-    seen = []
+def batches_of(trainer, epoch):
+    trainer.epoch = epoch
+    trainer.before_epoch()
+    batches = list(trainer.train_loader_x)
+    assert len(batches) == len(trainer.train_loader_x)
+    return batches
 
-    class Loader:
-        dataset = "images"
 
-        def __iter__(self):
-            seen.append("pass")
-            return iter("abc")
+@pytest.mark.parametrize("n_classes", [10, 47, 100, 102, 397, 1000])
+@pytest.mark.parametrize("shots", [1, 2, 4, 8, 16])
+def test_the_published_training_is_the_authors(n_classes, shots):
+    """500 steps for each shot, pass after pass with the last batch, and the rate of each step."""
+    cfg = get_cfg_default()
+    merge_file(cfg, str(REPOSITORY / "configs/trainers/CLIPLoRA/vit_b16.yaml"))
+    cfg.DATASET.NUM_SHOTS = shots
+    assert cfg.DATALOADER.TRAIN_X.BATCH_SIZE == 32 and not cfg.DATALOADER.TRAIN_X.DROP_LAST
+    total, theirs = 500 * shots, []
+    while len(theirs) < total:  # as their loop
+        for images in batch_sizes(n_classes * shots, 32):
+            theirs.append(images)
+            if len(theirs) == total:
+                break
 
-    steps = Steps(Loader(), 7)
-    assert "".join(steps) == "abcabca" and len(steps) == 7 and steps.dataset == "images"
-    assert len(seen) == 3 and "".join(steps) == "abcabca"
+    loader = batch_sizes(n_classes * shots, 32)
+    trainer = SimpleNamespace(cfg=cfg, dm=SimpleNamespace(dataset=None))
+    ends = CLIPLoRA.steps_done(trainer, len(loader))
+    steps, ours = Steps(loader, ends), []
+    for steps.epoch in range(cfg.OPTIM.MAX_EPOCH):
+        assert len(steps) > 0
+        ours += steps
+    assert ours == theirs and len(ours) == ends[-1] == total
+
+    optimiser, schedule = optimiser_of(nn.ModuleDict({"x": nn.Linear(1, 1)}), cfg.OPTIM, ends)
+    rates = []
+    for _ in range(total):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        schedule.step()
+    expected = [1e-6 + (2e-4 - 1e-6) * (1 + math.cos(math.pi * t / total)) / 2 for t in range(total)]
+    assert rates == pytest.approx(expected, rel=1e-6) and optimiser.param_groups[0]["lr"] == pytest.approx(1e-6)
+
+
+def batch_sizes(n, size):
+    return [min(size, n - start) for start in range(0, n, size)]
+
+
+def test_a_killed_training_by_step_goes_on_as_it_would_have(make_trainer, monkeypatch, tmp_path):
+    """Its schedule is replayed by steps, of epochs that are not of one length."""
+    options = (NODE + "ITERATIONS", 2, "OPTIM.MAX_EPOCH", 2, "OPTIM.MIN_LR", 1e-4, "OPTIM.WARMUP_EPOCH", 1, *BY_STEP)
+
+    def rates(output, epochs=2):
+        trainer, seen = make_trainer("CLIPLoRA", *options, output=output), []
+        trainer.max_epoch = epochs
+        step = trainer.precision.step
+        monkeypatch.setattr(
+            trainer.precision, "step", lambda optim: (seen.append(optim.param_groups[0]["lr"]), step(optim))
+        )
+        trainer.train()
+        return seen, trainer.model.prompt_learner.state_dict()
+
+    whole, weights = rates(tmp_path / "whole")
+    assert len(whole) == 12 and whole[:5] == [1e-5] * 5 and whole[5] == 2e-3 and len(set(whole)) == 8
+    first, _ = rates(tmp_path / "cut", epochs=1)
+    (tmp_path / "cut/metrics.json").unlink()
+    second, resumed = rates(tmp_path / "cut")
+    assert first + second == whole
+    assert all(torch.equal(resumed[name], weights[name]) for name in weights)

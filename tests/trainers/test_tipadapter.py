@@ -1,9 +1,14 @@
 """Runs of what is fitted in one go or belongs to its training classes: Tip-Adapter, Tip-Adapter-F, linear probe."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from dassl.config import get_cfg_default
+from harness.config import merge_file
+from tests.conftest import REPOSITORY
 from tests.trainers.methods import METHODS
 from trainers.base import PromptTrainer
 from trainers.errors import UserError
@@ -135,3 +140,24 @@ def test_the_training_free_one_learns_nothing(make_trainer, tmp_path):
     trainer.train()
     assert trainer.n_params == 0 and trainer.record().weights["learnable_parameters"] == 0
     assert np.isfinite(trainer.model.prompt_learner.keys.detach().numpy()).all()
+
+
+def published(name, epochs):
+    cfg = get_cfg_default()
+    merge_file(cfg, str(REPOSITORY / f"configs/trainers/TipAdapterF/{name}.yaml"))
+    assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.LR, cfg.OPTIM.MIN_LR) == (epochs, 0.001, 0.0)
+    return cfg
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("vit_b16_ep20_batch256", 20), ("vit_b16_ep100_batch256", 100)])
+def test_the_published_training_is_the_authors(make_trainer, name, epochs):
+    """Each pass with its last batch, and a rate that falls with each step along a cosine over all of them."""
+    node = published(name, epochs)
+    options = ("DATALOADER.TRAIN_X.DROP_LAST", node.DATALOADER.TRAIN_X.DROP_LAST, "DATALOADER.TRAIN_X.BATCH_SIZE", 7)
+    options += ("OPTIM.LR_STEP", node.OPTIM.LR_STEP, "OPTIM.WARMUP_EPOCH", node.OPTIM.WARMUP_EPOCH, "OPTIM.LR", 0.001)
+    trainer = make(make_trainer, "tipadapter_f", *options)
+    rates, step = [], trainer.precision.step
+    trainer.precision.step = lambda optim: (rates.append(optim.param_groups[0]["lr"]), step(optim))
+    trainer.train()
+    total = 3 * 6  # 36 images in batches of 7
+    assert rates == pytest.approx([0.001 * (1 + math.cos(math.pi * t / total)) / 2 for t in range(total)])

@@ -34,6 +34,9 @@ NOT_THE_EXPERIMENT = {
 # Keys that came later. While they are empty a run is what it was without them, and its fingerprint, too.
 NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
 
+# Others, and what every run did before them: settings leave them out where a run does so, too (harness/records.py)
+AS_BEFORE = {"DATALOADER.TRAIN_X.DROP_LAST": True, "OPTIM.LR_STEP": "epoch", "OPTIM.MIN_LR": 0.0}
+
 
 def checksum_key(key: str) -> str:
     """What settings have in the place of a path `key`, which may come to lead to something else."""
@@ -53,9 +56,9 @@ _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
-    They are all but those of `NOT_THE_EXPERIMENT`, those of other methods and empty ones of `NOTHING_IF_EMPTY`; the
-    checksums of the files that MODEL.INIT_WEIGHTS and `TRAINING_FILES` name are more of them, and so is what the
-    folders of `RUN_FOLDERS` say of their runs, if they are there: a test needs none.
+    They are all but those of `NOT_THE_EXPERIMENT`, those of other methods, empty ones of `NOTHING_IF_EMPTY` and those
+    `AS_BEFORE`; the checksums of the files that MODEL.INIT_WEIGHTS and `TRAINING_FILES` name are more of them, and so
+    is what the folders of `RUN_FOLDERS` say of their runs, if they are there: a test needs none.
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
@@ -73,9 +76,9 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
             flat[checksum_key(key)] = _file_checksum(key, flat[key])
     for key in RUN_FOLDERS:
         flat.update(_run_in(key, flat.get(key)))
-    left_out = (
-        NOT_THE_EXPERIMENT | TRAINING_FILES | RUN_FOLDERS | {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
-    )
+    nothing = {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
+    nothing |= {key for key, value in AS_BEFORE.items() if flat.get(key) == value}
+    left_out = NOT_THE_EXPERIMENT | TRAINING_FILES | RUN_FOLDERS | nothing
     return {key: flat[key] for key in sorted(flat) if key not in left_out}
 
 
@@ -117,13 +120,18 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]
 
 
+def complete(settings: Mapping[str, Any]) -> Dict[str, Any]:
+    """Settings with the keys of `AS_BEFORE` that they leave out; none at all (not on record) stay none."""
+    return {**(AS_BEFORE if settings else {}), **settings}
+
+
 def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any], ignore: Iterable[str] = ()) -> List[str]:
-    """The keys whose values differ, sorted; `ignore` names keys and whole sections ("DATASET").
+    """The keys whose values differ in `complete` settings, sorted; `ignore` names keys and whole sections ("DATASET").
 
     A key that only one side has is no difference: another version of the code has keys that this one lacks (a fork,
     whose other methods add theirs), and nothing says which value would have stood for it.
     """
-    ignore = tuple(ignore)
+    theirs, ours, ignore = complete(theirs), complete(ours), tuple(ignore)
     sections = tuple(f"{name}." for name in ignore)
     return [
         key

@@ -1,6 +1,6 @@
 """The optimiser of what a run trains, and its schedule, by Dassl's; named layers may have a rate of their own."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from torch import nn
 from torch.optim import Optimizer
@@ -11,8 +11,11 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from ..errors import UserError
 
 
-def optimiser_of(trained: nn.ModuleDict, optim_cfg: CN) -> Tuple[Optimizer, Any]:
-    """Optimiser and learning-rate schedule of `trained`, as OPTIM says."""
+def optimiser_of(trained: nn.ModuleDict, optim_cfg: CN, moves: Sequence[int]) -> Tuple[Optimizer, Any]:
+    """Optimiser and learning-rate schedule of `trained`, as OPTIM says.
+
+    moves: how often the schedule has moved on after 0, 1, ... MAX_EPOCH epochs.
+    """
     groups, own_cfg = staged_groups(trained, optim_cfg), optim_cfg.clone()
     own_cfg.defrost()
     own_cfg.STAGED_LR = False  # the groups are those; older versions of Dassl take no argument of that name
@@ -20,7 +23,25 @@ def optimiser_of(trained: nn.ModuleDict, optim_cfg: CN) -> Tuple[Optimizer, Any]
     for group in optim.param_groups:  # the original Dassl does not read EPS
         if "eps" in group:
             group["eps"] = optim_cfg.EPS
-    return optim, build_lr_scheduler(optim, optim_cfg)
+    return optim, _schedule(optim, own_cfg, moves)
+
+
+def _schedule(optim, optim_cfg, moves):
+    """Dassl's, whose epoch is a move: what OPTIM says in epochs is counted in moves."""
+    epochs = optim_cfg.MAX_EPOCH
+
+    def moves_of(epoch):
+        return moves[epoch] if epoch <= epochs else moves[epochs] * epoch // epochs
+
+    for key in ("MAX_EPOCH", "WARMUP_EPOCH"):
+        optim_cfg[key] = moves_of(optim_cfg[key]) if optim_cfg[key] > 0 else optim_cfg[key]
+    if isinstance(optim_cfg.STEPSIZE, (list, tuple)):
+        optim_cfg.STEPSIZE = [moves_of(epoch) if epoch > 0 else epoch for epoch in optim_cfg.STEPSIZE]
+    schedule = build_lr_scheduler(optim, optim_cfg)
+    cosine = getattr(schedule, "successor", schedule)  # behind a warm-up
+    if hasattr(cosine, "eta_min"):
+        cosine.eta_min = optim_cfg.MIN_LR
+    return schedule
 
 
 def staged_groups(trained: nn.ModuleDict, optim_cfg: CN) -> Optional[List[Dict[str, Any]]]:

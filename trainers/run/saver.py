@@ -7,7 +7,7 @@ import copy
 import os
 import time
 import warnings
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 
@@ -18,7 +18,7 @@ from ..precision import Precision, first_not_finite
 from ..prompting.model import PromptedCLIP
 from ..random_state import random_state, set_random_state
 from . import checkpoint
-from .experiment import checksum_key, differences, fingerprint
+from .experiment import checksum_key, complete, differences, fingerprint
 
 LEARNER = "prompt_learner"  # name of the registered model, and of the folder of its checkpoints
 
@@ -42,6 +42,7 @@ class RunCheckpoints:
         directory: the run's own folder, its OUTPUT_DIR.
         started: time.time() at which the run began, or went on.
         max_epoch: epochs of the training; None: as the settings say.
+        moves: how often `sched` has moved on after 0, 1, ... epochs; None: once in each.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class RunCheckpoints:
         directory: str,
         started: float,
         max_epoch: Optional[int] = None,
+        moves: Optional[Sequence[int]] = None,
     ):
         self.started = started  # less what it took before it was resumed
         self.model, self.optim, self.sched, self.precision = model, optim, sched, precision
         self.settings, self.data, self.backbone = settings, data, backbone
-        self.directory = directory
+        self.directory, self.moves = directory, moves
         self.max_epoch = 0 if optim is None else max_epoch or settings["OPTIM.MAX_EPOCH"]
         self.epoch = 0  # after how many epochs the weights at hand were as they are
         self.trained_epochs = 0  # how many their training has had; more than `epoch` if earlier weights are tested
@@ -197,7 +199,7 @@ class RunCheckpoints:
         # The schedule is replayed instead of saved: Dassl's warm-up schedulers hold each other as objects
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "step() before optimizer.step()"
-            for _ in range(state["epoch"]):
+            for _ in range(self.moves[state["epoch"]] if self.moves else state["epoch"]):
                 self.sched.step()
         _load_state(self.optim, state["optimizer"]["state"])
         self.now_at(state["epoch"])
@@ -279,13 +281,12 @@ class RunCheckpoints:
             )
 
     def _refuse_other_settings(self, state, path, ignore, remedy):
-        theirs = state.get("settings", {})
-        differing = differences(theirs, self.settings, ignore)
+        theirs, ours = complete(state.get("settings", {})), complete(self.settings)
+        differing = differences(theirs, ours, ignore)
         if differing:
             key = differing[0]
             raise UserError(
-                f'Checkpoint "{path}" was trained with {key} {theirs[key]!r}, but this run has {self.settings[key]!r}: '
-                f"{remedy}."
+                f'Checkpoint "{path}" was trained with {key} {theirs[key]!r}, but this run has {ours[key]!r}: {remedy}.'
             )
 
     def _refuse_other_images(self, state, path, remedy):

@@ -7,16 +7,20 @@ import pytest
 from yacs.config import CfgNode as CN
 
 from dassl.config import get_cfg_default
+from harness import records
 from trainers import sep
 from trainers.errors import UserError
 from trainers.run.experiment import (
+    AS_BEFORE,
     INIT_CHECKSUM,
     NOT_THE_EXPERIMENT,
     TRAINING_FILES,
     checksum_key,
+    complete,
     data_checksums,
     differences,
     fingerprint,
+    flatten,
     nodes_of,
     settings_of,
 )
@@ -39,6 +43,15 @@ def test_a_key_that_came_later_leaves_the_runs_before_it_alone(make_cfg):
     assert settings_of(after) == {**settings_of(before), "MODEL.BACKBONE.ACTIVATION": "gelu"}
     del before.MODEL.BACKBONE["ACTIVATION"]
     assert fingerprint(settings_of(before)) != fingerprint(settings_of(after))
+
+
+def test_what_runs_of_before_did_is_no_setting_of_theirs_but_told_from_others(make_cfg):
+    plain, other = settings_of(make_cfg("CoOp")), settings_of(make_cfg("CoOp", "OPTIM.LR_STEP", "iteration"))
+    assert not plain.keys() & AS_BEFORE.keys() and complete(plain) == {**plain, **AS_BEFORE}
+    defaults = dict(flatten(get_cfg_default()))
+    assert {key: defaults[key] for key in AS_BEFORE} == AS_BEFORE == records.AS_BEFORE
+    assert differences(plain, other) == differences(other, plain) == ["OPTIM.LR_STEP"]
+    assert differences({}, other) == [] and complete({}) == {}
 
 
 def test_nodes_of_other_methods_are_no_settings(make_cfg):

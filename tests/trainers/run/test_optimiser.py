@@ -1,7 +1,10 @@
 """Learning rates of their own for layers that are named (OPTIM.STAGED_LR), and OPTIM.EPS on any Dassl."""
 
 import pytest
+import torch
+from torch import nn
 
+from dassl.config import get_cfg_default
 from trainers.run import optimiser
 
 
@@ -50,3 +53,40 @@ def test_epsilon_on_a_dassl_that_does_not_read_it(make_trainer, monkeypatch):
 def test_a_layer_that_is_not_there_is_an_error(make_trainer, layers):
     with pytest.raises(ValueError, match="OPTIM.NEW_LAYERS names .* choose from ctx, meta_net"):
         make_trainer("CoCoOp", "OPTIM.STAGED_LR", True, "OPTIM.NEW_LAYERS", layers)
+
+
+# Epochs that have steps of their own number: 2, 3, 2 and 3
+STEPS = [0, 2, 5, 7, 10]
+
+
+def schedule_of(moves, n, **options):
+    """The learning rates of `n` moves, of a rate of 1."""
+    cfg = get_cfg_default().OPTIM
+    cfg.NAME, cfg.LR, cfg.MAX_EPOCH = "sgd", 1.0, 4
+    for key, value in options.items():
+        cfg[key] = value
+    optim, schedule = optimiser.optimiser_of(nn.ModuleDict({"x": nn.Linear(1, 1)}), cfg, moves)
+    rates = []
+    for _ in range(n):
+        rates.append(optim.param_groups[0]["lr"])
+        optim.step()
+        schedule.step()
+    return rates
+
+
+def test_what_is_said_in_epochs_is_counted_in_moves():
+    steps = {"LR_SCHEDULER": "multi_step", "STEPSIZE": (1, 3)}
+    assert schedule_of(range(5), 4, **steps) == pytest.approx([1, 0.1, 0.1, 0.01])
+    assert schedule_of(STEPS, 10, **steps) == pytest.approx([1] * 2 + [0.1] * 5 + [0.01] * 3)
+    assert schedule_of(STEPS, 10, LR_SCHEDULER="single_step", STEPSIZE=(-1,)) == [1] * 10
+    warm = {"LR_SCHEDULER": "single_step", "WARMUP_EPOCH": 2, "WARMUP_TYPE": "linear", "WARMUP_MIN_LR": 0.1}
+    assert schedule_of(STEPS, 6, **warm) == pytest.approx([0.1, 0.2, 0.4, 0.6, 0.8, 1])
+    assert schedule_of(STEPS, 6, **{**warm, "WARMUP_EPOCH": 8})[:3] == pytest.approx([0.1, 0.05, 0.1])  # of 20
+
+
+def test_a_cosine_ends_where_it_is_told_to():
+    cosine = torch.cos(torch.arange(10, dtype=torch.float64) / 10 * torch.pi)
+    for warm in (-1, 1):
+        rates = schedule_of(STEPS, 12, LR_SCHEDULER="cosine", MIN_LR=0.2, WARMUP_EPOCH=warm, WARMUP_TYPE="constant")
+        first = 2 if warm == 1 else 0
+        assert rates[first:][:10] == pytest.approx((0.2 + 0.8 * (1 + cosine) / 2).tolist())

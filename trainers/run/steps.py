@@ -1,0 +1,57 @@
+"""Which batches an epoch has: of a training that counts its steps, and with the last, smaller batch of a pass."""
+
+import itertools
+from typing import Iterator, List, Sequence
+
+from torch.utils.data import DataLoader
+
+from ..errors import UserError
+
+
+def with_last_batch(loader: DataLoader, smallest: int) -> DataLoader:
+    """Dassl's training loader, which leaves out the last batch of a pass if it is not full, with that batch.
+
+    Raises UserError if it has fewer than `smallest` pictures.
+    """
+    rest = len(loader.sampler) % loader.batch_size
+    if 0 < rest < smallest:
+        raise UserError(
+            f"A pass over {len(loader.sampler)} pictures ends with a batch of {rest}, but this method needs "
+            f"{smallest}: set DATALOADER.TRAIN_X.DROP_LAST to True, or another BATCH_SIZE."
+        )
+    return DataLoader(
+        loader.dataset,
+        loader.batch_size,
+        sampler=loader.sampler,
+        num_workers=loader.num_workers,
+        pin_memory=loader.pin_memory,
+    )
+
+
+def even_parts(total: int, epochs: int) -> List[int]:
+    """How many of `total` steps are done after 0, 1, ... `epochs` epochs, which are as long as each other."""
+    return [total * epoch // epochs for epoch in range(epochs + 1)]
+
+
+def whole_passes(total: int, epochs: int, per_pass: int) -> List[int]:
+    """As `even_parts`, but an epoch ends with a pass of `per_pass` steps; only the last may be cut off."""
+    passes = even_parts(-(-total // per_pass), epochs)
+    return [min(total, done * per_pass) for done in passes]
+
+
+class Steps:
+    """The batches of a loader, pass after pass: in epoch e `ends[e]` to `ends[e + 1]`, where a new pass begins."""
+
+    def __init__(self, loader, ends: Sequence[int]):
+        self.loader, self.ends = loader, ends
+        self.epoch = 0  # set by the trainer
+
+    @property
+    def dataset(self):
+        return self.loader.dataset
+
+    def __len__(self) -> int:
+        return self.ends[self.epoch + 1] - self.ends[self.epoch]
+
+    def __iter__(self) -> Iterator[dict]:
+        return itertools.islice(itertools.chain.from_iterable(itertools.repeat(self.loader)), len(self))
