@@ -12,6 +12,9 @@ SOURCES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sources.yaml
 GUIDE = os.path.join(os.path.dirname(os.path.dirname(SOURCES)), "DATASETS.md")
 
 
+KEYS = ("file", "url", "md5", "blob")  # that not every step has
+
+
 class Step(NamedTuple):
     """A numbered step of DATASETS.md; see `sources.yaml`."""
 
@@ -21,6 +24,7 @@ class Step(NamedTuple):
     file: Optional[str] = None
     url: Optional[str] = None
     md5: Optional[str] = None
+    blob: Optional[str] = None
 
 
 @functools.cache
@@ -38,7 +42,7 @@ def steps():
     """{registered name of a data set: its list of steps}."""
     return {
         dataset: [
-            Step(number, entry["step"].format(**entry), tuple(entry["gets"]), *map(entry.get, ("file", "url", "md5")))
+            Step(number, entry["step"].format(**entry), tuple(entry["gets"]), *map(entry.get, KEYS))
             for number, entry in enumerate(entries, start=1)
         ]
         for dataset, entries in _read(SOURCES)["steps"].items()

@@ -6,6 +6,7 @@ from dassl.data.datasets import DatasetBase, Datum
 from dassl.utils import UserError
 
 from .few_shot import data_root, draw_few_shot, read_split, subsample_classes
+from .published import sample_origin, split_origin
 from .sources import require
 
 
@@ -27,7 +28,10 @@ class SplitDataset(DatasetBase):
         self.locate(cfg)
         train, val, test = self.read(cfg)
         self.compare_sizes(train, val, test)
+        self.say_origin()
         train, val = draw_few_shot(self, train, val, cfg, self.dataset_dir)
+        drawn = sample_origin(type(self).__name__, train, val, cfg.DATASET.NUM_SHOTS, cfg.SEED, self.dataset_dir)
+        self.origin.update({"sample": drawn} if drawn else {})
         train, val, test = subsample_classes(train, val, test, subsample=cfg.DATASET.SUBSAMPLE_CLASSES)
         super().__init__(train_x=train, val=val, test=test)
 
@@ -60,6 +64,14 @@ class SplitDataset(DatasetBase):
         for part, items, expected in zip(("train", "val", "test"), (train, val, test), self.expected_images):
             found.append((f"{part} images", len(items or ()), expected))
         return [f"{n:,} {what} instead of {right:,}" for what, n, right in found if right not in (None, n)]
+
+    def say_origin(self):
+        """Print whether the split is CoOp's, and note it in `origin`: what metrics.json says of the images."""
+        path = os.path.join(self.dataset_dir, self.split_file) if self.split_file else ""
+        found = split_origin(type(self).__name__, path)
+        self.origin = {"split_file": found[0]} if found else {}
+        if found:
+            print(found[1])
 
     def compare_sizes(self, train, val, test):
         """Print a warning that names every number that is not as published."""
@@ -96,4 +108,5 @@ class TestOnlyDataset(SplitDataset):
         warn_of_best_val(name, cfg)
         _, _, images = self.read(cfg)
         self.compare_sizes(None, None, images)
+        self.say_origin()
         DatasetBase.__init__(self, train_x=images, val=images, test=images)

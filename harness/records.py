@@ -60,7 +60,6 @@ def settings_of(record: dict) -> dict:
     """What makes a record's experiment: the config's keys, and what they stand for on the disk."""
     found = dict(record.get("settings", {}))
     if found:
-        found = {**AS_BEFORE, **found}
         found["the test images"] = record.get("data", {}).get("test")
         found["the weights of the backbone"] = record.get("backbone_fingerprint")
         found["the code that trained it"] = record["imported"]["code"] if is_imported(record) else "this repository's"

@@ -59,6 +59,9 @@ def check(names, root, sample, show_classes):
             _table(classes, ["label", "class", *PARTS])
             print()
     _table(rows, ["data set", "classes", *PARTS, "missing", "not in the split", "decoded", "result"])
+    for f in found:
+        if f.origin:
+            print(f"{f.loader.__name__}: {f.origin}.")
     for problem in problems:
         print(problem)
     return 1 if problems else 0

@@ -326,5 +326,9 @@ class PromptTrainer(TrainerX):
     def record(self, split: Optional[str] = None) -> RunRecord:
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
         weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
+        weights.update(getattr(self.dm.dataset, "origin", {}))  # of the loaders here, see datasets/published.py
+        trained_here = not weights["model_dir"] and (self.fit or self.optim)
+        if not trained_here or self.trains_on is not self.dm.dataset:
+            weights.pop("sample", None)  # nothing was learned from it
         settings, started, of = self.checkpoints.settings, self.checkpoints.started, self.dm.dataset.classnames
         return RunRecord(self.cfg, split, weights, settings, of, self.device, started, self.facts)

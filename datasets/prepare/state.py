@@ -16,6 +16,7 @@ from dassl.utils import UserError
 
 from ..imagenet import ImageNet, ImageNetVariant
 from ..listing import IMG_EXTENSIONS, ListedImage
+from ..published import split_origin
 from .remotes import plain
 
 NAMES = (
@@ -55,6 +56,7 @@ class Found:
         items: {part: list of images}, those of the split; empty if it cannot be read.
         missing: the split's images that are not there; paths in `folder`.
         sizes: phrases for every number that is not as published.
+        origin: a sentence on whether its split is CoOp's own; empty if it cannot be read.
     """
 
     def __init__(self, name, root):
@@ -64,7 +66,7 @@ class Found:
         dataset = self.loader.__new__(self.loader)
         dataset.locate(cfg)
         self.folder, self.images = dataset.dataset_dir, dataset.image_dir
-        self.items, self.missing, self.sizes, self.problem = {}, [], [], ""
+        self.items, self.missing, self.sizes, self.problem, self.origin = {}, [], [], "", ""
         self.absent = [f for f in self.loader.files() if not os.path.exists(os.path.join(self.folder, f))]
         if self.absent:
             return
@@ -76,6 +78,8 @@ class Found:
             self.problem = str(e)
             return
         self.sizes = dataset.wrong_sizes(*parts)
+        split = os.path.join(self.folder, dataset.split_file) if dataset.split_file else ""
+        _, self.origin = split_origin(self.loader.__name__, split)
         self.items = {part: items for part, items in zip(PARTS, parts) if items}
         if not self.listed:
             paths = {item.impath for items in self.items.values() for item in items}

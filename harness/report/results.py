@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from ..catalogue import DATASETS, DOMAIN_SHIFTS, learns
+from ..records import AS_BEFORE
+from .samples import other_images
 
 MISSING = "—"
 BASE2NEW, FEW_SHOT = "Base-to-new", "Few-shot"  # titles
@@ -120,13 +122,14 @@ def shots_text(shots):
 
 
 def unmix(runs) -> tuple:
-    """The runs, without the results that must not be averaged, and a sentence for each group of those.
+    """The runs, without the results that must not be averaged, and sentences: on those, and on results of other images.
 
     Seeds may differ in nothing but the seed, and a test in nothing but the data set from the training whose model it
     tested. Runs whose settings are not on record cannot be told.
     """
     groups, trainings = defaultdict(list), {}
     for run in runs:
+        run = run._replace(settings={**AS_BEFORE, **run.settings} if run.settings else {})
         groups[run._replace(seed=0).what].append(run)
         if run.part in ("base", "source"):
             trainings[_training(run, run.dataset)] = run
@@ -149,7 +152,7 @@ def unmix(runs) -> tuple:
                     )
                     run = run._replace(accuracy=None)
             kept.append(run)
-    return kept, notes
+    return kept, notes + other_images(kept)
 
 
 def _training(run, dataset):

@@ -9,6 +9,7 @@ from ..layout import PARTS, VARIANT, place_of
 from ..records import has_result, is_imported, read_record, settings_of
 from .logs import TESTED, TRAINED, value_in_logs
 
+ANOTHER_SPLIT, ANOTHER_SAMPLE = "another split", "another sample"
 _SOURCE = re.compile(r"(?:^|/)xd/train/([^/]+)/")  # in the model_dir of a test
 
 
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     device: str = ""
     trained: bool = False
     imported: bool = False  # its model was trained by public code, see tools/import_checkpoint.py
+    images: str = ""  # what is not CoOp's of them, where the record says so: ANOTHER_SPLIT or ANOTHER_SAMPLE
 
     @property
     def what(self) -> tuple:
@@ -126,7 +128,15 @@ def _facts(record):
         "device": str(record.get("device") or ""),
         "trained": not (record.get("model_dir") or is_imported(record)),
         "imported": is_imported(record),
+        "images": _images(record),
     }
+
+
+def _images(record):
+    """datasets/published.py writes these; earlier records have neither."""
+    if record.get("split_file") == "another":
+        return ANOTHER_SPLIT
+    return ANOTHER_SAMPLE if str(record.get("sample")).startswith("another,") else ""
 
 
 def _read_unplaced(path):

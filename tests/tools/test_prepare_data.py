@@ -47,7 +47,8 @@ def test_a_complete_data_set(stem, tmp_path, monkeypatch, capsys):
     parts = make(stem, tmp_path)
     publish(monkeypatch, stem, parts)
     code, out, _ = run(capsys, "check", "--root", tmp_path)
-    assert code == 0 and out.count("\n") == 3  # nothing but one row
+    assert code == 0 and out.count("\n") == 4  # nothing but one row, and what the split is
+    assert f"{SPLITS[stem][0]}: The split is another than CoOp's" in out if stem in SPLITS else "is built here" in out
     name = loader_of(stem).__name__
     images = len({path for items in parts.values() for path, _, _ in items})
     classes = len({label for _, label, _ in parts["test"]})
