@@ -20,7 +20,7 @@ from dassl.utils import import_all
 from harness.catalogue import METHODS
 from harness.config import flatten
 from harness.errors import exit_with
-from harness.running.protocols import REPRODUCE, REPRODUCE_PURPOSE, STEPS, protocols_of
+from harness.running.protocols import REPRODUCE, REPRODUCE_PURPOSE, protocols_of, steps_of
 from trainers.keys import RANGES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,8 +34,7 @@ TABLE = re.compile(r"(<!-- methods -->\n).*?(<!-- /methods -->)", re.DOTALL)
 
 def doorbells(method) -> dict:
     """Path below the checkout -> content, of every script of a method."""
-    steps = [step for step in STEPS.values() if method.has(step.protocol)]
-    purposes = {s.script: (s.purpose if method.learns else s.untrained, s.arguments) for s in steps}
+    purposes = {s.script: (s.purpose if method.learns else s.untrained, s.arguments) for s in steps_of(method)}
     purposes[REPRODUCE] = (REPRODUCE_PURPOSE, "")
     return {
         f"scripts/{method.folder}/{script}.sh": DOORBELL.format(
@@ -54,7 +53,7 @@ def paper_link(paper: str) -> str:
 
 
 def table_of_methods() -> str:
-    only = {m: f" ({m.protocols} alone)" if m.protocols else "" for m in METHODS}
+    only = {m: f" ({m.protocols.replace(' ', ', ')} alone)" if m.protocols else "" for m in METHODS}
     rows = [[f"`{m.folder}`", m.trainer + only[m], paper_link(m.paper)] for m in METHODS]
     return tabulate(rows, ["scripts/", "trainer", "paper"], tablefmt="github", disable_numparse=True)
 

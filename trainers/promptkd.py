@@ -14,6 +14,7 @@ results are transductive. Three parts (section 3):
 The paper sums over the classes; the division by B C and the weight of 1000 are of the authors' code.
 """
 
+import os
 from collections import OrderedDict
 from typing import List
 
@@ -257,3 +258,9 @@ class PromptKD(PromptTrainer):
         """The images, and in the place of labels, for the log's acc, what the teacher takes them for."""
         image = batch["img"].to(self.device, non_blocking=True)
         return image, self.model.teacher_logits(image).argmax(dim=1)
+
+    def record(self, split=None):
+        record = super().record(split)
+        if self.cfg.TRAINER.PROMPTKD.TEACHER:  # a test needs none
+            record.weights = {**record.weights, "teacher": os.path.abspath(self.cfg.TRAINER.PROMPTKD.TEACHER)}
+        return record

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..catalogue import METHODS, Method
-from ..running.protocols import STEPS
+from ..running.protocols import steps_of
 from . import PACKAGE
 from .scripts import script
 
@@ -49,7 +49,7 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
             if not path.stem.startswith("shapes"):  # its data set and its CLIP are here alone
                 text = _renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
-        for step in (step for step in STEPS.values() if each.method.has(step.protocol)):
+        for step in steps_of(each.method):
             path = f"scripts/{each.folder}/{step.script}.sh"
             texts[path] = script(each.method, step, each.folder, each.name)
     return {path: text.encode() for path, text in texts.items()}

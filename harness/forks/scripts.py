@@ -50,7 +50,7 @@ _TEST = """\
 
 def script(method: Method, step: Step, folder: str, trainer: str) -> str:
     """The text of scripts/<folder>/<step>.sh of a method that the fork's registry has as `trainer`."""
-    tests, source = bool(step.needs), "SOURCE" if step.script == "xd_test" else "DATASET"
+    tests, source = bool(step.needs), "SOURCE" if step.needs == "xd_train" else "DATASET"
     arguments = step.arguments.replace("TARGET", "DATASET").split()
     purpose = (step.purpose if method.learns else step.untrained).format(method=trainer)
     text = _HEAD.format(purpose=purpose, folder=folder, script=step.script, arguments=step.arguments, n=len(arguments))

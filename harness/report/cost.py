@@ -3,7 +3,7 @@
 import statistics
 from collections import defaultdict
 
-from ..catalogue import DATASETS, TRAINERS, learns
+from ..catalogue import DATASETS, TRAINERS, is_trained_on_target, learns
 from ..layout import PARTS
 from .results import MISSING, Number, rank, shots_rank
 from .tables import Table, leave_out, method_text
@@ -18,14 +18,20 @@ UNTRAINED = "{} learns nothing: its runs are tests."
 NOT_RECORDED = "A dash among the parameters: the runs' metrics.json has no learnable_parameters."
 HEADERS = "folder, shots, data set, method, config, of, seconds, memory, parameters, device, n".split(", ")
 PROTOCOLS = list(dict.fromkeys(part.protocol for part in PARTS.values()))
-KINDS = {"base": "base classes", "source": "all classes, as source", "all": "all classes"}
+KINDS = {
+    "base": "base classes",
+    "source": "all classes, as source",
+    "target": "all classes, as target",  # of methods that are trained there
+    "all": "all classes",
+}
 
 
 def cost_tables(runs) -> list:
     """One table, or none: a row per kind of training run. Runs of different devices are of different kinds."""
     kinds = defaultdict(list)
     for run in runs:
-        if run.trained and run.seconds is not None and run.part in KINDS:
+        trained = run.trained and (run.part != "target" or is_trained_on_target(run.trainer))
+        if trained and run.seconds is not None and run.part in KINDS:
             kinds[run.root, run.protocol, run.shots, run.dataset, run.trainer, run.cfg, run.device].append(run)
     if not kinds:
         return []

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
-from ..catalogue import DATASETS, DOMAIN_SHIFTS, learns
+from ..catalogue import DATASETS, DOMAIN_SHIFTS, is_trained_on_target, learns
 from ..records import AS_BEFORE
 from .samples import other_images
 
@@ -234,7 +234,11 @@ def _of_source(source, targets, runs):
     # One model is tested on all targets, so two configs never share a row
     for run, shown in _with_config(runs, lambda run: (run.root, run.shots, run.trainer), lambda run: None):
         grouped[run.root, run.shots, run.trainer, shown][run.dataset][run.seed] = run.accuracy
-    return {method: make_cells(parts) for method, parts in grouped.items()}
+    found = {method: make_cells(parts) for method, parts in grouped.items()}
+    for (_, _, trainer, _), cells in found.items():
+        if is_trained_on_target(trainer):
+            cells[source or "source"].missing.clear()  # it has no run there
+    return found
 
 
 def few_shot_cells(runs) -> tuple:

@@ -107,15 +107,21 @@ def _read_placed(path, files, run):
     ):
         if measured is not None and str(measured) != str(expected):
             raise UserError(f'{source} is of the {what} "{measured}", not "{expected}" as its folder says')
-    if run.part == "target" and record.get("model_dir"):
-        trained_on = _SOURCE.search(record["model_dir"])
+    model = _model_of_source(record)
+    if run.part == "target" and model:
+        trained_on = _SOURCE.search(model)
         if not trained_on:
             raise UserError(
-                f'{source} tested the model in "{record["model_dir"]}", which is not below xd/train/<source>, so its '
+                f'{source} tested the model in "{model}", which is not below xd/train/<source>, so its '
                 "source is not known; test a model that xd_train.sh trained"
             )
         run = run._replace(source=trained_on[1])
     return run._replace(accuracy=float(record["accuracy"]), **_facts(record))
+
+
+def _model_of_source(record):
+    """The folder of the run of the source: whose model was tested, or who taught the model; "" if there is none."""
+    return record.get("model_dir") or record.get("teacher") or ""
 
 
 def _facts(record):
@@ -144,7 +150,7 @@ def _read_unplaced(path):
     if not has_result(record) and "split" in record:
         return None
     try:
-        classes, model_dir = record["subsample_classes"], record.get("model_dir") or ""
+        classes, model_dir = record["subsample_classes"], _model_of_source(record)
         trained_on = _SOURCE.search(model_dir)
         if classes in ("base", "new"):
             protocol, part, trained_on = "base2new", classes, None

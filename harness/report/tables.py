@@ -164,7 +164,8 @@ def _transfer_table(group, mixed):
         mean = shown_average(tested) if same_seeds(tested) else MISSING
         accuracies = [cell.shown for cell in cells.values()]
         key = (root, shots_rank(shots), rank(TRAINERS, trainer), cfg)
-        rows.append((key, [root, shots, method_text(trainer), cfg, *accuracies, mean, seeds_text(cells)]))
+        due = {name: cell for name, cell in cells.items() if cell.by_seed or cell.missing}  # not the source, to some
+        rows.append((key, [root, shots, method_text(trainer), cfg, *accuracies, mean, seeds_text(due)]))
     headers = ["folder", "shots", "method", "config", group.source or "source", *group.targets, "average", "seeds"]
     notes = ["Average: of the targets, without the source.", *mixed]
     return Table(group.title, notes, *leave_out(headers, _sorted(rows)), ranked=True)

@@ -136,6 +136,8 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
     need_dataset(job.dataset)
     need_dataset(job.source)
     trainer = job.method.trainer
+    if job.method.on_target and job.dataset in sum(catalogue.DOMAIN_SHIFTS.values(), []):
+        raise Refused(2, f"{trainer} learns from a data set's training images, and {job.dataset} has test images alone")
     base_key = job.method.base_key
     if settings.cfg and base_key and base_key in pairs[::2]:
         raise Refused(2, f"CFG={settings.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")

@@ -21,6 +21,7 @@ class Step(NamedTuple):
     purpose: str  # a sentence about {method}
     untrained: str  # the same for a method that learns nothing
     needs: str = ""  # the step whose model it tests
+    on_target: str = ""  # a sentence about {method} where it is `on_target`, and needs no other step
 
     @property
     def protocol(self) -> str:
@@ -64,6 +65,7 @@ STEPS = {
             "Test the {method} model of xd_train.sh on another data set: cross-dataset and domain generalization.",
             "Test {method} on all classes of a target data set: cross-dataset and domain generalization.",
             needs="xd_train",
+            on_target="Train {method} on a target's unlabelled images, by a teacher of the source, and test it there.",
         ),
         Step(
             "few_shot",
@@ -76,6 +78,21 @@ STEPS = {
 }
 REPRODUCE = "reproduce"  # the script of a whole protocol
 REPRODUCE_PURPOSE = "Run a whole protocol with {method} (PROTOCOL={protocols}) and print its table."
+
+
+def steps_of(method: catalogue.Method) -> list[Step]:
+    """The steps that it has, as they are for it."""
+    steps = [step for step in STEPS.values() if method.has(step.protocol)]
+    if not method.on_target:
+        return steps
+    left_out = {step.needs for step in steps if step.on_target}
+    own = [step._replace(needs="", purpose=step.on_target) if step.on_target else step for step in steps]
+    return [step for step in own if step.script not in left_out]
+
+
+def step_of(method: catalogue.Method, script: str) -> Step:
+    """A step as it is for a method; one that it does not have is as for others."""
+    return next((step for step in steps_of(method) if step.script == script), STEPS[script])
 
 
 def protocols_of(method: catalogue.Method) -> list[str]:
@@ -119,6 +136,8 @@ class Job(NamedTuple):
         if not trainer or self.step.needs:
             return None
         job = self._replace(method=catalogue.method_of(trainer))
+        if self.step.on_target:
+            job = job._replace(step=STEPS["xd_train"], dataset=self.source)
         taught = job._replace(teaches=True)
         return job if job.config() == taught.config() else taught  # where they are one config, they are one run
 
@@ -141,7 +160,7 @@ def make_job(
     step: str, method: catalogue.Method, dataset: str, seed: int, shots: int = SHOTS, source: str = "imagenet"
 ) -> Job:
     """`source` counts for xd_test alone: all others train on, or are trained on, their own data set."""
-    return Job(STEPS[step], method, dataset, seed, shots, source if step == "xd_test" else dataset)
+    return Job(step_of(method, step), method, dataset, seed, shots, source if step == "xd_test" else dataset)
 
 
 def jobs_of(
@@ -158,7 +177,7 @@ def jobs_of(
     """
     jobs = []
     for seed in seeds:
-        if protocol in ("xd", "dg"):
+        if protocol in ("xd", "dg") and not method.on_target:
             jobs.append(make_job("xd_train", method, source, seed, shots[0]))
         for dataset in datasets:
             if protocol == "base2new":

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Sequence
 
 from . import launch
-from .protocols import STEPS
+from .protocols import STEPS, steps_of
 
 
 def usage(script: str, names: str) -> str:
@@ -25,6 +25,8 @@ def split_arguments(script: str, names: str, arguments: Sequence[str]):
 def command_of(method, step: str, arguments: Sequence[str], environ: dict[str, str]) -> list[str]:
     """The command that a script becomes; empty if its run is finished. Raises Refused."""
     launch.need_protocol(method, STEPS[step].protocol)
+    if step not in [each.script for each in steps_of(method)]:
+        raise launch.Refused(2, f"{method.trainer} has no {step}.sh: xd_test.sh trains it on each target")
     script = f"scripts/{method.folder}/{step}.sh"
     values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
     launch.check_pairs(pairs, script)

@@ -157,7 +157,7 @@ def test_scripts_are_doorbells():
         for protocol, scripts in names.items()
         for name in [*scripts, "reproduce"]
         if method.has(protocol)
-    }
+    } - {"promptkd/xd_train.sh"}  # it is trained on each target
     assert found == {"common.sh", *expected}
     for path in found - {"common.sh"}:
         assert len((REPOSITORY / "scripts" / path).read_text().splitlines()) == 3

@@ -146,6 +146,16 @@ def test_all_training_images_of_all_classes_and_no_label(teach, distil, tmp_path
         assert torch.equal(value, again.model.prompt_learner.state_dict()[name]), name
 
 
+def test_across_data_sets(teach, distil, tmp_path, monkeypatch):
+    """By a teacher of another data set; the record names it, and its labels of all classes are no reason to refuse."""
+    teacher = teach("promptsrc", "DATASET.NUM_SHOTS", 2)
+    trainer = distil(teacher, "DATASET.SUBSAMPLE_CLASSES", "all", output=tmp_path / "target")
+    assert len(trainer.train_loader_x.dataset.data_source) == 36 and len(trainer.test_loader.dataset) == 18
+    trainer.train()
+    record = json.loads((tmp_path / "target/metrics.json").read_text())
+    assert record["teacher"] == teacher and record["n"] == 18 and "sample" not in record
+
+
 @pytest.mark.parametrize("row", ["promptsrc", "sep", "coop", "zsclip"])
 def test_the_teacher_is_the_run_as_it_was(row, teach, distil, make_trainer, tmp_path):
     """Its logits and text features are those of the run itself, on classes that it was not trained on as well."""

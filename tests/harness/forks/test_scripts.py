@@ -9,7 +9,7 @@ import pytest
 from harness import catalogue
 from harness.forks.content import Added
 from harness.forks.install import add
-from harness.running.protocols import STEPS, make_job
+from harness.running.protocols import make_job, steps_of
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import coop
 
@@ -37,10 +37,6 @@ class Scripts:
 
     def model(self, place):
         (self.fork / "output" / place).mkdir(parents=True)
-
-
-def steps_of(method):
-    return [(script, step) for script, step in STEPS.items() if method.has(step.protocol)]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +99,8 @@ def test_configs_are_the_catalogues(scripts, method):
     added = Added(method, names.get(method.trainer, method.trainer))
     datasets = {"dtd", *(name for config in method.configs for name in config.datasets.split())}
     shots = {"16", *(n for config in method.configs for n in config.shots.split())}
-    for script, step in steps_of(method):
+    for step in steps_of(method):
+        script = step.script
         for dataset, n in itertools.product(datasets, shots):
             job = make_job(script, method, dataset, 1, int(n), source=dataset)
             place, source = (job.place(job.config())._replace(trainer=added.name) for _ in range(2))

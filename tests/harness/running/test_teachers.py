@@ -106,10 +106,60 @@ def test_a_teacher_that_fails_stops_the_script(checkout):
     assert "scripts/promptsrc/base2new_train.sh shapes 1 ended with exit code 7; the same command" in result.stderr
 
 
-def test_only_base_to_new(checkout):
-    result = checkout("promptkd/xd_train.sh", "imagenet", 1)
-    assert result.returncode == 2
-    assert "PromptKD has no xd, only base2new: across data sets it would train on pictures" in result.stderr
+def test_what_it_has_not(checkout):
+    for script, arguments, sentence in (
+        ("few_shot", ("dtd", 1, 4), "PromptKD has no few_shot, only base2new, xd: it learns from all training images"),
+        ("xd_train", ("imagenet", 1), "PromptKD has no xd_train.sh: xd_test.sh trains it on each target"),
+        (
+            "xd_test",
+            ("imagenet_a", 1),
+            "learns from a data set's training images, and imagenet_a has test images alone",
+        ),
+        ("reproduce", (), "PromptKD has no dg, only base2new, xd"),
+    ):
+        result = checkout(f"promptkd/{script}.sh", *arguments, PROTOCOL="dg")
+        assert result.returncode == 2 and not checkout.calls and sentence in result.stderr
+
+
+# ---- across data sets: a student for each target, one teacher of the source -----------------------------------------
+
+
+def across(part, dataset, trainer="PromptKD", cfg=f"{B16}_cross_datasets"):
+    return f"xd/{part}/{dataset}/shots_16/{trainer}/{cfg}/seed1"
+
+
+def test_a_target_has_a_student_and_the_source_a_teacher(checkout):
+    checkout.finishes = True
+    source = across("train", "imagenet", "PromptSRC", L14)
+    result = checkout("promptkd/xd_test.sh", "dtd", 1)
+    assert result.returncode == 0, result.stderr
+    assert places(checkout.calls) == [source, across("test", "dtd")]
+    assert f"first what it learns from: scripts/promptsrc/xd_train.sh imagenet 1, config {L14}\n" in result.stdout
+    first, second = checkout.calls
+    assert value(first, "--dataset-config-file").endswith("imagenet.yaml")
+    assert value(second, "--dataset-config-file").endswith("dtd.yaml")
+    assert value(second, KEY) == value(first, "--output-dir") and "--eval-only" not in second
+    assert {value(call, "DATASET.SUBSAMPLE_CLASSES") for call in checkout.calls} == {"all"}
+    again = checkout("promptkd/xd_test.sh", "dtd", 1)
+    assert again.returncode == 0 and not checkout.calls and again.stdout.startswith("finished already")
+    assert checkout("promptkd/xd_test.sh", "eurosat", 1).returncode == 0
+    assert places(checkout.calls) == [across("test", "eurosat")]  # of the same teacher
+    result = checkout("promptkd/xd_test.sh", "mini_fine", 1, KEY, "SEP", SOURCE="shapes")
+    assert result.returncode == 0, result.stderr
+    shapes = across("train", "shapes", "SEP", "shapes"), across("test", "mini_fine", cfg="shapes@SEP")
+    assert places(checkout.calls) == list(shapes)
+
+
+def test_across_data_sets_in_one_go(checkout):
+    checkout.finishes = True
+    done = checkout("promptkd/reproduce.sh", PROTOCOL="xd", DATASETS="dtd ucf101", SEEDS=1, REPORT="no")
+    assert done.returncode == 0, done.stderr
+    teachers = across("train", "imagenet", "PromptSRC", L14)
+    assert places(checkout.calls) == [teachers, across("test", "dtd"), across("test", "ucf101")]
+    parts = [grid.part_of("xd", METHOD, ["dtd", "eurosat"], [1])]
+    runs = grid.runs_of(parts)
+    assert [run.folder(SETTINGS)[4:] for run in runs] == [teachers, across("test", "dtd"), across("test", "eurosat")]
+    assert [run.needs for run in runs] == [None, runs[0], runs[0]]
 
 
 def test_reproduce(checkout):
