@@ -15,7 +15,7 @@ from harness.forks import install
 from harness.forks.content import node_of
 from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
-from harness.running.protocols import STEPS
+from harness.running.protocols import steps_of
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import KINDS, commit, coop, dept, sep, state
 
@@ -77,7 +77,7 @@ def test_any_method(tmp_path, trainer):
     own = (REPOSITORY / f"trainers/{method.folder}.py").read_text()
     assert f"class {name}(PromptTrainer):" in text and f'config_node = "{node}"' in text
     assert text.replace(f"class {name}(", f"class {trainer}(").replace(node, node_of(method)) == own
-    steps = [step for step in STEPS.values() if method.has(step.protocol)]
+    steps = steps_of(method)
     assert len(list((fork / "scripts" / name.lower()).iterdir())) == len(steps) > 0
 
 
