@@ -1,7 +1,6 @@
 """What a method's whole base-to-new table costs: measured steps times published schedules and data set sizes."""
 
 import math
-import time
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -12,6 +11,7 @@ from harness.errors import UserError
 
 from .config import REPOSITORY
 from .table import Table
+from .timing import interleaved
 from .vit import batch_of, evaluate, model_of, step
 
 # Classes and test images (CoOp, arXiv 2109.01134, appendix A)
@@ -107,15 +107,8 @@ def costs_of(args, kind):
 
 
 def timed(function, args):
-    """Seconds, the median of some rounds after one that warms up."""
-    taken = []
-    for _ in range(args.rounds + 1):
-        start = time.perf_counter()
-        function()
-        if args.device == "cuda":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return sorted(taken[1:])[args.rounds // 2]
+    """Seconds."""
+    return interleaved({"this": function}, args.rounds, args.device)["this"].wall
 
 
 def counted(function, args):

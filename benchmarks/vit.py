@@ -29,11 +29,11 @@ def names_of(n):
     return [" ".join(reversed(name)) for name in itertools.islice(words, n)]
 
 
-def model_of(name, n_cls, prec="fp32", device="cpu", pairs=()):
+def model_of(name, n_cls, prec="fp32", device="cpu"):
     """A method's CustomCLIP of n_cls classes, in training mode, and its Precision."""
     node, size = TRAINER_REGISTRY.get(name).config_node, GEOMETRY[1]
     data = f"--seed 1 --root . --output-dir . --dataset-config-file {REPOSITORY}/configs/datasets/imagenet.yaml"
-    settings = ["INPUT.SIZE", f"({size}, {size})", f"TRAINER.{node}.PREC", prec, *pairs]
+    settings = ["INPUT.SIZE", f"({size}, {size})", f"TRAINER.{node}.PREC", prec]
     cfg = config_of([*data.split(), "--trainer", name, *settings])
     torch.manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()):
