@@ -36,7 +36,7 @@ def measure(args):
         seconds = interleaved(ways(model, paths, args.batch_size), args.rounds, device)
     speed = {name: args.pictures / s.wall for name, s in seconds.items()}
     slower = min(speed["reading alone"], speed["model alone"])
-    # Where both use the same processors, they share them: no order of the work makes that faster
+    # what to expect on a CPU, where reading and the model use the same processors
     shared = args.pictures / (seconds["reading alone"].wall + seconds["model alone"].wall)
     rows = [[name, value, value / slower, value / shared] for name, value in speed.items()]
     return Table(

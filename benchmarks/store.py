@@ -91,7 +91,7 @@ def evaluations(trainer, folder):
         def prepare():
             kept = tempfile.mkdtemp(dir=folder) if new else os.path.join(folder, "store")
             trainer.frozen.store = FeatureStore(kept, size)
-            trainer.frozen.__dict__.pop("_encoder", None)  # each run reads its weights for their checksum
+            trainer.frozen.__dict__.pop("_encoder", None)  # as in a new run, which takes the checksum of its weights
 
         return prepare
 
