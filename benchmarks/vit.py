@@ -21,10 +21,10 @@ NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone h
 
 
 def names_of(n):
-    """n class names of two words, and of more where these do not suffice."""
+    """n class names: the 120 of two words, then those of more."""
     words = itertools.chain.from_iterable(
         itertools.product(NOUNS, *[ADJECTIVES] * k)
-        for k in itertools.count(1)  # the first word changes fastest, so that names do not begin alike
+        for k in itertools.count(1)  # reversed below: names that follow each other differ in their first word
     )
     return [" ".join(reversed(name)) for name in itertools.islice(words, n)]
 
