@@ -98,12 +98,6 @@ def test_a_damaged_list_is_made_again(tree, text, capsys):
     assert path.read_text() == good
 
 
-def test_pickles_of_forks_are_not_read(tree):
-    first = load(tree)
-    (tree / "imagenet" / "preprocessed.pkl").write_bytes(pickle.dumps({"train": [], "test": []}))
-    assert load(tree) == first
-
-
 def test_making_the_list_looks_at_no_file(tree, monkeypatch):
     """1.28 million looks would take minutes on a network disk."""
     isfile, looked = os.path.isfile, []

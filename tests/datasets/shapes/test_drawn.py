@@ -116,17 +116,6 @@ def test_pictures_that_are_rounded_otherwise_are_accepted(small, tmp_path):
     build_dataset(config(tmp_path))
 
 
-def test_a_picture_cut_short_is_not_left_behind(small, tmp_path, monkeypatch):
-    def cut(image, file, format):
-        file.write(b"half a picture")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Image.Image, "save", cut)
-    with pytest.raises(KeyboardInterrupt):
-        build_dataset(config(tmp_path))
-    assert not [p for p in (tmp_path / "shapes").rglob("*") if p.is_file()]
-
-
 def test_a_root_that_cannot_be_written_to(small, tmp_path, monkeypatch):
     def refuse(path, *args, **kwargs):
         raise PermissionError(13, "Permission denied", path)

@@ -8,7 +8,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.shapes import world
 from datasets.shapes.world import (
     CLASSNAMES,
     CLEAN,
@@ -82,11 +81,3 @@ def test_several_objects_do_not_overlap(count, colour, shape, seed):
     for i, a in enumerate(items):
         for b in items[:i]:
             assert np.hypot(a.x - b.x, a.y - b.y) > a.radius + b.radius
-
-
-def test_every_shape_looks_different():
-    masks = [world._mask(world.Item("red", s, "plain", 32, 32, 24, 0)) for s in SHAPES]
-    for i, a in enumerate(masks):
-        assert a.sum() > 300  # pixels
-        for b in masks[:i]:
-            assert np.abs(a - b).sum() > 0.15 * max(a.sum(), b.sum())
