@@ -160,11 +160,6 @@ def test_class_names(tmp_path):
         datasets.imagenet.read_classnames(path)
 
 
-def test_halves_of_a_variant_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="ImageNetA is tested on all of its classes: set DATASET.SUBSAMPLE_CLASSES"):
-        build_dataset(config("imagenet_a", tmp_path, "DATASET.SUBSAMPLE_CLASSES", "new"))
-
-
 @pytest.mark.parametrize("stem", ["imagenet_a", "imagenetv2"])
 def test_shots_do_not_thin_out_a_variant(stem, tmp_path):
     parts = make(stem, tmp_path)
