@@ -66,6 +66,11 @@ def settings_of(record: dict) -> dict:
     return found
 
 
+def complete(settings: dict) -> dict:
+    """Settings with the keys of `AS_BEFORE` that they leave out; none at all (not on record) stay none."""
+    return {**AS_BEFORE, **settings} if settings else {}
+
+
 def finished_already(folder, record: dict) -> str:
     """What to tell the user of a run that is not run again."""
     result = f"accuracy {record['accuracy']:.2f}%" if has_result(record) else "not tested on the test split"

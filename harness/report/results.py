@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from ..catalogue import DATASETS, DOMAIN_SHIFTS, is_trained_on_target, learns
-from ..records import AS_BEFORE
+from ..records import complete
 from .samples import other_images
 
 MISSING = "—"
@@ -129,7 +129,7 @@ def unmix(runs) -> tuple:
     """
     groups, trainings = defaultdict(list), {}
     for run in runs:
-        run = run._replace(settings={**AS_BEFORE, **run.settings} if run.settings else {})
+        run = run._replace(settings=complete(run.settings))
         groups[run._replace(seed=0).what].append(run)
         if run.part in ("base", "source"):
             trainings[_training(run, run.dataset)] = run
