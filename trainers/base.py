@@ -20,16 +20,17 @@ from dassl.metrics import compute_accuracy
 from . import keys
 from .backbone.clip_loader import frozen_clip
 from .errors import MissingFile, NotFinite, UserError, up_to
-from .features.frozen_features import FrozenFeatures, progress
+from .features.frozen_features import FrozenFeatures
 from .features.stored_views import in_order, view_loader
 from .files.whole_files import cannot_write, disk_errors
 from .precision import Precision, first_not_finite
+from .prompting.image_batch import ImageBatch
 from .prompting.model import PromptedCLIP
 from .random_state import random_state, set_random_state
 from .run import checkpoint, experiment
 from .run.late_numbers import LateNumbers
 from .run.optimiser import optimiser_of
-from .run.record import RunRecord
+from .run.record import Evaluation, RunRecord
 from .run.saver import LEARNER, RunCheckpoints
 
 
@@ -100,7 +101,7 @@ class PromptTrainer(TrainerX):
             max_epoch=self.max_epoch,
         )
         self.frozen = FrozenFeatures(cfg, self.model, self.precision, self.device)
-        self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.folder_of(self.dm.dataset))
+        self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.dataset_folder(self.dm.dataset))
         self.train_loader_x = self.views or self.train_loader_x
         if cfg.MODEL.INIT_WEIGHTS:
             self.checkpoints.initialise(cfg.MODEL.INIT_WEIGHTS)
@@ -152,10 +153,10 @@ class PromptTrainer(TrainerX):
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
         self.model.monitors.clear()
-        known = self.views and (lambda _: self.views.features(batch["index"]))
-        with self.precision.autocast(), self.model.image_encoder.known(image, known):
+        with self.precision.autocast():
             logits, losses = self.model(image, label)
             loss = sum(losses.values())
+        label = label if label.dim() == 1 else label.argmax(dim=1)  # of a teacher's scores, the class it takes it for
         summary = LateNumbers(loss=loss, **losses, **self.model.monitors, acc=compute_accuracy(logits, label)[0])
         self.unchecked.append((f"epoch {self.epoch + 1}, batch {self.batch_idx + 1}", summary))
         self.optim.zero_grad()
@@ -192,13 +193,15 @@ class PromptTrainer(TrainerX):
         return " or ".join([*(["use other weights of CLIP"] if self.fit else ["lower OPTIM.LR"]), *ways])
 
     def parse_batch_train(self, batch):
-        """Images, of several views (DATALOADER.K_TRANSFORMS) a list of them, and labels, on the device."""
-        views = batch["img"] if isinstance(batch["img"], list) else [batch["img"]]
-        views = [view.to(self.device, non_blocking=True) for view in views]
-        image, label = views if len(views) > 1 else views[0], batch["label"].to(self.device, non_blocking=True)
-        if label is not batch["label"]:
-            label.on_host = batch["label"]  # for what depends on it: to ask a GPU is to wait for it
-        return image, label
+        """Images, of several views (DATALOADER.K_TRANSFORMS) a list of them, and labels (B,), on the device."""
+        image, label = batch["img"], batch["label"].to(self.device, non_blocking=True)
+        if isinstance(image, list):
+            return [view.to(self.device, non_blocking=True) for view in image], label
+        return ImageBatch(image.to(self.device, non_blocking=True), batch.get("features"), batch["label"]), label
+
+    def parse_batch_test(self, batch):
+        image, label = super().parse_batch_test(batch)
+        return ImageBatch(image, batch.get("features")), label
 
     def after_train(self):
         # again, for a run that was killed between its last epoch and that
@@ -283,38 +286,27 @@ class PromptTrainer(TrainerX):
         with TEST.SAVE_PREDICTIONS that on the test split to predictions.npz. A call for "val" chooses a model: it
         leaves nothing.
         """
-        with disk_errors(self.output_dir), torch.no_grad():
-            return self._test(split)
-
-    def _test(self, split):
-        self.evaluator.reset()
-        recorded = split in (None, "test")
-        split = split or self.cfg.TEST.SPLIT
-        if split == "val" and self.val_loader is None:
+        tested = split or self.cfg.TEST.SPLIT
+        if tested == "val" and self.val_loader is None:
             raise UserError(
                 f"{self.cfg.DATASET.NAME} has no validation split: set TEST.SPLIT to test and TEST.FINAL_MODEL to "
                 f"last_step."
             )
-        loader = self.val_loader if split == "val" else self.test_loader
-        record = self.record(split)
-        reading = self.frozen.reading(loader, self.model.reads_pixels(training=False))
-        print(f"Evaluate on the *{split}* set")
-        with self.text_encoded_once():
-            for batch, known in progress(reading, desc="Testing", unit="batch"):
-                image, label = self.parse_batch_test(batch)
-                with self.model.image_encoder.known(image, known):
-                    logits = self.model_inference(image)
-                self.evaluator.process(logits, label)
-                record.add(logits, label, batch["impath"])
-        if reading.found:
-            print(f"{reading.found:,} of {record.n:,} image features came from {self.frozen.store.folder}")
-        record.facts = {**record.facts, "features_from_store": reading.found}
-        results = self.evaluator.evaluate()
-        for name, value in results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch)
-        if recorded:
-            record.write(results)
-        return next(iter(results.values()))
+        loader, evaluator = f"{tested}_loader", self.evaluator
+        plain = getattr(self, loader)
+        reading = self.frozen.reading(plain, self.model.reads_pixels(training=False))
+        self.evaluator = Evaluation(evaluator, reading, self.record(tested))
+        setattr(self, loader, reading)
+        with disk_errors(self.output_dir):
+            try:
+                with self.text_encoded_once():
+                    accuracy = super().test(split)
+                if split in (None, "test"):
+                    self.evaluator.write()
+            finally:
+                self.evaluator = evaluator
+                setattr(self, loader, plain)
+        return accuracy
 
     def record(self, split: Optional[str] = None) -> RunRecord:
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""

@@ -114,10 +114,8 @@ class CustomCLIP(PromptedCLIP):
         learner = self.prompt_learner
         return normalise(learner.adapted("text", learner.encode_text(self.text_encoder)))
 
-    def forward(self, image, label=None, text_features=None):
-        """image: in training also a pair of views, of which the frozen CLIP sees the second; each (B, 3, H, W)."""
-        if label is None:
-            return super().forward(image, text_features=text_features)
+    def training_pass(self, image, label):
+        """image: also a pair of views, of which the frozen CLIP sees the second; each (B, 3, H, W)."""
         view, other = image if isinstance(image, (list, tuple)) else (image, image)
         f, g, g0 = self.encode_image(view), self.encode_text(), self.sentences().draw()
         with torch.no_grad():
@@ -128,7 +126,7 @@ class CustomCLIP(PromptedCLIP):
             con_text=self.w * (1 - (g * g0).sum(dim=-1).mean()),
             con_image=self.w * (1 - (f * f0).sum(dim=-1).mean()),
         )
-        return logits, losses
+        return f, g, logits, losses
 
 
 @TRAINER_REGISTRY.register()

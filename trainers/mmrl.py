@@ -117,9 +117,7 @@ class CustomCLIP(PromptedCLIP):
         learner = self.prompt_learner
         return normalise(self.text_encoder(learner(), learner.text_tokens()))
 
-    def forward(self, image, label=None, text_features=None):
-        if label is None:
-            return super().forward(image, text_features=text_features)
+    def training_pass(self, image, label):
         (f, r), g, g0 = self.both_features(image), self.encode_text(), self.hand_features
         with torch.no_grad():
             f0 = normalise(self.image_encoder(image))
@@ -129,7 +127,8 @@ class CustomCLIP(PromptedCLIP):
             reg_image=self.w * (1 - (f * f0).sum(dim=-1).mean()),
             reg_text=self.w * (1 - (g * g0).sum(dim=-1).mean()),
         )
-        return self.logits(self.mixed(f, r), g), losses
+        mixed = self.mixed(f, r)
+        return mixed, g, self.logits(mixed, g), losses
 
 
 @TRAINER_REGISTRY.register()

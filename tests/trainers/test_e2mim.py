@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import trainers.coop
+import trainers.e2mim
 import trainers.zsclip
 from tests.tiny import CLASSNAMES
 from trainers.e2mim import hand_templates
@@ -85,9 +86,9 @@ def test_terms_that_see_mixed_images(build, batch, mixup_in, terms, n):
     [{"MIXUP_IN": "none"}, {"MIXUP_IN": "ce", "MIXUP_WEIGHT": 0.0}, {"MIXUP_IN": "mi", "MI_WEIGHT": 0.0}],
     ids=["none", "ce", "mi"],
 )
-def test_without_a_term_that_sees_mixed_images_none_is_made(build, batch, options):
+def test_without_a_term_that_sees_mixed_images_none_is_made(build, batch, options, monkeypatch):
     model = build("e2mim", *(x for key, value in options.items() for x in (f"TRAINER.E2MIM.{key}", value)))
-    model.mix = None
+    monkeypatch.setattr(trainers.e2mim, "draw_partners", None)
     assert "mix" not in model(*batch)[1]
 
 

@@ -70,7 +70,7 @@ def test_golden_numbers(tmp_path):
         np.testing.assert_allclose(actual.detach(), expected[name], atol=atol, rtol=0)
 
     close(model.teacher.text_features, "text_features", 1e-6)
-    close(model.teacher_logits(image), "teacher_logits6")
+    close(model.teacher.logits(image), "teacher_logits6")
     for n in (6, 3, 1):
         with torch.no_grad():
             logits = model(image[:n])
@@ -160,7 +160,7 @@ def test_the_teacher_is_the_run_as_it_was(row, teach, distil, make_trainer, tmp_
     model, itself = trainer.model, load_run(folder, CLASSNAMES)
     trainer.train()
     image = torch.randn(4, 3, 32, 32)
-    torch.testing.assert_close(model.teacher_logits(image), itself.logits(image), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.teacher.logits(image), itself.logits(image), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(model.training_only["classes"].vectors, itself.encode_text())
     with torch.no_grad():  # the student's own logits are of the base classes, compared with the same vectors
         f = model.eval().encode_image(image)
@@ -173,18 +173,17 @@ def test_the_loss(build):
     options = ("TRAINER.PROMPTKD.KD_WEIGHT", 50.0, "TRAINER.PROMPTKD.TEMPERATURE", 3.0)
     model, image = build("promptkd", *options), torch.randn(8, 3, 32, 32)
     s, losses = model(image, torch.zeros(8))
-    p, q = ((logits / 3).softmax(dim=1) for logits in (model.teacher_logits(image), s))
+    p, q = ((logits / 3).softmax(dim=1) for logits in (model.teacher.logits(image), s))
     expected = 50 * 9 * (p * (p / q).log()).sum() / (8 * len(CLASSNAMES))
     torch.testing.assert_close(losses["kd"], expected)
 
 
-def test_an_image_is_shown_to_the_teacher_once(build, monkeypatch):
-    model, image, calls = build("promptkd"), torch.randn(2, 3, 32, 32), []
-    monkeypatch.setattr(model.teacher, "logits", lambda x: calls.append(x) or torch.zeros(2, 6))
-    model.teacher_logits(image)
-    model(image, torch.zeros(2))
-    model(image.clone(), torch.zeros(2))
-    assert len(calls) == 2
+def test_an_image_is_shown_to_the_teacher_once(teach, distil, monkeypatch, tmp_path):
+    trainer, calls = distil(teach("promptsrc", *BASE), *BASE, output=tmp_path / "run"), []
+    original = trainer.model.teacher.logits
+    monkeypatch.setattr(trainer.model.teacher, "logits", lambda pixels: calls.append(pixels) or original(pixels))
+    trainer.train()
+    assert len(calls) == len(trainer.train_loader_x)
 
 
 def test_the_teacher_is_no_part_of_the_student(teach, distil, tmp_path):

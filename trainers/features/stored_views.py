@@ -21,7 +21,7 @@ from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.transforms import build_transform
 
 from ..random_state import random_state, set_random_state
-from ..run.experiment import folder_of, path_in
+from ..run.experiment import dataset_folder, path_in
 from .frozen_features import FrozenFeatures, WithoutPixels
 
 # Pictures that are encoded together, whatever the batch size of the training: the last bits of features depend on it
@@ -84,10 +84,12 @@ class ViewLoader:
     def __len__(self):
         return len(self.loader)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict]:
+        """Batches, each with its "features", as an `ImageBatch` has them."""
         pixels = self.frozen.model.reads_pixels(training=True)
         images = self.dataset if pixels else WithoutPixels(self.loader.dataset)
-        return iter(self._over(images, batch_sampler=self.loader.batch_sampler, load=pixels))
+        for batch in self._over(images, batch_sampler=self.loader.batch_sampler, load=pixels):
+            yield {**batch, "features": lambda _, index=batch["index"]: self.features(index)}
 
     @property
     def view(self) -> int:
@@ -142,7 +144,7 @@ def in_order(cfg, dataset, view: Optional[int] = None) -> DataLoader:
         if view is None:
             return images
         seed = cfg.SEED if cfg.SEED >= 0 else random.getrandbits(32)
-        return View(images, seed, view, folder_of(dataset))
+        return View(images, seed, view, dataset_folder(dataset))
 
     with contextlib.redirect_stdout(io.StringIO()):  # it says each time what the run's loaders have said
         transform = build_transform(cfg, is_train=view is not None)

@@ -11,7 +11,6 @@ neither which tokens these are nor that none is missing.
 """
 
 import os
-from contextlib import contextmanager
 from typing import Any, Callable, Optional
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn import functional as F
 
 from ..compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
 from ..errors import UserError
+from .image_batch import Image, ImageBatch, pixels_of
 from .text_tokens import TextTokens
 
 BeforeLayer = Callable[[int, Any], Any]
@@ -195,7 +195,6 @@ class ImageEncoder(nn.Module):
     def __init__(self, visual):
         super().__init__()
         self.visual = visual
-        self._known = None, None  # images, and what gives their features
 
     @property
     def is_vit(self):
@@ -209,54 +208,34 @@ class ImageEncoder(nn.Module):
     def width(self):
         return self.visual.conv1.weight.shape[0]
 
-    @contextmanager
-    def known(self, image: torch.Tensor, features: Optional[Callable[[torch.Tensor], torch.Tensor]]):
-        """Inside, the plain pass of `image` (without tokens and hooks) is features(image); None: it is as ever."""
-        self._known = image, features
-        try:
-            yield
-        finally:
-            self._known = None, None
-
     def forward(
         self,
-        image: torch.Tensor,
+        image: Image,
         tokens: Optional[torch.Tensor] = None,
         before_layer: Optional[BeforeLayer] = None,
         beside: Optional[Beside] = None,
     ) -> torch.Tensor:
-        """As `encode`, but for images whose plain pass is known."""
-        known, features = self._known
-        plain = tokens is None and before_layer is None and beside is None
-        if image is known and features is not None and plain:
-            return features(image)
-        return self.encode(image, tokens, before_layer, beside)
-
-    def encode(
-        self,
-        image: torch.Tensor,
-        tokens: Optional[torch.Tensor] = None,
-        before_layer: Optional[BeforeLayer] = None,
-        beside: Optional[Beside] = None,
-    ) -> torch.Tensor:
-        """image (batch, 3, H, W) -> features (batch, dim), not normalised.
+        """image (batch, 3, H, W) -> features (batch, dim), not normalised; those that are known are not computed.
 
         tokens (m, width) are appended to every image's sequence [CLS, patches] behind the position embeddings
         and before ln_pre; they have no position of their own.
         """
+        plain = tokens is None and before_layer is None and beside is None
+        if plain and isinstance(image, ImageBatch) and image.features is not None:
+            return image.features(image.pixels)
         if not self.is_vit:
             return self.visual(self._pixels(image))
         return self.outputs(image, tokens, before_layer, beside)[:, 0] @ self.visual.proj
 
     def outputs(
         self,
-        image: torch.Tensor,
+        image: Image,
         tokens: Optional[torch.Tensor] = None,
         before_layer: Optional[BeforeLayer] = None,
         beside: Optional[Beside] = None,
         n_read: int = 1,
     ) -> torch.Tensor:
-        """As `encode`, but a ViT's outputs at its first `n_read` tokens behind ln_post: (batch, n_read, width)."""
+        """As `forward`, but a ViT's outputs at its first `n_read` tokens behind ln_post: (batch, n_read, width)."""
         visual, image = self.visual, self._pixels(image)
         x = visual.conv1(image).flatten(2).transpose(1, 2)  # (batch, patches, width)
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
@@ -271,9 +250,10 @@ class ImageEncoder(nn.Module):
         return visual.ln_post(x)
 
     def _pixels(self, image):
-        if image.shape[1] == 0:
+        pixels = pixels_of(image)
+        if pixels.shape[1] == 0:
             raise RuntimeError("these images were not read: PromptedCLIP.reads_pixels must say that they are needed")
-        return image.to(self.visual.conv1.weight.dtype)
+        return pixels.to(self.visual.conv1.weight.dtype)
 
     @staticmethod
     def _layer(layer, x, n_read=None):

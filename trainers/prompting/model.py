@@ -11,9 +11,11 @@ from yacs.config import CfgNode
 from ..compat import autocast
 from ..errors import UserError
 from .encoders import ImageEncoder, TextEncoder
+from .image_batch import Image
 from .prompt_text import PromptSequences
 
 Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
+TrainingPass = Tuple[torch.Tensor, torch.Tensor, torch.Tensor, Losses]  # see `PromptedCLIP.training_pass`
 
 
 class PromptedCLIP(nn.Module):
@@ -30,7 +32,7 @@ class PromptedCLIP(nn.Module):
     A method whose prompts depend on the image says so by `text_depends_on_image`. Its `encode_text` takes the images'
     features (B, dim) and returns (B, n_cls, dim), and its `logits` take that.
 
-    What `image_encoder(image)` gives may come from a store (`ImageEncoder.known`). A method that reads images otherwise
+    What `image_encoder(image)` gives may come from a store (`ImageBatch`). A method that reads images otherwise
     overrides `encode_image` or sets `mixes_pixels`: for the others, they may not even be read.
     """
 
@@ -115,7 +117,7 @@ class PromptedCLIP(nn.Module):
         """Whether images are needed where the features of the plain image encoder are known."""
         return not self.image_side_is_plain or (training and self.mixes_pixels)
 
-    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+    def encode_image(self, image: Image) -> torch.Tensor:
         """image (B, 3, H, W) -> normalised features (B, dim), float32."""
         return normalise(self.image_encoder(image))
 
@@ -139,7 +141,7 @@ class PromptedCLIP(nn.Module):
         ctx = [learner.ctx] if hasattr(learner, "ctx") else []
         return dict(enumerate([*ctx, *getattr(learner, "deep_ctx", [])]))
 
-    def chosen_tokens(self, image: torch.Tensor) -> Dict[int, torch.Tensor]:
+    def chosen_tokens(self, image: Image) -> Dict[int, torch.Tensor]:
         """Which of an image's tokens are picked before a layer, the first the first: layer -> positions (B, n).
 
         Position 0 is CLS, then come the patches, row by row. Most methods pick none.
@@ -161,24 +163,29 @@ class PromptedCLIP(nn.Module):
         """Fill the gradients of what is trained, empty before, from the terms (or all terms times the same number)."""
         sum(losses.values()).backward()
 
+    def training_pass(self, image: Image, label: torch.Tensor) -> TrainingPass:
+        """What a step trains: (image features, text features, the logits of both, losses).
+
+        A method whose losses need more than `losses` is told overrides this.
+        """
+        f = self.encode_image(image)
+        g = self.encode_text(f) if self.text_depends_on_image else self.encode_text()
+        logits = self.logits(f, g)
+        return f, g, logits, self.losses(f, g, logits, label)
+
     def forward(
-        self,
-        image: torch.Tensor,
-        label: Optional[torch.Tensor] = None,
-        text_features: Optional[torch.Tensor] = None,
+        self, image: Image, label: Optional[torch.Tensor] = None, text_features: Optional[torch.Tensor] = None
     ) -> Union[torch.Tensor, Tuple[torch.Tensor, Losses]]:
-        """image (B, 3, H, W) -> logits (B, n_cls); with label (B,) -> (logits, losses).
+        """image (B, 3, H, W) -> logits (B, n_cls); with label (B,) -> (logits, losses), of `training_pass`.
 
         text_features (n_cls, dim): what `encode_text` returned, for an evaluation that calls it once.
         """
+        if label is not None:
+            return self.training_pass(image, label)[2:]
         f = self.encode_image(image)
-        g = text_features
-        if g is None:
-            g = self.encode_text(f) if self.text_depends_on_image else self.encode_text()
-        logits = self.logits(f, g)
-        if label is None:
-            return logits
-        return logits, self.losses(f, g, logits, label)
+        if text_features is None:
+            text_features = self.encode_text(f) if self.text_depends_on_image else self.encode_text()
+        return self.logits(f, text_features)
 
 
 def _check_normalisation(cfg, clip_model):

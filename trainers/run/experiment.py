@@ -139,12 +139,12 @@ def data_checksums(dataset, train: Optional[Iterable[Any]] = None) -> Dict[str, 
     and class names in their order, not of pixels.
     Paths count from `dataset_dir`, so that a data set may be moved; those that lie elsewhere count as they are.
     """
-    folder = folder_of(dataset)
+    folder = dataset_folder(dataset)
     parts = {"train": dataset.train_x if train is None else train, "val": dataset.val, "test": dataset.test}
     return {part: _checksum(items, folder) for part, items in parts.items()}
 
 
-def folder_of(dataset) -> str:
+def dataset_folder(dataset) -> str:
     """`dataset_dir` with a separator at its end; "" where a loader names none."""
     return os.path.join(getattr(dataset, "dataset_dir", "") or "", "")
 

@@ -50,15 +50,14 @@ class RunRecord:
         self.n = 0
         self.logits: List[torch.Tensor] = []
         self.labels: List[torch.Tensor] = []
-        self.impaths: List[str] = []
+        self.impaths: Sequence[str] = ()
 
-    def add(self, logits: torch.Tensor, label: torch.Tensor, impaths: Sequence[str]) -> None:
+    def add(self, logits: torch.Tensor, label: torch.Tensor) -> None:
         """A batch: logits (B, n_cls), label (B,)."""
         self.n += len(label)
         if self.keep:
             self.logits.append(logits.float().cpu())
             self.labels.append(label.cpu())
-            self.impaths += impaths
 
     def write(self, results: Optional[Mapping[str, float]] = None) -> None:
         """results: the evaluator's name -> percent; those of the test split make the run's `accuracy`.
@@ -136,6 +135,32 @@ class RunRecord:
                 classnames=np.array(self.classnames),
             ),
         )
+
+
+class Evaluation:
+    """Stands where Dassl's test loop expects an evaluator: hands on to that, and keeps for the record, what it gets."""
+
+    def __init__(self, evaluator: Any, reading: Any, record: RunRecord):
+        """reading: the pass over the loader (`frozen_features.Reading`)."""
+        self.evaluator, self.reading, self.record = evaluator, reading, record
+
+    def reset(self) -> None:
+        self.evaluator.reset()
+
+    def process(self, logits: torch.Tensor, label: torch.Tensor) -> None:
+        self.evaluator.process(logits, label)
+        self.record.add(logits, label)
+
+    def evaluate(self) -> Mapping[str, float]:
+        found, record = self.reading.found, self.record
+        if found:
+            print(f"{found:,} of {record.n:,} image features came from {self.reading.store.folder}")
+        record.impaths, record.facts = self.reading.paths, {**record.facts, "features_from_store": found}
+        self.results = self.evaluator.evaluate()
+        return self.results
+
+    def write(self) -> None:
+        self.record.write(self.results)
 
 
 def peak_memory_mb() -> float:

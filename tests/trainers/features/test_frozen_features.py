@@ -11,7 +11,7 @@ import torch
 
 import dassl.data.data_manager as data_manager
 from trainers.features import frozen_features
-from trainers.features.frozen_features import folder_of
+from trainers.features.frozen_features import store_folder
 
 
 @pytest.fixture
@@ -217,10 +217,10 @@ def test_images_that_were_not_read_are_never_encoded(make_trainer):
 def test_where_it_lies(make_cfg, tmp_path, monkeypatch):
     monkeypatch.delenv("STORE", raising=False)
     cfg = make_cfg("CoOp", "STORE.DIR", "", "DATASET.ROOT", str(tmp_path), output=tmp_path / "run")
-    assert folder_of(cfg) == str(tmp_path / "feature_store")
+    assert store_folder(cfg) == str(tmp_path / "feature_store")
     monkeypatch.setattr(os, "access", lambda *_: False)
-    assert folder_of(cfg) == str(tmp_path / "run" / "feature_store")
+    assert store_folder(cfg) == str(tmp_path / "run" / "feature_store")
     monkeypatch.setenv("STORE", "~/features")
-    assert folder_of(cfg) == os.path.expanduser("~/features")
+    assert store_folder(cfg) == os.path.expanduser("~/features")
     cfg.STORE.DIR = str(tmp_path / "given")
-    assert folder_of(cfg) == str(tmp_path / "given")
+    assert store_folder(cfg) == str(tmp_path / "given")
