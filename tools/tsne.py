@@ -20,14 +20,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import datasets
 import trainers
-from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
-from dassl.utils import MissingFile, UserError, import_all
-from harness.config import merge_file
+from dassl.utils import UserError, import_all
 from harness.errors import exit_with, fail
-from harness.records import has_result, read_record
+from harness.records import has_result
 from inference.api import load_run
 from inference.figures import COLOURS, POINTS, Panel, plot
+from trainers.run.folder import RunFolder
 
 IMAGES_PER_CLASS = 50
 
@@ -37,17 +36,8 @@ IMAGES_PER_CLASS = 50
 
 def read_run(folder):
     """Config and metrics (empty before the run's first test) of a folder that train.py wrote."""
-    path = Path(folder, "config.yaml")
-    if not path.is_file():
-        raise MissingFile(f"{folder} is no folder of a run, as it has no config.yaml: train one first.")
-    cfg = get_cfg_default()
-    merge_file(cfg, path)
-    cfg.freeze()
-    try:
-        record = read_record(folder)
-    except FileNotFoundError:
-        record = {}
-    return cfg, record if has_result(record) else {}
+    run = RunFolder(folder)
+    return run.cfg, run.record if has_result(run.record) else {}
 
 
 def load_panel(folder, title, cfg, split, n_classes):

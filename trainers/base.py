@@ -29,9 +29,10 @@ from .prompting.model import PromptedCLIP
 from .random_state import random_state, set_random_state
 from .run import checkpoint, experiment
 from .run.late_numbers import LateNumbers
+from .run.loader import LEARNER, PromptLoader
 from .run.optimiser import optimiser_of
 from .run.record import Evaluation, RunRecord
-from .run.saver import LEARNER, RunCheckpoints
+from .run.saver import RunSaver
 
 
 class PromptTrainer(TrainerX):
@@ -88,14 +89,14 @@ class PromptTrainer(TrainerX):
         self.unchecked = deque()  # (where, numbers) of steps that a GPU has not finished
         self.optim, self.sched = optimiser_of(self.trained, cfg.OPTIM) if parameters else (None, None)
         self.register_model(LEARNER, learner, self.optim, self.sched)
-        self.checkpoints = RunCheckpoints(
-            self.model,
+        self.settings = experiment.settings_of(cfg, experiment.nodes_of(self, cfg))
+        self.loader = PromptLoader(self.model, self.settings, backbone)
+        self.checkpoints = RunSaver(
+            self.loader,
             self.optim,
             self.sched,
             self.precision,
-            settings=experiment.settings_of(cfg, experiment.nodes_of(self, cfg)),
             data=experiment.data_checksums(self.dm.dataset, self.trains_on.train_x),
-            backbone=backbone,
             directory=self.output_dir,
             started=started,
             max_epoch=self.max_epoch,
@@ -104,7 +105,7 @@ class PromptTrainer(TrainerX):
         self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.dataset_folder(self.dm.dataset))
         self.train_loader_x = self.views or self.train_loader_x
         if cfg.MODEL.INIT_WEIGHTS:
-            self.checkpoints.initialise(cfg.MODEL.INIT_WEIGHTS)
+            self.loader.initialise(cfg.MODEL.INIT_WEIGHTS)
         if torch.cuda.device_count() > 1:
             print("Several GPUs are visible; one is used (choose it with CUDA_VISIBLE_DEVICES)")
 
@@ -228,7 +229,7 @@ class PromptTrainer(TrainerX):
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         """As Dassl's, which calls it: `epoch` counts from 0."""
-        name = checkpoint.BEST if is_best else model_name or f"model.pth.tar-{epoch + 1}"
+        name = checkpoint.BEST if is_best else model_name or checkpoint.name_of(epoch + 1)
         self.checkpoints.save(os.path.join(directory, LEARNER, name), epoch + 1, self.best_result, val_result)
 
     def resume_model_if_exist(self, directory):
@@ -250,7 +251,7 @@ class PromptTrainer(TrainerX):
         return epochs
 
     def load_model(self, directory, epoch=None):
-        """Load trained prompts to test them, see `RunCheckpoints.load`; without learned prompts there are none."""
+        """Load trained prompts to test them, see `PromptLoader.load`; without learned prompts there are none."""
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
@@ -311,5 +312,5 @@ class PromptTrainer(TrainerX):
     def record(self, split: Optional[str] = None) -> RunRecord:
         """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
         weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
-        settings, started, of = self.checkpoints.settings, self.checkpoints.started, self.dm.dataset.classnames
-        return RunRecord(self.cfg, split, weights, settings, of, self.device, started, self.facts)
+        started, classnames = self.checkpoints.started, self.dm.dataset.classnames
+        return RunRecord(self.cfg, split, weights, self.settings, classnames, self.device, started, self.facts)

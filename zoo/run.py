@@ -15,7 +15,7 @@ from trainers.base import LEARNER  # first, as it imports clip without a warning
 from trainers.errors import UserError
 from trainers.files.whole_files import write_whole
 from trainers.prompting.prompt_text import n_tokens, words_of
-from trainers.run import checkpoint
+from trainers.run import checkpoint, metrics_file
 from trainers.run.experiment import fingerprint, flatten, settings_of
 from trainers.run.record import git_commit
 
@@ -82,7 +82,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
         "settings": settings,
     }
     text = json.dumps(record, indent=2) + "\n"
-    write_whole(os.path.join(folder, "metrics.json"), lambda f: f.write(text.encode()))
+    write_whole(os.path.join(folder, metrics_file.NAME), lambda f: f.write(text.encode()))
     return imported
 
 
@@ -135,8 +135,7 @@ def _is_there(folder, target, sha256, settings):
     if not names:
         return False
     try:
-        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
-            record = json.load(file)
+        record = metrics_file.read_metrics(folder)
         if record["imported"]["sha256"] == sha256 and record["settings"] == settings:
             return True
     except FileNotFoundError:  # an import that was interrupted is done again

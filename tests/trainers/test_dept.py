@@ -252,7 +252,7 @@ def test_a_head_that_is_none(run, make_trainer, tmp_path, change, sentence):
 
 
 def test_another_base_is_another_experiment(run, make_trainer, tmp_path):
-    settings = run.checkpoints.settings
+    settings = run.settings
     nodes = {key.split(".")[1] for key in settings if key.startswith("TRAINER.")}
     assert nodes == {"NAME", "DEPT", "COOP"} and settings["TRAINER.COOP.N_CTX"] == 4
     options = options_of("KgCoOp", "OPTIM.LR", 0.05, "DATASET.SUBSAMPLE_CLASSES", "base")

@@ -81,7 +81,7 @@ def test_another_data_set_of_the_same_classes_is_another(make_trainer, tmp_path)
     options = (*OPTIONS, "OPTIM.MAX_EPOCH", 1)
     make_trainer("MMRL", *options, "TEST.NO_TEST", True, output=tmp_path / "trained").train()
     test = make_trainer("MMRL", *options, output=tmp_path / "test")
-    test.checkpoints.settings = {**test.checkpoints.settings, "DATASET.NAME": "TinyDataSketched"}
+    test.loader.settings = {**test.settings, "DATASET.NAME": "TinyDataSketched"}
     test.load_model(str(tmp_path / "trained"))
     assert not test.model.seen_classes
 

@@ -226,7 +226,7 @@ def test_settings_name_the_teachers_run_and_not_its_place(teach, distil, tmp_pat
     shutil.copytree(first, moved)
     second = teach("promptsrc", *BASE, "SEED", 2, name="second")
     other = teach("promptsrc", *BASE, "OPTIM.LR", 0.5, name="other")
-    said = [distil(folder, *BASE).checkpoints.settings for folder in (first, moved, second, other, "")]
+    said = [distil(folder, *BASE).settings for folder in (first, moved, second, other, "")]
     assert said[0] == said[1] == said[2] and said[0][TEACHER_RUN].startswith("PromptSRC ")
     assert said[3][TEACHER_RUN] != said[0][TEACHER_RUN] and TEACHER_RUN not in said[4]
     assert "TRAINER.PROMPTKD.TEACHER" not in said[0]
@@ -256,7 +256,7 @@ def test_no_teacher(distil, tmp_path):
     (tmp_path / "foreign/config.yaml").write_text(
         "TRAINER:\n  NAME: MCD\nINPUT:\n  SIZE: [32, 32]\n  TRANSFORMS: [normalize]\n"
     )
-    with pytest.raises(UserError, match='foreign" is a run of trainer MCD, which is none of these files'):
+    with pytest.raises(UserError, match='foreign" is a run of trainer MCD, whose prompts cannot be loaded'):
         distil(str(tmp_path / "foreign")).train()
     (tmp_path / "foreign/config.yaml").write_text("TRAINER: [\n")
     with pytest.raises(UserError, match="is no config of a run"):

@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from ..errors import UserError
 from ..keys import RUN_FOLDERS, TRAINING_FILES, flatten
+from .metrics_file import read_metrics
 
 # What may change between two commands that continue one run: where and how it runs, not what it computes.
 NOT_THE_EXPERIMENT = {
@@ -103,8 +104,7 @@ def _run_in(key, folder):
     if not folder:
         return {}
     try:
-        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
-            record = json.load(file)
+        record = read_metrics(folder)
         settings = {key: value for key, value in record["settings"].items() if key != "SEED"}
         return {run_key(key): f"{record['trainer']} {fingerprint(settings)}"}
     except (OSError, AttributeError, KeyError, TypeError, ValueError):

@@ -15,6 +15,7 @@ from yacs.config import CfgNode
 
 from ..errors import UserError
 from ..files.whole_files import write_whole
+from . import metrics_file
 from .experiment import fingerprint
 
 
@@ -65,7 +66,7 @@ class RunRecord:
         Anything else (of the validation images, or of no evaluation) leaves the result of an earlier test alone.
         Raises UserError if the folder cannot be written to.
         """
-        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        path = os.path.join(self.cfg.OUTPUT_DIR, metrics_file.NAME)
         if self.split != "test" and self._is_result_to_keep(path):
             print(f"Note: {path} holds the result of a test and is left as it is")
             return
@@ -110,8 +111,7 @@ class RunRecord:
     def _is_result_to_keep(self, path):
         """Whether `path` holds a test's result, unless it is of fewer epochs of the training that goes on here."""
         try:
-            with open(path, encoding="utf-8") as f:
-                earlier = json.load(f)
+            earlier = metrics_file.read_metrics(self.cfg.OUTPUT_DIR)
             outdated = not self.weights["model_dir"] and not earlier.get("model_dir")
             outdated = outdated and earlier.get("trained_epochs", np.inf) < self.weights["trained_epochs"]
             return "accuracy" in earlier and not outdated
@@ -121,7 +121,7 @@ class RunRecord:
             raise UserError(
                 f'"{path}" cannot be read ({error.strerror}), and may hold a result: mend that, or move it away.'
             ) from error
-        except (AttributeError, TypeError, ValueError):  # it is damaged
+        except (TypeError, ValueError):  # it is damaged
             return False
 
     def _write_predictions(self):

@@ -25,9 +25,9 @@ def test_load_epoch(make_trainer, trained):
     trainer = make_trainer("CoOp", *OPTIONS)
     trainer.load_model(trained)
     last = trainer.model.prompt_learner.ctx.clone()
-    assert trainer.checkpoints.epoch == trainer.checkpoints.trained_epochs == 3
+    assert trainer.checkpoints.at.epoch == trainer.checkpoints.at.trained_epochs == 3
     trainer.load_model(trained, epoch=2)
-    assert (trainer.checkpoints.epoch, trainer.checkpoints.trained_epochs) == (2, 3)
+    assert (trainer.checkpoints.at.epoch, trainer.checkpoints.at.trained_epochs) == (2, 3)
     assert not torch.equal(last, trainer.model.prompt_learner.ctx)
     with pytest.raises(FileNotFoundError, match="epoch 7 .*--load-epoch can be 2, 3"):
         trainer.load_model(trained, epoch=7)
@@ -106,7 +106,7 @@ def test_best_model_on_validation_data(make_trainer, tmp_path):
     fresh.val_loader = None
     with pytest.raises(ValueError, match="no validation split"):
         fresh.test(split="val")
-    assert metrics["epoch"] == fresh.checkpoints.epoch == best["epoch"]
+    assert metrics["epoch"] == fresh.checkpoints.at.epoch == best["epoch"]
     (tmp_path / "output" / "prompt_learner" / checkpoint.BEST).unlink()
     with pytest.raises(MissingFile, match="No best model .*best_val asks for: test an epoch with --load-epoch .3., or"):
         fresh.load_model(str(tmp_path / "output"))  # the last is not what is announced

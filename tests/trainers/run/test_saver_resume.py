@@ -150,7 +150,7 @@ def test_the_best_model_comes_along(make_trainer, killed, tmp_path, monkeypatch)
     results = iter([40.0, 99.0])  # of epoch 3, and of the test
     trainer = make_trainer("CoOp", *EVERY_EPOCH, *options, "RESUME", earlier, output=tmp_path / "later")
     trainer.train()
-    assert trainer.checkpoints.epoch == 1 and trainer.best_result == 60.0
+    assert trainer.checkpoints.at.epoch == 1 and trainer.best_result == 60.0
     assert torch.equal(trainer.model.prompt_learner.ctx, ctx_of(learner(earlier, 1)))
 
 
@@ -164,7 +164,7 @@ def test_a_best_model_newer_than_what_is_gone_on_from(make_trainer, killed, tmp_
     results = iter([69.0, 69.0, 99.0])
     trainer = make_trainer("CoOp", *EVERY_EPOCH, *options, output=folder)
     trainer.train()
-    assert trainer.start_epoch == 1 and trainer.best_result == 70.0 and trainer.checkpoints.epoch == 2
+    assert trainer.start_epoch == 1 and trainer.best_result == 70.0 and trainer.checkpoints.at.epoch == 2
 
 
 def test_a_best_model_that_is_lost(make_trainer, killed, tmp_path, capsys):

@@ -1,0 +1,19 @@
+"""metrics.json, in which a run says what it is and what came out. record.py writes it."""
+
+import json
+import os
+from typing import Any, Dict
+
+NAME = "metrics.json"
+
+
+def read_metrics(folder: str) -> Dict[str, Any]:
+    """What the run in `folder` says.
+
+    Raises FileNotFoundError if it says nothing, another OSError if that cannot be read, ValueError if it is damaged.
+    """
+    with open(os.path.join(folder, NAME), encoding="utf-8") as file:
+        said = json.load(file)
+    if not isinstance(said, dict):
+        raise ValueError(f"it holds a {type(said).__name__}")
+    return said
