@@ -1,6 +1,6 @@
 """PromptTrainer: what all methods do on Dassl. A method names its config node and its CustomCLIP.
 
-Runs on this repository's `dassl/` and on the original, whose public API is all that it uses.
+It runs on this repository's `dassl/` and on the original, of which it uses the public interface alone.
 """
 
 import os
@@ -43,10 +43,10 @@ class PromptTrainer(TrainerX):
 
     most_views: int = 1  # of a training picture (DATALOADER.K_TRANSFORMS) that a step can take
 
-    # Of a method that is fitted in one go, which then is its only epoch; without gradients
+    # Of a method that is fitted in one go, not trained in steps: called once, without gradients, as its only epoch
     fit: Optional[Callable[[], None]] = None
 
-    facts: Mapping[str, Any] = MappingProxyType({})  # what else a caller wants in metrics.json; JSON values
+    facts: Mapping[str, Any] = MappingProxyType({})  # JSON values that train.py adds to metrics.json
 
     _text_features: Optional[torch.Tensor] = None  # inside `text_encoded_once`
 
@@ -54,12 +54,12 @@ class PromptTrainer(TrainerX):
 
     @property
     def trains_on(self):
-        """The `DatasetBase` whose train_x are the images of `train_loader_x`."""
+        """The data set (Dassl's `DatasetBase`) whose train_x the training goes over; its tests may be of another."""
         return self.dm.dataset
 
     @classmethod
     def config_nodes(cls, cfg: CN) -> List[str]:
-        """The nodes below TRAINER that a run with this config reads."""
+        """Names of the nodes below TRAINER that a run with this config reads."""
         return [cls.config_node]
 
     def check_cfg(self, cfg):
@@ -115,9 +115,9 @@ class PromptTrainer(TrainerX):
         """Called once before the first step of a new training, not when it resumes; without gradients."""
 
     def training_features(self, view: Optional[int] = None):
-        """(frozen features, label) of the few-shot training images in order and in batches, see `in_order`.
+        """(frozen features (B, dim), label (B,)) of the training images, in order and in batches, see `in_order`.
 
-        Features (B, dim) are what the frozen image encoder gives, not normalised, float32.
+        Features are what the frozen image encoder gives, not normalised, float32.
         """
         return self.frozen.features_of(in_order(self.cfg, self.dm.dataset, view))
 
@@ -143,11 +143,11 @@ class PromptTrainer(TrainerX):
             super().before_train()  # resumes: calls resume_model_if_exist
         except UserError:
             raise
-        except OSError as error:  # of the folder of curves
+        except OSError as error:  # the folder of tensorboard's curves
             raise cannot_write(str(error.filename or self.output_dir), error) from error
         if self.start_epoch == 0:
             state = random_state()  # preparing must not shift what training draws
-            with torch.no_grad():  # here, as a decorated generator would not cover the loop that draws from it
+            with torch.no_grad():
                 self.prepare_training()
             set_random_state(state)
 
@@ -205,7 +205,7 @@ class PromptTrainer(TrainerX):
         return ImageBatch(image, batch.get("features")), label
 
     def after_train(self):
-        # again, for a run that was killed between its last epoch and that
+        # after_epoch has done so, unless the run was killed between its last checkpoint and that
         self.checkpoints.prune(os.path.join(self.output_dir, LEARNER), self.cfg.TRAIN.CHECKPOINT_FREQ)
         super().after_train()  # tests, unless TEST.NO_TEST
         if self.cfg.TEST.NO_TEST:
@@ -251,7 +251,7 @@ class PromptTrainer(TrainerX):
         return epochs
 
     def load_model(self, directory, epoch=None):
-        """Load trained prompts to test them, see `PromptLoader.load`; without learned prompts there are none."""
+        """Load trained prompts to test them, see `PromptLoader.load`."""
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
@@ -310,7 +310,7 @@ class PromptTrainer(TrainerX):
         return accuracy
 
     def record(self, split: Optional[str] = None) -> RunRecord:
-        """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
+        """What goes into metrics.json about the weights at hand; split None: they are not evaluated."""
         weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
         started, classnames = self.checkpoints.started, self.dm.dataset.classnames
         return RunRecord(self.cfg, split, weights, self.settings, classnames, self.device, started, self.facts)

@@ -44,7 +44,7 @@ add_defaults("DEPT", DEFAULTS)
 
 
 def base_of(cfg) -> type:
-    """The trainer that TRAINER.DEPT.BASE names. Raises UserError if it is none of these files'."""
+    """The trainer that TRAINER.DEPT.BASE names. Raises UserError if it is none of `BASES`."""
     name = cfg.TRAINER.DEPT.BASE
     trainer = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
     if name not in BASES or not (trainer and issubclass(trainer, PromptTrainer)):

@@ -6,8 +6,8 @@ computed but the tokens whose features are read.
 
 What changes a layer itself is `beside(i, part, x) -> y or None`: it gets the input of one of the layer's parts, and y,
 of the shape of that part's output, is added to it. The parts are attention's linear maps "q", "k", "v" and "o", and
-"block", the whole layer, whose input is ln_1's output. It acts on each token by itself: x is (..., width), and says
-neither which tokens these are nor that none is missing.
+"block", the whole layer, whose input is ln_1's output. It must act on each token by itself: x is (..., width), of some
+of the tokens, in no order to rely on.
 """
 
 import os
@@ -25,35 +25,34 @@ from .text_tokens import TextTokens
 BeforeLayer = Callable[[int, Any], Any]
 Beside = Callable[[int, str, torch.Tensor], Optional[torch.Tensor]]
 
-
-# Activations that autograd keeps of a token in a layer, in widths, counted: with low-rank updates of q, k and v whose
-# input has dropout
-KEPT_BESIDE = 20
+# How many vectors of its width a layer keeps of each token for the gradients (counted): as it is, and at most with
+# something beside it, low-rank updates of q, k and v with dropout
+KEPT, KEPT_BESIDE = 14, 20
 
 
 def memory_limit(device: torch.device) -> int:
     """Bytes that a pass through the text encoder may keep: a quarter of the device's memory (our choice).
 
-    Not of what is free, which differs from one moment to the next: so would the passes, and with them the last bits of
-    the same run done twice.
+    Of all memory and not of what is free, which differs from one moment to the next: so would the number of passes, and
+    with it the last bits of the same run done twice.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 4
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
-def attend(heads, query, key, value, causal=False, seen=None):
+def attend(heads, query, key, value, causal=False, visible=None):
     """Attention over dim 1: query (batch, n, width), key and value (batch, m, width) -> (batch, n, width).
 
-    causal: query i sees the keys up to m - n + i.  seen: (batch, m), the keys that all queries see.
+    causal: query i attends to the keys up to m - n + i.  visible: (batch, m), true at keys that queries attend to.
     """
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     n, m = query.shape[1], key.shape[1]
-    mask = None if seen is None else seen[:, None, None]
+    mask = None if visible is None else visible[:, None, None]
     if causal and n < m:
         mask = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
     # On a CPU in 16 bits the gradients of the fused kernel take half of a step on text (docs/performance.md)
-    text = causal or seen is not None
+    text = causal or visible is not None
     plain = text and q.device.type == "cpu" and q.dtype != torch.float32
     attention = plain_attention if plain else scaled_dot_product_attention
     x = attention(q, k, v, attn_mask=mask, is_causal=causal and n == m)
@@ -143,12 +142,12 @@ class TextEncoder(nn.Module):
         return torch.cat(features)[tokens.rows.argsort()]
 
     def _chunk(self, tokens, before_layer, beside=None):
-        """How many sequences fit, if nothing is known of the hooks but that one may end all sharing."""
+        """How many sequences a pass may have. With a hook, which may end all sharing, every position is a token."""
         positions = sum(n * length for n, length in zip(*tokens.groups))
-        each = 14 if beside is None else KEPT_BESIDE
-        kept = each * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # times width: counted
+        each = KEPT if beside is None else KEPT_BESIDE
+        vectors = each * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # counted
         layers = self.n_layers if torch.is_grad_enabled() else 2
-        need = layers * self.width * self.text_projection.element_size() * kept
+        need = layers * vectors * self.width * self.text_projection.element_size()
         n = len(tokens.rows)
         return max(1, min(n, n * memory_limit(tokens.x.device) // need))
 
@@ -184,8 +183,8 @@ class TextEncoder(nn.Module):
         eos = tokens.eos.split(tokens.groups.counts)
         for query, key, value, end, *begin in zip(queries, keys, values, eos, tokens.each(k), tokens.each(v)):
             key, value = (torch.cat(both, dim=1) for both in zip(begin, (key, value)))
-            seen = torch.arange(key.shape[1], device=end.device) <= end[:, None]
-            mixed.append(attend(layer.heads, query, key, value, seen=seen))
+            visible = torch.arange(key.shape[1], device=end.device) <= end[:, None]
+            mixed.append(attend(layer.heads, query, key, value, visible=visible))
         return layer.finish(tokens.x[ends], read, torch.cat(mixed).squeeze(1))
 
 

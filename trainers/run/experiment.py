@@ -11,7 +11,7 @@ from .metrics_file import read_metrics
 
 # What may change between two commands that continue one run: where and how it runs, not what it computes.
 NOT_THE_EXPERIMENT = {
-    "MODEL.INIT_WEIGHTS",  # a path; what it leads to is INIT_CHECKSUM
+    "MODEL.INIT_WEIGHTS",  # a path; its checksum is in the settings
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST.BATCH_SIZE",
     "DATASET.ROOT",
@@ -32,21 +32,19 @@ NOT_THE_EXPERIMENT = {
     "VERSION",
 }
 
-# Keys that came later. While they are empty a run is what it was without them, and its fingerprint, too.
+# Keys that are younger than runs on users' disks: an empty one is left out, so that their fingerprints still hold.
 NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
 
 
 def checksum_key(key: str) -> str:
-    """What settings have in the place of a path `key`, which may come to lead to something else."""
+    """The key under which settings hold the checksum of the file that config key `key` names."""
     return f"{key}_CHECKSUM"
 
 
 def run_key(key: str) -> str:
-    """What settings have in the place of a folder `key`: trainer and settings of the run there, but for the seed."""
+    """The key under which settings hold trainer and settings (but the seed) of the run that config key `key` names."""
     return f"{key}_RUN"
 
-
-INIT_CHECKSUM = checksum_key("MODEL.INIT_WEIGHTS")  # in settings, not in the config
 
 _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 
@@ -54,9 +52,9 @@ _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
-    They are all but those of `NOT_THE_EXPERIMENT`, those of other methods and empty ones of `NOTHING_IF_EMPTY`; the
-    checksums of the files that MODEL.INIT_WEIGHTS and `TRAINING_FILES` name are more of them, and so is what the
-    folders of `RUN_FOLDERS` say of their runs, if they are there: a test needs none.
+    Left out are those of `NOT_THE_EXPERIMENT`, those of other methods, and empty ones of `NOTHING_IF_EMPTY`. In the
+    place of a path (MODEL.INIT_WEIGHTS, `TRAINING_FILES`, `RUN_FOLDERS`) stands what lies there: the checksum of a file
+    (`checksum_key`), and of a run, if it is there, its trainer and settings (`run_key`).
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.

@@ -25,12 +25,12 @@ class RunRecord:
     Args:
         cfg: config of the run; OUTPUT_DIR is the folder.
         split: "test", "val", or None for a run that ends without an evaluation.
-        weights: what is to be said of the weights that are evaluated, JSON values.
+        weights: what `RunSaver.at_hand` says of the weights that are evaluated, JSON values.
         settings: the run's, `experiment.settings_of`.
         classnames: those of the evaluation.
         device: where it runs.
         started: time.time() at which the run began.
-        facts: what else a caller wants on record, JSON values; what is measured keeps its key.
+        facts: what else a caller wants on record, JSON values; of two values of one name, the one measured here stays.
     """
 
     def __init__(

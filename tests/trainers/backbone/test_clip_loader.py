@@ -233,9 +233,10 @@ def test_a_cached_file_that_cannot_be_read(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
+    monkeypatch.setattr(clip_loader, "CACHE", str(tmp_path))
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(UserError, match=r"ViT-B-16.pt\" cannot be read \(Permission denied\): fetch https.* by hand"):
-        load_clip("ViT-B/16", cache=str(tmp_path))
+        load_clip("ViT-B/16")
 
 
 @pytest.mark.parametrize(
@@ -245,9 +246,10 @@ def test_download_that_fails(monkeypatch, tmp_path, error):
     def unreachable(url, root):
         raise error
 
+    monkeypatch.setattr(clip_loader, "CACHE", str(tmp_path))
     monkeypatch.setattr(clip.clip, "_download", unreachable)
     with pytest.raises(FileNotFoundError, match="ViT-B-16.pt.*SHA-256 5806e77cd.*MODEL.BACKBONE.NAME"):
-        load_clip("ViT-B/16", cache=str(tmp_path))
+        load_clip("ViT-B/16")
 
 
 def test_cast_weights_is_openais_choice(tiny_clip):
