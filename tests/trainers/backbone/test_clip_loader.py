@@ -75,7 +75,7 @@ def test_a_file_that_does_not_say_its_activation_is_asked_about(tmp_path, file):
 def test_openais_own_names_say_it(tmp_path, monkeypatch):
     path = str(tmp_path / "openai.pt")
     torch.save(clip_state_dict(g=GEOMETRY), path)
-    monkeypatch.setattr(clip_loader, "_openai_file", lambda name, url, cache: path)
+    monkeypatch.setattr(clip_loader, "_openai_file", lambda name, url: path)
     assert load_clip("ViT-B/16").activation == "quickgelu (as all of OpenAI's weights)"
     with pytest.raises(UserError, match="ACTIVATION is gelu, but the layers of .ViT-B/16. have quickgelu"):
         load_clip("ViT-B/16", "gelu")
