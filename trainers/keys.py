@@ -87,6 +87,8 @@ def whole(least: int, most: float = math.inf) -> Range:
 
 TOKENS = whole(1, 1024)  # more than any encoder takes, less than memory does
 WEIGHT = at_least(0)
+# -1 stands for the one that a method's authors have for the data set
+WEIGHT_OR_AUTHORS = Range("0 or more, or -1", lambda value: is_number(value) and (value >= 0 or value == -1))
 WIDTH = whole(1, 65536)
 LAYERS = several(None, whole(0), distinct=True)
 WHOLE = Range("a whole number", is_whole)

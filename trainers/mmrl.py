@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
-from .keys import TOKENS, Key, Range, add_defaults, between, is_number, method_defaults, whole
+from .keys import TOKENS, WEIGHT_OR_AUTHORS, Key, add_defaults, between, method_defaults, whole
 from .prompting.deep_prompts import insert_image, insert_text
 from .prompting.encoders import check_layer
 from .prompting.model import PromptedCLIP, normalise
@@ -34,9 +34,7 @@ DEFAULTS.LAYER = Key(5, whole(0))  # first layer with such tokens, from 0 (paper
 DEFAULTS.REP_DIM = Key(0, whole(0, 65536))  # width of their space; 0: the authors' for the data set, 512 or 2048
 DEFAULTS.ALPHA = Key(0.7, between(0, 1))  # share of the class token's feature (paper)
 # Weight of the losses that keep features near the frozen ones; -1: the authors' for the data set (authors' code)
-DEFAULTS.REG_WEIGHT = Key(
-    -1.0, Range("0 or more, or -1", lambda value: is_number(value) and (value >= 0 or value == -1))
-)
+DEFAULTS.REG_WEIGHT = Key(-1.0, WEIGHT_OR_AUTHORS)
 add_defaults("MMRL", DEFAULTS)
 
 REG_WEIGHTS = {  # by data set; 1 for the others (authors' code)

@@ -266,7 +266,7 @@ def _openai_file(name, url):
 def fingerprint(clip_model):
     """A number that tells CLIPs apart whatever their files are called: checksum of text projection and activation.
 
-    QuickGELU adds nothing to it, so that it is what it was before there was another.
+    QuickGELU adds nothing to it: checkpoints hold such numbers from before there was a choice.
     """
     weights = zlib.crc32(clip_model.text_projection.detach().float().cpu().numpy().tobytes())
     gelu = isinstance(clip_model.transformer.resblocks[0].mlp.gelu, nn.GELU)

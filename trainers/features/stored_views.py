@@ -136,7 +136,7 @@ def view_loader(cfg, loader: DataLoader, frozen: FrozenFeatures, dataset_dir: st
 def in_order(cfg, dataset, view: Optional[int] = None) -> DataLoader:
     """The training images of a `DatasetBase` in order: under the test transform, or each as its view of that number.
 
-    A run without a seed draws the view anew. Numbers below 0 are those of no training under STORED_VIEWS.
+    A run without a seed draws the view anew. A view of a number below 0 is none that STORED_VIEWS trains on.
     """
 
     def wrapper(*args, **kwargs):

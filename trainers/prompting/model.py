@@ -26,8 +26,8 @@ class PromptedCLIP(nn.Module):
 
     A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.
     What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
-    `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation, unless
-    `load_training_only` says so.
+    `training_only`: it is optimised with the prompts, and in a checkpoint only for a training that goes on, unless
+    `load_training_only` takes it.
 
     A method whose prompts depend on the image says so by `text_depends_on_image`. Its `encode_text` takes the images'
     features (B, dim) and returns (B, n_cls, dim), and its `logits` take that.
@@ -96,16 +96,15 @@ class PromptedCLIP(nn.Module):
         """Called before a training, new or resumed: gets what only that needs. A test goes without."""
 
     def load_training_only(self, modules: Dict[str, torch.Tensor], classnames: List[str], path: str) -> None:
-        """What a model that is loaded to be tested takes of the `training_only` of its training: nothing.
+        """Take what evaluation needs of a training's `training_only`, for the classes of this model; here nothing.
 
-        A method whose evaluation uses some of it says here what holds for the classes of the test.
-
-        modules: its tensors by name, not checked; classnames: of the training; path: of the checkpoint, for errors.
+        Called when prompts are loaded to be tested. modules: the tensors by name, not checked; classnames: of the
+        training; path: of the checkpoint, for errors.
         """
 
     @property
     def image_side_is_plain(self) -> bool:
-        """Whether images are encoded by the frozen CLIP as it is: then a store's features, or another program's, do."""
+        """Whether images are encoded by the frozen CLIP as it is, so that any plain CLIP's features will do."""
         return type(self).encode_image is PromptedCLIP.encode_image
 
     @property
@@ -142,7 +141,7 @@ class PromptedCLIP(nn.Module):
         return dict(enumerate([*ctx, *getattr(learner, "deep_ctx", [])]))
 
     def chosen_tokens(self, image: Image) -> Dict[int, torch.Tensor]:
-        """Which of an image's tokens are picked before a layer, the first the first: layer -> positions (B, n).
+        """Which of an image's tokens are picked before a layer, by rank: layer -> positions (B, n).
 
         Position 0 is CLS, then come the patches, row by row. Most methods pick none.
         """
@@ -160,7 +159,7 @@ class PromptedCLIP(nn.Module):
         return OrderedDict(ce=F.cross_entropy(logits, label))
 
     def backward(self, losses: Losses) -> None:
-        """Fill the gradients of what is trained, empty before, from the terms (or all terms times the same number)."""
+        """Set the gradients of what is trained, which are empty, from the terms; loss scaling has scaled all alike."""
         sum(losses.values()).backward()
 
     def training_pass(self, image: Image, label: torch.Tensor) -> TrainingPass:

@@ -87,15 +87,20 @@ def nodes_of(trainer: Any, cfg: Mapping[str, Any]) -> Optional[List[str]]:
 def _file_checksum(key, path):
     if not path:
         return ""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(2**20), b""):
-                digest.update(block)
+        return sha256_of(path)[:_DIGITS]
     except OSError as error:
         what = "file" if key in TRAINING_FILES else "checkpoint"
         raise UserError(f"The {what} {path} ({key}) cannot be read ({error.strerror}): correct the path.") from error
-    return digest.hexdigest()[:_DIGITS]
+
+
+def sha256_of(path: str) -> str:
+    """Of a file: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _run_in(key, folder):

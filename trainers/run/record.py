@@ -1,12 +1,11 @@
 """What a finished run leaves behind for tables: metrics.json, and predictions.npz on request."""
 
-import json
 import os
 import platform
 import resource
 import subprocess
 import time
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -72,20 +71,10 @@ class RunRecord:
             return
         if self.keep:
             self._write_predictions()
-        metrics = self._metrics(results)
-        write_whole(path, lambda f: f.write((json.dumps(metrics, indent=2) + "\n").encode()))
+        metrics_file.write_metrics(self.cfg.OUTPUT_DIR, self._metrics(results))
 
     def _metrics(self, results):
-        cfg = self.cfg
-        metrics = {
-            "trainer": cfg.TRAINER.NAME,
-            "dataset": cfg.DATASET.NAME,
-            "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-            "split": self.split,
-            "shots": cfg.DATASET.NUM_SHOTS,
-            "seed": cfg.SEED,
-            **self.weights,
-        }
+        metrics = {**what_ran(self.cfg, self.split), **self.weights}
         if results is not None:
             measured = {**{name: float(value) for name, value in results.items()}, "n": self.n}
             metrics.update(measured if self.split == "test" else {self.split: measured})
@@ -161,6 +150,18 @@ class Evaluation:
 
     def write(self) -> None:
         self.record.write(self.results)
+
+
+def what_ran(cfg: CfgNode, split: Optional[str]) -> Dict[str, Any]:
+    """What metrics.json says first of a run that ended with a test on `split`, or (None) without any."""
+    return {
+        "trainer": cfg.TRAINER.NAME,
+        "dataset": cfg.DATASET.NAME,
+        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
+        "split": split,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "seed": cfg.SEED,
+    }
 
 
 def peak_memory_mb() -> float:
