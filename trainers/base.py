@@ -97,8 +97,8 @@ class PromptTrainer(TrainerX):
             self.precision,
             data=experiment.data_checksums(self.dm.dataset, self.trains_on.train_x),
             directory=self.output_dir,
+            max_epoch=self.max_epoch if parameters else 0,
             started=started,
-            max_epoch=self.max_epoch,
         )
         self.frozen = FrozenFeatures(cfg, self.model, self.precision, self.device)
         self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.dataset_folder(self.dm.dataset))

@@ -120,9 +120,9 @@ class CustomCLIP(PromptedCLIP):
         return f, g, self.logits(f, g), losses
 
     def mix(self, image, f, label, n_cls):
-        """Class-wise Mixup: features of "class 1 & 2" and their targets; None if no term reads them or can be.
+        """Class-wise Mixup: features of "class 1 & 2" and their targets.
 
-        f (B, dim), label (B,) -> (B, dim) normalised, (B, n_cls).
+        f (B, dim), label (B,) -> (B, dim) normalised, (B, n_cls). None if no term reads them, or all are of one class.
         """
         if not (self.reads_mixed("ce") or self.reads_mixed("mi")):
             return None

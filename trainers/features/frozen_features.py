@@ -150,7 +150,8 @@ class StoredReading(Reading):
     def _batches(self):
         self.found = 0
         loads = [self.pixels or block.features is None for block in self.blocks]
-        loaded = iter(self._loader([b for block, load in zip(self.blocks, loads) if load for b in block.batches]))
+        batches = [b for block, load in zip(self.blocks, loads) if load for b in block.batches]
+        loaded = iter(loader_like(self.loader, self.loader.dataset, processes=bool(batches), batch_sampler=batches))
         for block, load in zip(self.blocks, loads):
             for number, indices in enumerate(block.batches):
                 batch = next(loaded) if load else default_collate([self.bare[i] for i in indices])
@@ -158,22 +159,23 @@ class StoredReading(Reading):
             block.keep()
         next(loaded, None)  # lets its processes end
 
-    def _loader(self, batches):
-        loader = self.loader
-        return DataLoader(
-            loader.dataset,
-            batch_sampler=batches,
-            num_workers=loader.num_workers if batches else 0,
-            pin_memory=loader.pin_memory,
-            generator=loader.generator,
-        )
-
     def _features(self, block, number, image):
         features = block.get(number)
         if features is not None:
             self.found += len(features)
             return features.to(image.device)
         return block.add(number, self.encode(image))
+
+
+def loader_like(loader: DataLoader, images: Dataset, processes: bool, **batches) -> DataLoader:
+    """A loader of other images or batches, with the processes of `loader` or without any."""
+    return DataLoader(
+        images,
+        num_workers=loader.num_workers if processes else 0,
+        pin_memory=loader.pin_memory,
+        generator=loader.generator,
+        **batches,
+    )
 
 
 class Block:

@@ -22,7 +22,7 @@ from dassl.data.transforms import build_transform
 
 from ..random_state import random_state, set_random_state
 from ..run.experiment import dataset_folder, path_in
-from .frozen_features import FrozenFeatures, WithoutPixels
+from .frozen_features import FrozenFeatures, WithoutPixels, loader_like
 
 # Pictures that are encoded together, whatever the batch size of the training: the last bits of features depend on it
 BATCH = 32
@@ -88,7 +88,7 @@ class ViewLoader:
         """Batches, each with its "features", as an `ImageBatch` has them."""
         pixels = self.frozen.model.reads_pixels(training=True)
         images = self.dataset if pixels else WithoutPixels(self.loader.dataset)
-        for batch in self._over(images, batch_sampler=self.loader.batch_sampler, load=pixels):
+        for batch in loader_like(self.loader, images, pixels, batch_sampler=self.loader.batch_sampler):
             yield {**batch, "features": lambda _, index=batch["index"]: self.features(index)}
 
     @property
@@ -110,19 +110,10 @@ class ViewLoader:
     def _encode(self):
         """All pictures in the order of the data set, so that no feature depends on how training draws its batches."""
         state = random_state()  # encoding or not must not shift what training draws
-        features = [x for x, _ in self.frozen.features_of(self._over(self.dataset, batch_size=BATCH))]
+        images = loader_like(self.loader, self.dataset, processes=True, batch_size=BATCH)
+        features = [x for x, _ in self.frozen.features_of(images)]
         set_random_state(state)
         return torch.cat(features)
-
-    def _over(self, images, load=True, **batches):
-        loader = self.loader
-        return DataLoader(
-            images,
-            num_workers=loader.num_workers if load else 0,
-            pin_memory=loader.pin_memory,
-            generator=loader.generator,
-            **batches,
-        )
 
 
 def view_loader(cfg, loader: DataLoader, frozen: FrozenFeatures, dataset_dir: str) -> Optional[ViewLoader]:

@@ -5,6 +5,7 @@ import platform
 import resource
 import subprocess
 import time
+from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
@@ -18,35 +19,24 @@ from . import metrics_file
 from .experiment import fingerprint
 
 
+@dataclass
 class RunRecord:
-    """Collects one evaluation; `write` puts it into the run's folder, whole or not at all.
+    """Collects one evaluation; `write` puts it into the run's folder, whole or not at all."""
 
-    Args:
-        cfg: config of the run; OUTPUT_DIR is the folder.
-        split: "test", "val", or None for a run that ends without an evaluation.
-        weights: what `RunSaver.at_hand` says of the weights that are evaluated, JSON values.
-        settings: the run's, `experiment.settings_of`.
-        classnames: those of the evaluation.
-        device: where it runs.
-        started: time.time() at which the run began.
-        facts: what else a caller wants on record, JSON values; of two values of one name, the one measured here stays.
-    """
+    cfg: CfgNode  # of the run; OUTPUT_DIR is the folder
+    split: Optional[str]  # "test", "val", or None for a run that ends without an evaluation
+    weights: Mapping[str, Any]  # what `RunSaver.at_hand` says of the weights that are evaluated, JSON values
+    settings: Mapping[str, Any]  # the run's, `experiment.settings_of`
+    classnames: Sequence[str]  # those of the evaluation
+    device: torch.device
+    started: float  # time.time() at which the run began
+    facts: Mapping[
+        str, Any
+    ]  # what else a caller wants on record; of two values of one name, the one measured here stays
 
-    def __init__(
-        self,
-        cfg: CfgNode,
-        split: Optional[str],
-        weights: Mapping[str, Any],
-        settings: Mapping[str, Any],
-        classnames: Sequence[str],
-        device: torch.device,
-        started: float,
-        facts: Mapping[str, Any],
-    ):
-        self.cfg, self.split, self.weights, self.settings, self.classnames = cfg, split, weights, settings, classnames
-        self.device, self.started, self.facts = device, started, facts
+    def __post_init__(self):
         self.test_started = time.time()
-        self.keep = split == "test" and cfg.TEST.SAVE_PREDICTIONS
+        self.keep = self.split == "test" and self.cfg.TEST.SAVE_PREDICTIONS
         self.n = 0
         self.logits: List[torch.Tensor] = []
         self.labels: List[torch.Tensor] = []

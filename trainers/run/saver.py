@@ -7,6 +7,7 @@ import copy
 import os
 import time
 import warnings
+from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple
 
 import torch
@@ -14,43 +15,32 @@ import torch
 from ..errors import UserError
 from ..files.torch_file import DamagedFile
 from ..precision import Precision, first_not_finite
+from ..prompting.model import PromptedCLIP
 from ..random_state import random_state, set_random_state
 from . import checkpoint
 from .experiment import fingerprint
 from .loader import LEARNER, Loaded, PromptLoader
 
 
+@dataclass
 class RunSaver:
-    """Saves and resumes what one run trains, and knows which weights are at hand.
+    """Saves and resumes what one run trains, and knows which weights are at hand."""
 
-    Args:
-        loader: of the run's model, whose `prompt_learner` and `training_only` are what is saved.
-        optim, sched: of both together; None if nothing is trained.
-        data: the run's `experiment.data_checksums`.
-        directory: the run's own folder, its OUTPUT_DIR.
-        started: time.time() at which the run began, or went on.
-        max_epoch: epochs of the training.
-    """
+    loader: PromptLoader  # of the run's model, whose `prompt_learner` and `training_only` are what is saved
+    optim: Optional[torch.optim.Optimizer]  # of both together; None if nothing is trained
+    sched: Any  # its learning-rate schedule
+    precision: Precision
+    data: Dict[str, str]  # the run's `experiment.data_checksums`
+    directory: str  # the run's own folder, its OUTPUT_DIR
+    max_epoch: int  # epochs of the training; 0 if nothing is trained
+    started: float  # time.time() at which the run began, less what it took before it was resumed
+    at: Loaded = Loaded(0, 0, settings=None, imported=None)  # the weights at hand
+    model_dir: str = ""  # the run that they were loaded from to be tested; "" if trained here
+    saved: str = ""  # the file that was written last
 
-    def __init__(
-        self,
-        loader: PromptLoader,
-        optim: Optional[torch.optim.Optimizer],
-        sched: Any,
-        precision: Precision,
-        data: Dict[str, str],
-        directory: str,
-        started: float,
-        max_epoch: int,
-    ):
-        self.loader, self.model = loader, loader.model
-        self.optim, self.sched, self.precision = optim, sched, precision
-        self.data, self.directory = data, directory
-        self.started = started  # less what it took before it was resumed
-        self.max_epoch = 0 if optim is None else max_epoch
-        self.model_dir = ""  # the run that the weights at hand were loaded from to be tested; "" if trained here
-        self.saved = ""  # the file that was written last
-        self.now_at(0)
+    @property
+    def model(self) -> PromptedCLIP:
+        return self.loader.model
 
     def now_at(self, epoch: int) -> None:
         """Note that the weights at hand have been trained for `epoch` epochs."""
