@@ -70,7 +70,8 @@ class FrozenFeatures:
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 3, H, W) -> what the frozen encoder gives of it (B, dim), not normalised, float32."""
         with torch.no_grad(), self.precision.autocast():
-            return self.model.image_encoder(image.to(self.device)).float()
+            # .forward, as hooks on the encoder (DePT's) are for what the method itself asks of it
+            return self.model.image_encoder.forward(image.to(self.device)).float()
 
     def _kind(self, images: Dataset) -> Optional[str]:
         """A digest of all that features depend on but the picture; None if it is not known, or nothing is kept."""
