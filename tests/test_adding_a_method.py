@@ -13,10 +13,10 @@ TRAINER = '''"""Toy: CoOp's context, and a loss that keeps it short (our choice,
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import ContextLearner
-from .keys import TOKENS, WEIGHT, Key
+from .keys import TOKENS, WEIGHT, Key, add_defaults, method_defaults
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens (our choice)
