@@ -10,6 +10,7 @@ from ..catalogue import DATASETS, DOMAIN_SHIFTS, learns
 
 MISSING = "—"
 BASE2NEW, FEW_SHOT = "Base-to-new", "Few-shot"  # titles
+ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])  # of all data sets, where several protocols share a list
 
 
 def mean_and_std(values) -> tuple:

@@ -18,7 +18,8 @@ class Run(NamedTuple):
     `protocol` and `part` are as in `PARTS`: base2new has base and new, xd a source and targets, few_shot all
     classes. `source` is the data set that a run of xd was trained on, "" if it was trained on none or left no
     result. `accuracy` is in percent, None if the run left no result. `root` is the output folder that the run
-    lies in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout.
+    lies in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout. `folder` is
+    the path of the run itself.
     `settings` are those that make the experiment, by config key; empty where they are not on record. `seconds` are
     those of the process that left the result (training and test), `peak_memory` is in MiB; both are None if not on
     record, as is the number of `learnable_parameters`. `device` is the GPU's name or the CPU's architecture; `trained`
@@ -42,6 +43,7 @@ class Run(NamedTuple):
     device: str = ""
     trained: bool = False
     imported: bool = False  # its model was trained by public code, see tools/import_checkpoint.py
+    folder: str = ""
 
     @property
     def what(self) -> tuple:
@@ -75,11 +77,11 @@ def find_runs(folder) -> tuple:
         if run is None:
             continue
         if run.what in runs:
-            earlier = runs[run.what][1]
+            earlier = runs[run.what].folder
             warnings.append(f"{path} is the same run as {earlier}, so neither counts; move one of them away")
             run = run._replace(accuracy=None)
-        runs[run.what] = (run, path)
-    return [run for run, _ in runs.values()], warnings
+        runs[run.what] = run._replace(folder=path)
+    return list(runs.values()), warnings
 
 
 def _read_placed(path, files, run):

@@ -7,8 +7,9 @@ of tables.py and results.py.
     view.py         tables, and the charts that are drawn from them by charts.py
     curves.py       loss terms over steps
     mistakes.py     accuracy by class, confused pairs
-    environment.py  settings, versions, what is missing
-    runs.py         where runs live, what they are called, their order
+    settings.py     each run's result, versions and settings
+    missing.py      what has no result
+    names.py        what runs are called, and their order
     page.html, page.css, page.js      the page itself
 """
 
@@ -25,8 +26,9 @@ from markupsafe import Markup
 from ...errors import UserError
 from ..cost import cost_tables
 from .curves import loss_charts
-from .environment import begun, environment_of, lacking
+from .missing import begun, lacking
 from .mistakes import find_mistakes
+from .settings import runs_and_settings
 from .view import View, few_shots, scatters
 
 HERE = Path(__file__).parent
@@ -48,8 +50,8 @@ def write_page(path, output, runs, warnings, tables) -> None:
 
 def render_page(output, runs, warnings, tables) -> str:
     losses, losses_notes = loss_charts(output, runs)
-    places, places_notes = find_mistakes(output, runs)
-    runs_table, common, settings = environment_of(output, runs)
+    places, places_notes = find_mistakes(runs)
+    runs_table, common, settings = runs_and_settings(runs)
     script = _part("page.js")
     return _template().render(
         output=os.path.abspath(output),
@@ -71,7 +73,7 @@ def render_page(output, runs, warnings, tables) -> str:
         common=common,
         settings=settings,
         warnings=warnings,
-        begun=begun(output, runs),
+        begun=begun(runs),
         lacking=list(map(View, lacking(runs, tables))),
     )
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..results import MISSING, Cell, average, number
 from ..tables import Table
-from .runs import by_kind, folder_of, names_of, place_text
+from .names import by_kind, names_of, place_text
 
 MOST_CLASSES = 100  # the hardest
 MOST_PLACES = 24
@@ -54,13 +54,13 @@ class Predictions(NamedTuple):
     impaths: list
 
 
-def find_mistakes(output, runs) -> tuple:
+def find_mistakes(runs) -> tuple:
     """([Place], sentences about what could not be used)."""
     names, places, notes = names_of(runs), defaultdict(dict), []
     for kind in by_kind(runs).values():
         found = {}
         for run in kind:
-            path = os.path.join(folder_of(output, run) or "", "predictions.npz")
+            path = os.path.join(run.folder, "predictions.npz")
             if os.path.isfile(path):
                 try:
                     found[run.seed] = read_predictions(path, run.accuracy)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -140,6 +141,24 @@ def test_a_run_with_other_settings_is_told_apart(output):
     assert "OPTIM.LR" not in str(page.tables["Shared settings"])
     (rows,) = [rows for title, rows in page.tables.items() if title == "SEP, shapes, all classes, 4 shots (seeds 2)"]
     assert ["OPTIM.LR", "0.1"] in rows
+
+
+def test_a_run_outside_the_layout_has_its_own_record_curves_and_predictions(tmp_path, monkeypatch):
+    """And nothing of the folder that the report is called from."""
+    run = tmp_path / "output/mine"
+    record = {"trainer": "SEP", "dataset": "Shapes", "shots": 16, "seed": 1, "subsample_classes": "base"}
+    record.update(accuracy=ACCURACY, trained_epochs=7, versions={"torch": "1.9"}, settings={"OPTIM.LR": 0.5})
+    for folder, more in ((run, {}), (tmp_path, {"trained_epochs": 1, "versions": {"torch": "2.0"}})):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps({**record, **more}))
+    write_curves(run, {"train/ce": {0: 2.0, 1: 1.0}})
+    write_predictions(run)
+    monkeypatch.chdir(tmp_path)
+    page = Page(page_of(tmp_path / "output"))
+    (row,) = [dict(zip(page.tables["Runs"][0], row)) for row in page.tables["Runs"][1:]]
+    assert (row["epochs"], row["torch"]) == ("7", "1.9")
+    assert ["OPTIM.LR", "0.5"] in page.tables["Shared settings"]
+    assert "ce of seed 1 from 2 to 1 at step 1" in page.text and "owl" in str(page.tables["Accuracy by class"])
 
 
 def test_what_is_missing(output):
