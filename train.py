@@ -18,7 +18,6 @@ import gc
 gc.disable()  # until all is imported: a collection walks through everything, and imports leave nothing to collect
 
 import contextlib
-import glob
 import os
 import sys
 
@@ -101,7 +100,7 @@ def claim_output_dir(args, cfg):
     other. Otherwise the merged config is written to its config.yaml.
     """
     folder, file = cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-    trained_here = bool(glob.glob(os.path.join(glob.escape(folder), "*", "model*.pth.tar*")))
+    trained_here = layout.has_checkpoints(folder)
     record = records.record_of(folder)
     if trained_here or record:
         if args.no_train:

@@ -8,6 +8,8 @@ import os
 
 from .errors import UserError
 
+FILE = "metrics.json"
+
 
 def read_record(folder) -> dict:
     """A run's metrics.json: what it was and, if its test split was tested, what came out.
@@ -15,7 +17,7 @@ def read_record(folder) -> dict:
     Raises FileNotFoundError if there is none, and ValueError, naming the file, if it is damaged or its accuracy is no
     percentage.
     """
-    path = os.path.join(folder, "metrics.json")
+    path = os.path.join(folder, FILE)
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
@@ -35,6 +37,11 @@ def record_of(folder) -> dict:
         return read_record(folder)
     except (FileNotFoundError, ValueError):
         return {}
+
+
+def written_at(folder) -> int:
+    """When a run's record was written, in nanoseconds. Raises FileNotFoundError if there is none."""
+    return os.stat(os.path.join(folder, FILE)).st_mtime_ns
 
 
 def has_result(record: dict) -> bool:

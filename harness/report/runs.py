@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 from ..errors import UserError
 from ..layout import PARTS, VARIANT, place_of
-from ..records import has_result, is_imported, read_record, settings_of
+from ..records import FILE, has_result, is_imported, read_record, settings_of
 from .logs import TESTED, TRAINED, value_in_logs
 
 _SOURCE = re.compile(r"(?:^|/)xd/train/([^/]+)/")  # in the model_dir of a test
@@ -61,7 +61,7 @@ def find_runs(folder) -> tuple:
     for path, folders, files in os.walk(folder):
         folders.sort()
         placed = place_of(path)
-        if not placed and "metrics.json" not in files:
+        if not placed and FILE not in files:
             continue
         folders.clear()  # nothing below a run is a run
         run = None
@@ -85,12 +85,12 @@ def find_runs(folder) -> tuple:
 
 
 def _read_placed(path, files, run):
-    if "metrics.json" not in files:
+    if FILE not in files:
         if run.protocol != "base2new":  # forks lay the others out in their own ways
             return run
         accuracy, _ = value_in_logs(path, "accuracy", TRAINED if run.part == "base" else TESTED)
         return run._replace(accuracy=accuracy)
-    source = os.path.join(path, "metrics.json")
+    source = os.path.join(path, FILE)
     record = read_record(path)
     if not has_result(record) and "split" in record:  # trained, but not tested on the test split
         return run
@@ -160,4 +160,4 @@ def _read_unplaced(path):
             **_facts(record),
         )
     except KeyError as error:
-        raise UserError(f"{path}/metrics.json has no key {error}; test that run again") from None
+        raise UserError(f"{path}/{FILE} has no key {error}; test that run again") from None

@@ -240,10 +240,9 @@ def _plan_test(job, model, folder, arguments, own, settings) -> Plan:
 def _newer(model, folder) -> bool:
     """Whether the model's record was written after the test's."""
     try:
-        times = [os.stat(os.path.join(f, "metrics.json")).st_mtime_ns for f in (model, folder)]
+        return records.written_at(model) > records.written_at(folder)
     except FileNotFoundError:  # LOADEP may test a model whose training has not ended
         return False
-    return times[0] > times[1]
 
 
 def clear(folder: str):
