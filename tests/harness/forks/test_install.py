@@ -11,7 +11,7 @@ import yaml
 
 from harness.catalogue import METHODS, TRAINERS
 from harness.errors import MissingFile, UserError
-from harness.forks import install
+from harness.forks import content, install
 from harness.forks.content import node_of
 from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
@@ -51,14 +51,31 @@ def test_the_package_is_the_same_files(fork):
     add(fork, TRAINERS[3:]).carry_out()  # CoOp's fork has a trainer CoOp
     for path in (REPOSITORY / "trainers").glob("**/*.py"):
         copy = fork / PACKAGE / path.relative_to(REPOSITORY / "trainers")
-        if (
-            path.stem in ("zsclip", "coop", "cocoop", "api", "export", "interpret", "features_file")
-            or "public_checkpoints" in path.parts
-        ):
+        if path.stem in ("zsclip", "coop", "cocoop"):
             assert not copy.exists()
         elif path != REPOSITORY / "trainers/__init__.py":
             assert copy.read_bytes() == path.read_bytes()
     assert (fork / PACKAGE / "LICENSE").read_bytes() == (REPOSITORY / "LICENSE").read_bytes()
+
+
+@pytest.mark.parametrize("under_git", [True, False])
+def test_what_git_does_not_know_stays_here(fork, tmp_path, monkeypatch, under_git):
+    """But for a method that is asked for; where git knows nothing, all is copied."""
+    checkout = tmp_path / "checkout"
+    for place in ("trainers", "configs/trainers", "dassl/config"):
+        shutil.copytree(REPOSITORY / place, checkout / place, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "LICENSE", checkout)
+    (checkout / "trainers/sep.py").rename(checkout / "sep.py")
+    if under_git:
+        commit(checkout)
+    (checkout / "sep.py").rename(checkout / "trainers/sep.py")
+    (checkout / "trainers/prompting/scratch.py").write_text("mine")
+    monkeypatch.setattr(content, "ROOT", checkout)
+    add(fork).carry_out()
+    copied = {path.name for path in (fork / PACKAGE / "prompting").iterdir()}
+    here = {path.name for path in (REPOSITORY / "trainers/prompting").glob("*.py")}
+    assert copied - here == (set() if under_git else {"scratch.py"}) and here <= copied
+    assert (fork / PACKAGE / "sep.py").is_file()
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
@@ -139,9 +156,9 @@ def test_files_of_an_older_version_are_renewed(fork):
     add(fork).carry_out()
     newest = state(fork)
     record = json.loads((fork / RECORD).read_text())
-    for path, content in ((f"{PACKAGE}/sep.py", b"# older\n"), (f"{PACKAGE}/since_removed.py", b"# gone\n")):
-        (fork / path).write_bytes(content)
-        record["files"][path] = install._checksum(content)
+    for path, text in ((f"{PACKAGE}/sep.py", b"# older\n"), (f"{PACKAGE}/since_removed.py", b"# gone\n")):
+        (fork / path).write_bytes(text)
+        record["files"][path] = install._checksum(text)
     (fork / RECORD).write_text(json.dumps(record))
     plan = add(fork)
     assert sorted(plan.write) == [RECORD, f"{PACKAGE}/sep.py"] and plan.remove == [f"{PACKAGE}/since_removed.py"]
