@@ -60,7 +60,7 @@ def is_imported(record: dict) -> bool:
     return "imported" in record
 
 
-def settings_of(record: dict) -> dict:
+def recorded_settings(record: dict) -> dict:
     """What makes a record's experiment: the config's keys, and what they stand for on the disk."""
     found = dict(record.get("settings", {}))
     if found:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 from ..errors import UserError
 from ..layout import PARTS, VARIANT, place_of
-from ..records import FILE, has_result, is_imported, read_record, settings_of
+from ..records import FILE, has_result, is_imported, read_record, recorded_settings
 from .logs import TESTED, TRAINED, value_in_logs
 
 _SOURCE = re.compile(r"(?:^|/)xd/train/([^/]+)/")  # in the model_dir of a test
@@ -124,7 +124,7 @@ def _facts(record):
     numbers = {field: record.get(key) for field, key in numbers.items()}
     return {
         **{field: value if type(value) in (int, float) else None for field, value in numbers.items()},
-        "settings": settings_of(record),
+        "settings": recorded_settings(record),
         "device": str(record.get("device") or ""),
         "trained": not (record.get("model_dir") or is_imported(record)),
         "imported": is_imported(record),

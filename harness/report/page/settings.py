@@ -12,8 +12,8 @@ HEADERS = "run, method, config, seed, epochs, accuracy, seconds, memory, device"
 UNITS = "Accuracy in %; seconds of the process that left the result; memory at its peak, in MiB."
 
 
-class Settings(NamedTuple):
-    """One set of settings: its id, what has it, and its (key, value) that not all runs share."""
+class SettingsGroup(NamedTuple):
+    """The runs that have the same settings; `items` are the (key, value) that not all runs of the page share."""
 
     id: str
     runs: list
@@ -27,7 +27,7 @@ class Settings(NamedTuple):
 
 
 def runs_and_settings(runs) -> tuple:
-    """(Table of all runs with a result, [(key, value)] that all share, [Settings])."""
+    """(Table of all runs with a result, [(key, value)] that all share, [SettingsGroup])."""
     runs = [run for run in in_order(runs) if run.accuracy is not None]
     records = [record_of(run.folder) for run in runs]
     common, groups = _settings(runs)
@@ -64,7 +64,7 @@ def _settings(runs):
     for run in recorded:
         rest = tuple(sorted(texts[run.what].items() - shared))
         groups.setdefault(rest, []).append(run)
-    found = [Settings(f"settings-{i}", of, list(rest)) for i, (rest, of) in enumerate(groups.items(), start=1)]
+    found = [SettingsGroup(f"settings-{i}", of, list(rest)) for i, (rest, of) in enumerate(groups.items(), start=1)]
     return sorted(shared), found
 
 

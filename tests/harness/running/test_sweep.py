@@ -235,9 +235,9 @@ def test_a_chain_leaves_out_the_tests_of_a_training_that_failed(ground):
     """What a SLURM job is: exit codes by number."""
     code = """
 from harness.running import grid, launch, worker
-settings = launch.settings_of({})
+settings = launch.read_environment({})
 methods = grid.methods_of(["coop", "sep"], "base2new")
-runs = grid.runs_of(grid.part_of("base2new", method, ["shapes"], [1]) for method in methods)
+runs = grid.tasks_of(grid.series_of("base2new", method, ["shapes"], [1]) for method in methods)
 print(worker.Chain(settings, "/")(dict(enumerate(runs, start=5))))
 """
     options = ground.options(FAIL=f"{COOP}:1")
