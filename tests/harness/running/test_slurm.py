@@ -8,7 +8,7 @@ import pytest
 from tests.harness.ground import Ground
 from tests.harness.running.slurm import slurm  # noqa: F401  a fixture
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.long]
 GRID = ["--methods", "coop", "zsclip", "--datasets", "shapes", "--seeds", 1, 2]
 CLUSTER = ["--engine", "slurm", "--partition", "short", "--time", 5, "--gpus", 0, "--cpus", 1]
 COOP = "base2new/train_base/shapes/shots_16/CoOp/shapes/seed1"
