@@ -272,7 +272,7 @@ def test_wrong_arguments_are_one_sentence(checkout, args, env, names):
 # ---- anything at all ---------------------------------------------------------------------------------------
 
 words = st.one_of(
-    st.text(max_size=5),
+    st.text("aZ9._-= \n\té漢", max_size=5),
     st.sampled_from(["shapes", "1", "", "-h", "--help", "../shapes", "OPTIM.LR", "\0", "\udcff", "१"]),
 )
 variables = st.sampled_from(
