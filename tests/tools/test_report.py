@@ -73,18 +73,6 @@ def test_all_tables_or_one_protocols(all_protocols, capsys):
         assert [line for line in lines if line.startswith("#")] == shown
 
 
-def test_latex(all_protocols, capsys):
-    assert main([str(all_protocols), "--format", "latex_booktabs"]) == 0
-    out = capsys.readouterr().out
-    assert out.startswith("% ") and out.count(r"\toprule") == 4 and "\n% Few-shot\n" in out
-    assert r"mini\_counts" in out
-    outside, inside = [], False
-    for line in out.splitlines():
-        inside = (inside or line.startswith(r"\begin")) and not line.startswith(r"\end")
-        outside += [] if inside or line.startswith(r"\end") else [line]
-    assert all(line == "" or line.startswith("% ") for line in outside)
-
-
 def test_nothing_there_is_one_sentence(tmp_path, capsys):
     for folder, code in ((tmp_path / "no", 2), (tmp_path, 1)):
         assert main([str(folder)]) == code

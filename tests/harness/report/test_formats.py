@@ -44,11 +44,6 @@ def test_what_shows_the_same_digits_shares_a_mark(tmp_path):
     assert found["dtd", "MaPLe"] == "<ins>79.00</ins>" and found["dtd", "KgCoOp"] == "78.00"
 
 
-def test_a_spread_does_not_count(tmp_path):
-    accuracies(tmp_path, CoOp=[80.0, 82.0], SEP=[80.5])
-    assert cells(tmp_path)["dtd", "CoOp"] == "**81.00 ± 1.00**"
-
-
 def test_nothing_is_best_alone(tmp_path):
     accuracies(tmp_path, SEP=[80.0])
     assert cells(tmp_path)["dtd", "SEP"] == "80.00"

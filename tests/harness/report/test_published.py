@@ -69,23 +69,8 @@ def test_averages_are_those_of_the_data_sets(published):
 
 
 def test_every_method_with_public_figures_is_there(published):
-    found = {trainer for source in published for trainer, _, _ in source.numbers}
-    expected = {
-        "ZeroshotCLIP",
-        "CoOp",
-        "CoCoOp",
-        "KgCoOp",
-        "ProGrad",
-        "MaPLe",
-        "PromptSRC",
-        "TCP",
-        "MMA",
-        "MMRL",
-        "CoPrompt",
-        "DePT",
-        "PromptKD",
-    }
-    assert found == expected
+    none = {"SEP", "E2MIM", "CLIPLoRA", "TipAdapter", "TipAdapterF", "LinearProbe"}
+    assert {trainer for source in published for trainer, _, _ in source.numbers} == set(TRAINERS) - none
     assert sum(len(source.numbers) for source in published) > 600
 
 
@@ -127,16 +112,12 @@ def test_numbers_by_measure(written):
         (("dtd", "dtt"), "there is no data set dtt here; nearest: dtd"),
         (("base2new", "few_shot"), "there is no protocol few_shot here; nearest:"),
         (("  document: someone/some-fork, README.md\n", ""), "has no document: a published number needs its source"),
-        (('  paper: "2203.05557"\n', ""), "has no paper: a published number needs its source"),
-        (("  shots: 16\n", ""), "has no shots"),
-        (("  says:", "  said:"), "has no says"),
         (("  shots: 16\n", "  shots: 16\n  page: 3\n"), "has an unknown key page: known are document,"),
         (('"2203.05557"', "2203.1"), "paper is 2203.1, but must be an arXiv number in quotes"),
         (
             ("41.18, 54.24", "141.18, 54.24"),
             "CoOp on dtd is [79.44, 141.18, 54.24], but must be base, new, H in percent",
         ),
-        (("41.18, 54.24", "'41.18', 54.24"), "must be base, new, H in percent"),
         (("[79.44, 41.18, 54.24]", "54.24"), "CoOp on dtd is [54.24], but must be base, new, H in percent"),
         (("54.24", "45.24"), "CoOp on dtd: H is 45.24, but of 79.44 and 41.18 it is 54.24"),
         (("CoOp: {dtd: [79.44, 41.18, 54.24]}", "CoOp: 3"), "CoOp must have accuracies by data set"),
@@ -297,9 +278,3 @@ def test_source_targets_and_average(tmp_path, written, protocol):
     ]
     finish(tmp_path, "target", 3, 50.0, dataset=targets[0], source="imagenet", **where)  # seeds that differ
     assert "average" not in {row["data set"] for row in beside(tmp_path, written(numbers, protocol), protocol)[1]}
-
-
-def test_models_of_another_source_are_not_compared(tmp_path, written):
-    finish(tmp_path, "target", 1, 50.0, dataset="dtd", source="caltech101", trainer="CoOp", cfg="x")
-    (table,) = published_tables(find_runs(tmp_path)[0], "xd", written("CoOp: {dtd: 41.92}", "xd"))
-    assert table.rows == []
