@@ -32,7 +32,7 @@ def read_record(folder) -> dict:
 
 
 def record_of(folder) -> dict:
-    """`read_record`, or nothing where a run has left none that can be read: it is then not finished."""
+    """As `read_record`, but empty where there is none that can be read: that run is not finished."""
     try:
         return read_record(folder)
     except (FileNotFoundError, ValueError):
@@ -45,7 +45,7 @@ def written_at(folder) -> int:
 
 
 def has_result(record: dict) -> bool:
-    """Whether a record is a result: of a test on the test split. What older versions wrote is of nothing else."""
+    """Whether a record holds a result, which is of the test split. Older versions name no split: it is the test's."""
     return "accuracy" in record and record.get("split", "test") == "test"
 
 

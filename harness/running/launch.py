@@ -95,7 +95,7 @@ def need_config(what: str, name: str, folder: str):
     known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
     if name in known:
         return
-    import difflib  # only to complain
+    import difflib  # here, since only this message needs it
 
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}; " if near else ""
@@ -202,7 +202,7 @@ def _teacher_found(job, pairs, environment):
 
 
 def _skip(folder, record, arguments) -> Optional[Plan]:
-    """The plan to do nothing, if a finished run's record is of what is asked for; None if train.py must see."""
+    """The plan to do nothing, if a finished run was given the same; None if train.py has to compare all settings."""
     if record.get("given") != given(parse_args(arguments)):
         return None
     return Plan(records.finished_already(folder, record), None)
@@ -248,7 +248,7 @@ def _newer(model, folder) -> bool:
 
 def clear(folder: str):
     """Delete a run's folder. Raises Refused if a process is at work in it."""
-    from .lock import holder  # a skip starts without it
+    from .lock import holder  # here, since a run that is skipped does without it
 
     sentence = holder(folder)
     if sentence:

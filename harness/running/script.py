@@ -36,7 +36,7 @@ def command_of(method, step: str, arguments: Sequence[str], environ: dict[str, s
 
 
 def of_teacher(environment: launch.Environment) -> launch.Environment:
-    """With which a run that others learn from is trained: CFG is theirs, and FORCE does not start it over."""
+    """The environment that a teacher is trained in: CFG and FORCE are meant for the run that learns from it."""
     return environment._replace(cfg="", force=False)
 
 
@@ -50,11 +50,11 @@ def _train(job, environment):
 
 
 def call(command: list[str]) -> int:
-    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is the command's to answer.
+    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is left to the command.
 
-    After Ctrl-C it is never 0: the user wants no further run, and what interrupts a wait may lose the child's status.
+    After Ctrl-C the code is never 0: the user wants no further run, and an interrupted wait may lose the real code.
     """
-    import subprocess  # only for what is run before the run itself
+    import subprocess  # here, since most scripts call nothing but become train.py
 
     process, interrupted = subprocess.Popen(command, stdin=subprocess.DEVNULL), False
     while True:

@@ -123,7 +123,7 @@ class Sweep:
 
     def _settle(self, number, code, engine):
         task = self.tasks[number]
-        if code == 0 or task.is_finished(self.environment):  # its worker may have died before it
+        if code == 0 or task.is_finished(self.environment):  # its worker may have been killed before it could tell
             self.states[number] = DONE
             self.durations.add(task)
             self._report(number, "done", self._result(task))

@@ -1,7 +1,7 @@
 """What a sweep's jobs do: runs, one after the other, each a fork of a process that has loaded train.py once.
 
-Loading PyTorch and everything else takes seconds, a fork milliseconds, and it starts as a fresh interpreter would:
-nothing is computed, drawn or asked of a GPU before it.
+Loading PyTorch and everything else takes seconds, a fork milliseconds. A fork starts in the state of a fresh
+interpreter: before it nothing is computed, no random number drawn, no GPU asked for anything.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ class Process:
 
     def wait(self, *others) -> int:
         """Its exit code when it ends, 128 + n if signal n ended it; None if one of `others` can be read before."""
-        while True:  # and not the sentinel alone, which what a killed run leaves behind may hold
+        while True:  # the sentinel alone is not enough: processes that a killed run leaves behind may keep it open
             ready = multiprocessing.connection.wait([self._process.sentinel, *others], timeout=1)
             code = self._process.exitcode
             if code is not None:
@@ -71,7 +71,7 @@ class Process:
 
 def _run(main, task, environment, cwd):
     """In the fork: take the folder, see what is to be done there, and do it."""
-    # SIGINT is `stop`'s. What SLURM says before it takes a job back is for the worker, which stops this.
+    # SIGINT comes from `stop`. What SLURM sends before it takes a job back is for the worker, which then calls `stop`.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for ignored in (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT):
         signal.signal(ignored, signal.SIG_IGN)

@@ -50,7 +50,7 @@ def write_page(path, output, runs, warnings, tables) -> None:
 
 def render_page(output, runs, warnings, tables) -> str:
     losses, losses_notes = loss_charts(output, runs)
-    places, places_notes = find_mistakes(runs)
+    mistakes, mistakes_notes = find_mistakes(runs)
     runs_table, common, settings = runs_and_settings(runs)
     script = _part("page.js")
     return _template().render(
@@ -65,8 +65,8 @@ def render_page(output, runs, warnings, tables) -> str:
         few_shots=few_shots(tables.get("few_shot", [])),
         losses=losses,
         losses_notes=losses_notes,
-        places=[(place, View(place.table, bars=True)) for place in places],
-        places_notes=places_notes,
+        mistakes=[(each, View(each.table, bars=True)) for each in mistakes],
+        mistakes_notes=mistakes_notes,
         figures=_figures(output, runs),
         costs=list(map(View, cost_tables(runs))),
         runs=View(runs_table),
