@@ -25,6 +25,7 @@ from harness.running.protocols import SHOTS, STEPS
 ROOT = Path(__file__).resolve().parent.parent
 BEST = "model-best.pth.tar"
 TRAINS = {PARTS[step.folder].protocol: step for step in STEPS.values() if not step.needs}  # protocol -> its training
+_EPOCH = re.compile(r"model\.pth\.tar-(\d+)")
 _SEED = re.compile(r"seed_?(\d+)")
 _SHOTS = re.compile(r"(?:^|_)(?:shots_(\d+)|(\d+)shots?)(?:_|$)")
 _TESTS = ("novel", "new", "test_new", "test_base")
@@ -35,7 +36,7 @@ def checkpoints_below(folder: str) -> list[str]:
     found = []
     for path, folders, files in os.walk(folder):
         folders.sort()
-        epochs = {layout.epoch_of(name): name for name in files if layout.epoch_of(name) is not None}
+        epochs = {int(match[1]): match[0] for match in map(_EPOCH.fullmatch, files) if match}
         name = epochs[max(epochs)] if epochs else BEST
         if name in files:
             found.append(os.path.join(path, name))
