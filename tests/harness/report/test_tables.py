@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import catalogue
 from harness.report.results import Cell
 from harness.report.runs import Run, find_runs
 from harness.report.tables import base2new_tables, few_shot_tables, seeds_text, transfer_tables
@@ -40,11 +39,6 @@ def test_variants_of_a_config_have_rows_of_their_own(tmp_path):
 
 
 # ---- cross-dataset and domain generalization ---------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def two_targets(monkeypatch):
-    monkeypatch.setattr(catalogue, "MINIATURE", ["mini_counts", "mini_patterns"])
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from harness.running import engines
 from harness.running.lock import locked
 from tests.conftest import REPOSITORY
-from tests.harness.ground import Ground
+from tests.harness.ground import Ground, wait_for
 
 GRID = ["--methods", "zsclip", "coop", "--datasets", "shapes", "--seeds", "1"]
 TWO = ["--methods", "coop", "sep", "--datasets", "shapes", "--seeds", "1", "--jobs", "2"]
@@ -26,13 +26,6 @@ COOP = "train_base/shapes/shots_16/CoOp/shapes/seed1"
 @pytest.fixture
 def ground(tmp_path):
     return Ground(tmp_path)
-
-
-def wait_for(what, seconds=30):
-    give_up = time.monotonic() + seconds
-    while not what() and time.monotonic() < give_up:
-        time.sleep(0.01)
-    assert what()
 
 
 def test_a_grid_is_done_and_then_skipped(ground):
