@@ -114,7 +114,7 @@ def _renamed(text, each):
 
 
 def _complete(text, changed_defaults):
-    """A config that also states what it leaves to Dassl's defaults, of the keys that the fork's train.py changes."""
+    """The config, which also states those keys that it left to Dassl's default and that the fork's train.py changes."""
     ours, stated = dassl_defaults(), _keys(text)
     for key, theirs in changed_defaults.items():
         if key in ours and ours[key] != theirs and key not in stated:
@@ -146,6 +146,7 @@ def _keys(text):
 
 
 def _state(text, key, value):
+    """The config with a line that sets `key`, in the innermost of its sections that is there."""
     stated, parts, lines = _keys(text), key.split("."), text.splitlines()
     known = max((n for n in range(len(parts)) if ".".join(parts[:n]) in stated), default=0)
     new = [f"{'  ' * n}{parts[n]}:" for n in range(known, len(parts))]

@@ -1,8 +1,7 @@
 """One HTML page of all that a folder of runs has to tell: `python tools/report.py OUTPUT --html FILE`.
 
-The page is one file that asks for nothing: style, script, charts and pictures are in it, and its content security
-policy forbids everything else. All text is escaped by Jinja, and only the page's own script may run. Numbers are those
-of tables.py and results.py.
+The page is one file that loads nothing from elsewhere: style, script, charts and pictures are in it, and its content
+security policy forbids all else. All text is escaped by Jinja, and only the page's own script may run.
 
     view.py         tables, and the charts that are drawn from them by charts.py
     curves.py       loss terms over steps

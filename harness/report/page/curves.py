@@ -34,7 +34,7 @@ def read_losses(folder) -> dict:
     """{term: ([step], [value])} of a run's tensorboard folder, thinned; the sum only where there are several terms."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # a run that was cut off is no news
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it would warn of each run that was cut off
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     found = {}
