@@ -15,11 +15,6 @@ def test_a_list_needs_a_value(capsys):
     assert stop.value.code == 2 and "--transforms: expected at least one argument" in capsys.readouterr().err
 
 
-def test_two_lists_and_a_flag_between_them():
-    args = parse_args(["--source-domains", "a", "b", "--seed", "3", "--target-domains", "c", "OPTIM.LR", "1"])
-    assert (args.source_domains, args.seed, args.target_domains, args.opts) == (["a", "b"], 3, ["c"], ["OPTIM.LR", "1"])
-
-
 @pytest.fixture
 def base(tmp_path):
     for name in ("data", "method"):

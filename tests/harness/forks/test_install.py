@@ -254,11 +254,6 @@ def test_interrupted_or_taken_away_by_hand(fork, gone):
     assert state(fork) == before
 
 
-def test_nothing_to_remove(fork):
-    with pytest.raises(UserError, match="nothing to remove"):
-        remove(fork)
-
-
 @pytest.mark.parametrize("text", ["", "[]", '{"files": []}'])
 def test_a_damaged_record(fork, text):
     add(fork).carry_out()

@@ -77,25 +77,6 @@ def test_domain_shifts_of_shapes(xd):
     assert "shapes_dark" not in transfer_tables(find_runs(xd)[0], shifted=False)[0].headers
 
 
-def test_missing_target_is_visible_and_leaves_no_average(xd):
-    finish(xd, "source", 1, 70.0, trainer="CoOp")
-    finish(xd, "target", 1, 30.0, dataset="mini_counts", trainer="CoOp", source="shapes")
-    row = transfer(xd)[0]["shapes", "CoOp"]
-    assert (row["mini_counts"], row["mini_patterns"], row["average"]) == ("30.00", "—", "—")
-    assert row["seeds"] == "1; mini_patterns — (1 missing)"
-
-
-@pytest.mark.parametrize("folder_left", [True, False])
-def test_missing_seed_is_visible(xd, folder_left):
-    path = run_dir(xd, "target", 2, dataset="mini_counts")
-    (path / "metrics.json").unlink()
-    if not folder_left:
-        path.rmdir()
-    row = transfer(xd)[0]["shapes", "SEP"]
-    assert (row["mini_counts"], row["average"]) == ("40.00", "—")  # 40 and 60 are not of the same seeds
-    assert row["seeds"] == "1, 2; mini_counts 1 (2 missing)"
-
-
 def test_source_alone_is_shown_once(tmp_path):
     finish(tmp_path, "source", 1, 80.0)
     runs = find_runs(tmp_path)[0]

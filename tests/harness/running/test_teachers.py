@@ -105,12 +105,6 @@ def test_a_teacher_that_fails_stops_the_script(checkout):
     assert "scripts/promptsrc/base2new_train.sh shapes 1 ended with exit code 7; the same command" in result.stderr
 
 
-def test_only_base_to_new(checkout):
-    result = checkout("promptkd/xd_train.sh", "imagenet", 1)
-    assert result.returncode == 2
-    assert "PromptKD has no xd, only base2new: across data sets it would train on pictures" in result.stderr
-
-
 def test_reproduce(checkout):
     checkout.finishes = True
     assert checkout("promptkd/reproduce.sh", DATASETS="dtd shapes", SEEDS=1, REPORT="no").returncode == 0

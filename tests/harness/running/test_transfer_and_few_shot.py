@@ -90,12 +90,6 @@ def test_results_that_were_moved_are_still_of_their_model(checkout):
     assert "finished already" in checkout("sep/xd_test.sh", "dtd", 1, CFG="mine").stdout
 
 
-def test_unknown_source_is_one_sentence(checkout):
-    result = checkout("sep/xd_test.sh", "dtd", 1, SOURCE="imagnet")
-    assert result.returncode == 2 and checkout.called is None
-    assert result.stderr.startswith('error: no data set "imagnet"') and "nearest: imagenet" in result.stderr
-
-
 # ---- few-shot ----------------------------------------------------------------------------------------------
 
 
@@ -129,8 +123,3 @@ def test_few_shot_resumes_and_skips_as_base_to_new_does(checkout):
     checkout.finish(**run)
     assert "finished already" in checkout("sep/few_shot.sh", "shapes", 1, 4).stdout
     assert checkout.called is None
-
-
-def test_shots_of_few_shot_must_be_a_number(checkout):
-    result = checkout("coop/few_shot.sh", "dtd", 1, "all")
-    assert result.returncode == 2 and 'SHOTS must be a whole number, not "all"' in result.stderr
