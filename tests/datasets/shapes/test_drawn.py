@@ -1,26 +1,20 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's extend_cfg does
-from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from dassl.utils import write_whole
 from datasets.shapes import drawn
 from datasets.shapes.family import Shapes
 from datasets.shapes.world import CLASSNAMES, ROUGH, SIZE, picture
-from tests.conftest import REPOSITORY
+from tests.datasets import stubs
 
-
-def config(root, *pairs):
-    cfg = get_cfg_default()
-    cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
-    cfg.merge_from_list(["DATASET.ROOT", str(root), "SEED", 1, *pairs])
-    return cfg
+config = partial(stubs.config, "shapes")
 
 
 @pytest.fixture
@@ -40,12 +34,6 @@ def test_the_first_use_draws_the_data_set(small, tmp_path):
     assert np.array_equal(np.asarray(Image.open(item.impath)), picture("test", CLASSNAMES[4], 0))
     split = json.loads((tmp_path / "shapes/split_zhou_Shapes.json").read_text())
     assert split["val"][7] == [f"{CLASSNAMES[7].replace(' ', '_')}/val_00.png", 7, CLASSNAMES[7]]
-
-
-@pytest.mark.parametrize("half, names", [("base", CLASSNAMES[:5]), ("new", CLASSNAMES[5:10])])
-def test_halves(small, tmp_path, half, names):
-    dataset = build_dataset(config(tmp_path, "DATASET.SUBSAMPLE_CLASSES", half, "DATASET.NUM_SHOTS", 1))
-    assert dataset.classnames == names and len(dataset.train_x) == len(dataset.test) == 5
 
 
 def test_an_interrupted_drawing_goes_on(small, tmp_path, monkeypatch):
@@ -114,17 +102,6 @@ def test_pictures_that_are_rounded_otherwise_are_accepted(small, tmp_path):
     for path in (tmp_path / "shapes").rglob("*.png"):
         redraw(path, np.eye(SIZE, dtype=int)[..., None] * 5)
     build_dataset(config(tmp_path))
-
-
-def test_a_picture_cut_short_is_not_left_behind(small, tmp_path, monkeypatch):
-    def cut(image, file, format):
-        file.write(b"half a picture")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Image.Image, "save", cut)
-    with pytest.raises(KeyboardInterrupt):
-        build_dataset(config(tmp_path))
-    assert not [p for p in (tmp_path / "shapes").rglob("*") if p.is_file()]
 
 
 def test_a_root_that_cannot_be_written_to(small, tmp_path, monkeypatch):
