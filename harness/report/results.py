@@ -10,6 +10,7 @@ from ..catalogue import DATASETS, DOMAIN_SHIFTS, learns
 
 MISSING = "—"
 BASE2NEW, FEW_SHOT = "Base-to-new", "Few-shot"  # titles
+ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])  # of all data sets, where several protocols share a list
 
 
 def mean_and_std(values) -> tuple:
@@ -123,7 +124,7 @@ def unmix(runs) -> tuple:
     """The runs, without the results that must not be averaged, and a sentence for each group of those.
 
     Seeds may differ in nothing but the seed, and a test in nothing but the data set from the training whose model it
-    tested. Runs whose settings are not on record cannot be told.
+    tested. Runs whose settings are not on record cannot be checked, and stay.
     """
     groups, trainings = defaultdict(list), {}
     for run in runs:

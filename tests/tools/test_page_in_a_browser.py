@@ -12,6 +12,7 @@ from tools.report import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
+pytestmark = pytest.mark.long
 BASE_TO_NEW = "table:has(caption:text-is('Base-to-new'))"
 
 
