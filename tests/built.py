@@ -1,5 +1,7 @@
 """Fixtures that build methods on toy data: a CustomCLIP, a finished run."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -27,10 +29,10 @@ def build(tiny_clip, make_cfg):
 
 
 @pytest.fixture
-def trained(make_trainer, tmp_path):
+def trained(make_trainer, finished_run, tmp_path):
     """Folder of a finished run of 3 epochs."""
-    make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2).train()
-    return str(tmp_path / "output")
+    made = finished_run(make_trainer, "CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2)
+    return str(shutil.copytree(made, tmp_path / "output"))
 
 
 @pytest.fixture

@@ -92,6 +92,7 @@ def run(root, *command, **env):
     return done.stdout
 
 
+@pytest.mark.long
 def test_it_passes_the_battery_and_every_test_that_reads_the_catalogue(copy):
     pytest_of_toy = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
     assert "passed" in run(copy, *pytest_of_toy, "tests/trainers/test_battery.py", "-k", "toy")

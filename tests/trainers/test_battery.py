@@ -14,7 +14,7 @@ from dassl.config import get_cfg_default
 from datasets.shapes import world
 from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES, give_teacher
-from tests.trainers.methods import METHODS
+from tests.trainers.methods import METHODS, often
 from trainers.backbone.clip_loader import cast_weights, load_clip
 from trainers.errors import UserError
 from trainers.features import frozen_features
@@ -246,7 +246,9 @@ def test_run_leaves_its_record(method, make_trainer, tmp_path):
         assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
 
 
-def test_backbones_of_other_libraries(method, family, make_trainer, tmp_path):
+@pytest.mark.parametrize("key", often(METHODS))
+def test_backbones_of_other_libraries(key, family, make_trainer, tmp_path):
+    method = METHODS[key]
     options = (*method.options, *family.options, "OPTIM.MAX_EPOCH", 1)
     before = make_trainer(method.trainer, *options).model.prompt_learner.state_dict()
     trainer = run(make_trainer, method, tmp_path / "run", *family.options, "OPTIM.MAX_EPOCH", 1)
@@ -292,8 +294,10 @@ def logits_of(folder):
 
 
 @pytest.mark.parametrize("transforms", [["random_flip", "random_resized_crop", "normalize"], ["normalize"]])
-def test_stored_features_change_no_bit(method, make_trainer, tmp_path, transforms):
+@pytest.mark.parametrize("key", often(METHODS))
+def test_stored_features_change_no_bit(key, make_trainer, tmp_path, transforms):
     """Of training with evaluations in between and of the test: nothing stored, the store cold, and warm."""
+    method = METHODS[key]
     options = ("OPTIM.MAX_EPOCH", 2, "TEST.SAVE_PREDICTIONS", True, "TEST.FINAL_MODEL", "best_val")
     options = (*options, "INPUT.TRANSFORMS", transforms)
     none = run(make_trainer, method, tmp_path / "none", *options, "STORE.MAX_GB", 0.0)
@@ -304,8 +308,10 @@ def test_stored_features_change_no_bit(method, make_trainer, tmp_path, transform
             assert torch.equal(value, again.trained.state_dict()[key]), key
 
 
-def test_stored_views_change_no_bit(learning, make_trainer, tmp_path, monkeypatch):
+@pytest.mark.parametrize("key", often(LEARNING))
+def test_stored_views_change_no_bit(key, make_trainer, tmp_path, monkeypatch):
     """Of a training that draws the same views and keeps nothing; nor does a kill that leaves the store half filled."""
+    learning = METHODS[key]
     views = ("DATALOADER.STORED_VIEWS", 2)
     none = run(make_trainer, learning, tmp_path / "none", *views, "STORE.MAX_GB", 0.0)
     monkeypatch.setattr(frozen_features, "BLOCK", 8)

@@ -204,6 +204,7 @@ def kill(pid):
         pass
 
 
+@pytest.mark.long
 def test_kills_at_random_end_in_the_same_table(ground, tmp_path_factory):
     """kill -9 of the sweep, its workers and its runs, twenty times."""
     grid = ["--methods", "zsclip", "coop", "sep", "--datasets", "shapes", "dtd", "--seeds", "1", "2", "--jobs", "2"]

@@ -151,6 +151,7 @@ def write_forever(folder, started):
             started.set()
 
 
+@pytest.mark.long
 def test_several_writers_and_kills(store):
     """Readers see whole blocks, or none, while two processes write the same ones and are killed."""
     spawn = multiprocessing.get_context("spawn")
