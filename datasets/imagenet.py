@@ -60,6 +60,10 @@ class ImageNet(SplitDataset):
     expected_classes = 1_000
     expected_images = (1_281_167, None, 50_000)
 
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.val = self.test
+
     @classmethod
     def files(cls):
         return CLASSNAMES, "images/train", "images/val"
@@ -81,10 +85,6 @@ class ImageNet(SplitDataset):
         warn_of_best_val(type(self).__name__, cfg)
         train, test = (labelled(os.path.join(self.image_dir, p), listing[p], classes[p]) for p in ("train", "val"))
         return train, None, test
-
-    @property
-    def val(self):
-        return self.test
 
 
 class ImageNetVariant(TestOnlyDataset):

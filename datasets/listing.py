@@ -25,10 +25,8 @@ class ListedImage(Datum):
     is named when it is read.
     """
 
-    __slots__ = ("impath", "label", "domain", "classname")
-
-    def __init__(self, impath="", label=0, domain=0, classname=""):
-        self.impath, self.label, self.domain, self.classname = impath, label, domain, classname
+    def __post_init__(self):
+        pass
 
 
 def list_classes(folder, known=None):

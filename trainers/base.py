@@ -5,8 +5,8 @@ Runs on this repository's `dassl/` and on the original, whose public API is all 
 
 import os
 import time
-from collections import deque
 from contextlib import contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Callable, List, Mapping, Optional, Tuple
 
@@ -84,7 +84,6 @@ class PromptTrainer(TrainerX):
         self.n_params = sum(p.numel() for p in parameters if p.requires_grad)
         print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
         self.max_epoch = 1 if self.fit else self.max_epoch
-        self.unchecked = deque()  # (where, numbers) of steps that a GPU has not finished
         self.optim, self.sched = optimiser_of(self.trained, cfg.OPTIM) if parameters else (None, None)
         self.register_model(LEARNER, learner, self.optim, self.sched)
         self.checkpoints = RunCheckpoints(
@@ -156,23 +155,21 @@ class PromptTrainer(TrainerX):
         with self.precision.autocast(), self.model.image_encoder.known(image, known):
             logits, losses = self.model(image, label)
             loss = sum(losses.values())
-        summary = LateNumbers(loss=loss, **losses, **self.model.monitors, acc=compute_accuracy(logits, label)[0])
-        self.unchecked.append((f"epoch {self.epoch + 1}, batch {self.batch_idx + 1}", summary))
+        check = partial(self.check_finite, f"epoch {self.epoch + 1}, batch {self.batch_idx + 1}")
+        monitors, acc = self.model.monitors, compute_accuracy(logits, label)[0]
+        summary = LateNumbers(check, loss=loss, **losses, **monitors, acc=acc)
         self.optim.zero_grad()
         self.model.backward({name: self.precision.scale(term) for name, term in losses.items()})
-        self.check_finite(waiting=1)
         self.precision.step(self.optim)
         if self.batch_idx + 1 == self.num_batches:
             self.update_lr()
         return summary
 
-    def check_finite(self, waiting):
-        """Of the steps whose numbers have come; at most the last `waiting` are not waited for."""
-        while self.unchecked and (len(self.unchecked) > waiting or self.unchecked[0][1].ready()):
-            where, summary = self.unchecked.popleft()
-            for name, value in summary.read().items():
-                if value - value != 0 and name != "loss":
-                    raise NotFinite(f"Loss term {name} became {value} in {where}: {self._steadier()}, and start over.")
+    def check_finite(self, where, numbers):
+        """Called when the numbers of a step are read: on a GPU behind the next step, and before the epoch ends."""
+        for name, value in numbers.items():
+            if value - value != 0 and name != "loss":
+                raise NotFinite(f"Loss term {name} became {value} in {where}: {self._steadier()}, and start over.")
 
     def run_epoch(self):
         if self.fit:
@@ -180,7 +177,6 @@ class PromptTrainer(TrainerX):
                 self.fit()
         else:
             super().run_epoch()
-            self.check_finite(waiting=0)
         bad = first_not_finite(self.trained.named_parameters())
         if bad:  # the last step's loss was finite; nothing is saved or tested after this
             raise NotFinite(

@@ -129,63 +129,37 @@ _C.TEST.FINAL_MODEL = "last_step"  # model of the final test: last_step | best_v
 _C.TRAINER = CN()
 _C.TRAINER.NAME = ""  # registered name of the trainer
 
-# The nodes below belong to Dassl's trainers for domain adaptation, domain generalization and semi-supervised
-# learning. Those trainers are not part of this runtime; the meaning of the keys is theirs.
-_C.TRAINER.MCD = CN()
-_C.TRAINER.MCD.N_STEP_F = 4  # feature extractor steps per batch
-_C.TRAINER.MME = CN()
-_C.TRAINER.MME.LMDA = 0.1  # weight of the entropy loss
-_C.TRAINER.CDAC = CN()
-_C.TRAINER.CDAC.CLASS_LR_MULTI = 10  # factor on the classifier's learning rate
-_C.TRAINER.CDAC.RAMPUP_COEF = 30  # weight of the consistency loss after ramp-up
-_C.TRAINER.CDAC.RAMPUP_ITRS = 1000  # batches of ramp-up
-_C.TRAINER.CDAC.TOPK_MATCH = 5  # leading features that must agree for a pair to count as similar
-_C.TRAINER.CDAC.P_THRESH = 0.95  # confidence of a pseudo label
-_C.TRAINER.CDAC.STRONG_TRANSFORMS = ()  # transforms of the strong view
-_C.TRAINER.SE = CN()
-_C.TRAINER.SE.EMA_ALPHA = 0.999  # decay of the teacher's moving average
-_C.TRAINER.SE.CONF_THRE = 0.95  # confidence of a pseudo label
-_C.TRAINER.SE.RAMPUP = 300  # epochs of ramp-up
-_C.TRAINER.M3SDA = CN()
-_C.TRAINER.M3SDA.LMDA = 0.5  # weight of the moment distance
-_C.TRAINER.M3SDA.N_STEP_F = 4  # feature extractor steps per batch
-_C.TRAINER.DAEL = CN()
-_C.TRAINER.DAEL.WEIGHT_U = 0.5  # weight of the unlabelled loss
-_C.TRAINER.DAEL.CONF_THRE = 0.95  # confidence of a pseudo label
-_C.TRAINER.DAEL.STRONG_TRANSFORMS = ()  # transforms of the strong view
-_C.TRAINER.CROSSGRAD = CN()
-_C.TRAINER.CROSSGRAD.EPS_F = 1.0  # scale of the domain net's gradients
-_C.TRAINER.CROSSGRAD.EPS_D = 1.0  # scale of the label net's gradients
-_C.TRAINER.CROSSGRAD.ALPHA_F = 0.5  # weight of the label net's loss on perturbed images
-_C.TRAINER.CROSSGRAD.ALPHA_D = 0.5  # weight of the domain net's loss on perturbed images
-_C.TRAINER.DDAIG = CN()
-_C.TRAINER.DDAIG.G_ARCH = ""  # architecture of the generator
-_C.TRAINER.DDAIG.LMDA = 0.3  # weight of the perturbation
-_C.TRAINER.DDAIG.CLAMP = False  # clamp the perturbation
-_C.TRAINER.DDAIG.CLAMP_MIN = -1.0  # lower bound of the clamp
-_C.TRAINER.DDAIG.CLAMP_MAX = 1.0  # upper bound of the clamp
-_C.TRAINER.DDAIG.WARMUP = 0  # epochs before perturbed images are used
-_C.TRAINER.DDAIG.ALPHA = 0.5  # weight of the loss on perturbed images
-_C.TRAINER.DAELDG = CN()
-_C.TRAINER.DAELDG.WEIGHT_U = 0.5  # weight of the consistency loss
-_C.TRAINER.DAELDG.CONF_THRE = 0.95  # confidence of a pseudo label
-_C.TRAINER.DAELDG.STRONG_TRANSFORMS = ()  # transforms of the strong view
-_C.TRAINER.DOMAINMIX = CN()
-_C.TRAINER.DOMAINMIX.TYPE = "crossdomain"  # mix within or across domains
-_C.TRAINER.DOMAINMIX.ALPHA = 1.0  # first parameter of the beta distribution
-_C.TRAINER.DOMAINMIX.BETA = 1.0  # second parameter of the beta distribution
-_C.TRAINER.ENTMIN = CN()
-_C.TRAINER.ENTMIN.LMDA = 1e-3  # weight of the entropy loss
-_C.TRAINER.MEANTEACHER = CN()
-_C.TRAINER.MEANTEACHER.WEIGHT_U = 1.0  # weight of the unlabelled loss
-_C.TRAINER.MEANTEACHER.EMA_ALPHA = 0.999  # decay of the teacher's moving average
-_C.TRAINER.MEANTEACHER.RAMPUP = 5  # epochs of ramp-up
-_C.TRAINER.MIXMATCH = CN()
-_C.TRAINER.MIXMATCH.WEIGHT_U = 100.0  # weight of the unlabelled loss
-_C.TRAINER.MIXMATCH.TEMP = 2.0  # sharpening exponent of the pseudo labels
-_C.TRAINER.MIXMATCH.MIXUP_BETA = 0.75  # parameter of mixup's beta distribution
-_C.TRAINER.MIXMATCH.RAMPUP = 20000  # batches of ramp-up
-_C.TRAINER.FIXMATCH = CN()
-_C.TRAINER.FIXMATCH.WEIGHT_U = 1.0  # weight of the unlabelled loss
-_C.TRAINER.FIXMATCH.CONF_THRE = 0.95  # confidence of a pseudo label
-_C.TRAINER.FIXMATCH.STRONG_TRANSFORMS = ()  # transforms of the strong view
+# Of Dassl's trainers for domain adaptation, domain generalization and semi-supervised learning, which are not part of
+# this runtime: the meaning of the keys is theirs
+for _name, _keys in {
+    "MCD": {"N_STEP_F": 4},
+    "MME": {"LMDA": 0.1},
+    "CDAC": {
+        "CLASS_LR_MULTI": 10,
+        "RAMPUP_COEF": 30,
+        "RAMPUP_ITRS": 1000,
+        "TOPK_MATCH": 5,
+        "P_THRESH": 0.95,
+        "STRONG_TRANSFORMS": (),
+    },
+    "SE": {"EMA_ALPHA": 0.999, "CONF_THRE": 0.95, "RAMPUP": 300},
+    "M3SDA": {"LMDA": 0.5, "N_STEP_F": 4},
+    "DAEL": {"WEIGHT_U": 0.5, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()},
+    "CROSSGRAD": {"EPS_F": 1.0, "EPS_D": 1.0, "ALPHA_F": 0.5, "ALPHA_D": 0.5},
+    "DDAIG": {
+        "G_ARCH": "",
+        "LMDA": 0.3,
+        "CLAMP": False,
+        "CLAMP_MIN": -1.0,
+        "CLAMP_MAX": 1.0,
+        "WARMUP": 0,
+        "ALPHA": 0.5,
+    },
+    "DAELDG": {"WEIGHT_U": 0.5, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()},
+    "DOMAINMIX": {"TYPE": "crossdomain", "ALPHA": 1.0, "BETA": 1.0},
+    "ENTMIN": {"LMDA": 1e-3},
+    "MEANTEACHER": {"WEIGHT_U": 1.0, "EMA_ALPHA": 0.999, "RAMPUP": 5},
+    "MIXMATCH": {"WEIGHT_U": 100.0, "TEMP": 2.0, "MIXUP_BETA": 0.75, "RAMPUP": 20000},
+    "FIXMATCH": {"WEIGHT_U": 1.0, "CONF_THRE": 0.95, "STRONG_TRANSFORMS": ()},
+}.items():
+    _C.TRAINER[_name] = CN(_keys)

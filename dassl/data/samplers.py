@@ -10,31 +10,24 @@ from collections import defaultdict
 import numpy as np
 from torch.utils.data import RandomSampler, Sampler, SequentialSampler
 
-from dassl.utils import check_availability
-from dassl.utils.errors import UserError
-
-AVAI_SAMPLERS = [
-    "RandomSampler",
-    "SequentialSampler",
-    "RandomDomainSampler",
-    "SeqDomainSampler",
-    "RandomClassSampler",
-]
+from dassl.utils import UserError, check_availability
 
 
-class _DomainSampler(Sampler):
-    """Batches with equally many images of each of `n_domain` domains, until one has too few images left."""
+class RandomDomainSampler(Sampler):
+    """Each batch holds `n_domain` domains drawn at random (below 1: all), and equally many random images of each.
 
-    def __init__(self, data_source, batch_size, n_domain):
+    An epoch ends when a domain has too few images left.
+    """
+
+    def __init__(self, data_source, batch_size, n_domain=0):
         self.indices = defaultdict(list)
         for index, item in enumerate(data_source):
             self.indices[item.domain].append(index)
-        self.domains = self.order_domains(list(self.indices))
-        self.n_domain = n_domain if n_domain and n_domain > 0 else len(self.domains)
-        if self.n_domain > len(self.domains) or batch_size % self.n_domain != 0:
+        self.n_domain = n_domain if n_domain and n_domain > 0 else len(self.indices)
+        if self.n_domain > len(self.indices) or batch_size % self.n_domain != 0:
             raise UserError(
                 f"a batch of {batch_size} cannot hold equally many images of {self.n_domain} domains out of "
-                f"{len(self.domains)}: change BATCH_SIZE or N_DOMAIN in DATALOADER.TRAIN_X"
+                f"{len(self.indices)}: change BATCH_SIZE or N_DOMAIN in DATALOADER.TRAIN_X"
             )
         self.n_img_per_domain = batch_size // self.n_domain
         smallest = min(len(indices) for indices in self.indices.values())
@@ -45,12 +38,9 @@ class _DomainSampler(Sampler):
             )
         self.length = sum(1 for _ in self)
 
-    def order_domains(self, domains):
-        return domains
-
     def choose_domains(self):
         """Return the domains of the next batch."""
-        return self.domains
+        return random.sample(list(self.indices), self.n_domain)
 
     def __iter__(self):
         left = {domain: list(indices) for domain, indices in self.indices.items()}
@@ -67,21 +57,14 @@ class _DomainSampler(Sampler):
         return self.length
 
 
-class RandomDomainSampler(_DomainSampler):
-    """Each batch holds `n_domain` domains drawn at random (below 1: all), equally many images of each."""
-
-    def choose_domains(self):
-        return random.sample(self.domains, self.n_domain)
-
-
-class SeqDomainSampler(_DomainSampler):
+class SeqDomainSampler(RandomDomainSampler):
     """Each batch holds equally many random images of every domain, domains in sorted order."""
 
     def __init__(self, data_source, batch_size):
-        super().__init__(data_source, batch_size, n_domain=0)
+        super().__init__(data_source, batch_size)
 
-    def order_domains(self, domains):
-        return sorted(domains)
+    def choose_domains(self):
+        return sorted(self.indices)
 
 
 class RandomClassSampler(Sampler):
@@ -116,10 +99,8 @@ class RandomClassSampler(Sampler):
 
     def _shuffled_chunks(self, indices):
         """Return a class's images in random order, in full groups of `n_ins`."""
-        if len(indices) < self.n_ins:
-            indices = np.random.choice(indices, size=self.n_ins, replace=True).tolist()
-        else:
-            indices = list(indices)
+        few = len(indices) < self.n_ins
+        indices = np.random.choice(indices, size=self.n_ins, replace=True).tolist() if few else list(indices)
         random.shuffle(indices)
         starts = range(0, len(indices) - self.n_ins + 1, self.n_ins)
         return [indices[start : start + self.n_ins] for start in starts]
@@ -128,13 +109,16 @@ class RandomClassSampler(Sampler):
         return self.length
 
 
+_BUILD = {
+    "RandomSampler": lambda data, batch_size, n_domain, n_ins: RandomSampler(data),
+    "SequentialSampler": lambda data, batch_size, n_domain, n_ins: SequentialSampler(data),
+    "RandomDomainSampler": lambda data, batch_size, n_domain, n_ins: RandomDomainSampler(data, batch_size, n_domain),
+    "SeqDomainSampler": lambda data, batch_size, n_domain, n_ins: SeqDomainSampler(data, batch_size),
+    "RandomClassSampler": lambda data, batch_size, n_domain, n_ins: RandomClassSampler(data, batch_size, n_ins),
+}
+
+
 def build_sampler(sampler_type, cfg=None, data_source=None, batch_size=32, n_domain=0, n_ins=16):
     """Build the sampler called `sampler_type`. Raises ValueError, with the known names, if there is none."""
-    check_availability(sampler_type, AVAI_SAMPLERS, kind="sampler")
-    if sampler_type == "RandomDomainSampler":
-        return RandomDomainSampler(data_source, batch_size, n_domain)
-    if sampler_type == "SeqDomainSampler":
-        return SeqDomainSampler(data_source, batch_size)
-    if sampler_type == "RandomClassSampler":
-        return RandomClassSampler(data_source, batch_size, n_ins)
-    return RandomSampler(data_source) if sampler_type == "RandomSampler" else SequentialSampler(data_source)
+    check_availability(sampler_type, _BUILD, kind="sampler")
+    return _BUILD[sampler_type](data_source, batch_size, n_domain, n_ins)

@@ -6,27 +6,6 @@ from torchvision.transforms import InterpolationMode
 
 from dassl.utils import check_availability
 
-AVAI_CHOICES = [
-    "random_flip",
-    "random_resized_crop",
-    "normalize",
-    "instance_norm",
-    "random_crop",
-    "random_translation",
-    "center_crop",  # accepted and without effect: every test transform has one
-    "cutout",
-    "imagenet_policy",
-    "cifar10_policy",
-    "svhn_policy",
-    "randaugment",
-    "randaugment_fixmatch",
-    "randaugment2",
-    "gaussian_noise",
-    "colorjitter",
-    "randomgrayscale",
-    "gaussian_blur",
-]
-
 INTERPOLATION_MODES = {
     "bilinear": InterpolationMode.BILINEAR,
     "bicubic": InterpolationMode.BICUBIC,
@@ -52,8 +31,7 @@ class Cutout:
     """Set `n_holes` squares of side `length`, centred anywhere in an image (C, H, W), to 0."""
 
     def __init__(self, n_holes=1, length=16):
-        self.n_holes = n_holes
-        self.length = length
+        self.n_holes, self.length = n_holes, length
 
     def __repr__(self):
         return f"Cutout(n_holes={self.n_holes}, length={self.length})"
@@ -65,6 +43,92 @@ class Cutout:
             y, x = (int(torch.randint(size, ())) for size in img.shape[1:])
             img[:, max(y - half, 0) : y + half, max(x - half, 0) : x + half] = 0  # cut at the border, as published
         return img
+
+
+def get_interpolation(inp):
+    """Return torchvision's name for `inp.INTERPOLATION` (`inp`: a config's INPUT node). Raises ValueError."""
+    check_availability(inp.INTERPOLATION, list(INTERPOLATION_MODES), kind="INPUT.INTERPOLATION")
+    return INTERPOLATION_MODES[inp.INTERPOLATION]
+
+
+def normalization(inp):
+    """Return the transform "normalize" (`inp`: a config's INPUT node)."""
+    return T.Normalize(mean=inp.PIXEL_MEAN, std=inp.PIXEL_STD)
+
+
+def _random_translation(inp):
+    """Half of the time, enlarge the image by an eighth and crop the size out of it at random."""
+    larger = [int(round(edge * 1.125)) for edge in inp.SIZE]
+    return T.RandomChoice([T.Resize(inp.SIZE), T.Compose([T.Resize(larger), T.RandomCrop(inp.SIZE)])])
+
+
+def _operations(inp):
+    """Operations of random strength, which is what FixMatch's RandAugment and the second one mean."""
+    return T.Compose([T.TrivialAugmentWide() for _ in range(inp.RANDAUGMENT_N)])
+
+
+def _color_jitter(inp):
+    return T.ColorJitter(inp.COLORJITTER_B, inp.COLORJITTER_C, inp.COLORJITTER_S, inp.COLORJITTER_H)
+
+
+def _gaussian_noise(inp):
+    from torchvision.transforms.v2 import GaussianNoise  # here: it needs all of torchvision
+
+    return T.RandomApply([GaussianNoise(mean=inp.GN_MEAN, sigma=inp.GN_STD, clip=False)], p=0.5)
+
+
+# Name in INPUT.TRANSFORMS: (what is printed, transform of a config's INPUT node), in the order in which they are
+# applied. Steps whose names are in capitals are there without being asked for.
+_STEPS = {
+    "RESIZE": (
+        "resize to {inp.SIZE[0]}x{inp.SIZE[1]}",
+        lambda inp: T.Resize(inp.SIZE, interpolation=get_interpolation(inp)),
+    ),
+    "RESIZE_EDGE": (
+        "resize the smaller edge to {edge}",
+        lambda inp: T.Resize(max(inp.SIZE), interpolation=get_interpolation(inp)),
+    ),
+    "CENTER_CROP": ("{inp.SIZE[0]}x{inp.SIZE[1]} center crop", lambda inp: T.CenterCrop(inp.SIZE)),
+    "random_translation": ("random translation", _random_translation),
+    "random_crop": (
+        "random crop (padding = {inp.CROP_PADDING})",
+        lambda inp: T.RandomCrop(inp.SIZE, inp.CROP_PADDING, pad_if_needed=True),
+    ),
+    "random_resized_crop": (
+        "random resized crop (size={inp.SIZE}, scale={inp.RRCROP_SCALE})",
+        lambda inp: T.RandomResizedCrop(inp.SIZE, inp.RRCROP_SCALE, interpolation=get_interpolation(inp)),
+    ),
+    "random_flip": ("random flip", lambda inp: T.RandomHorizontalFlip()),
+    "imagenet_policy": ("imagenet policy", lambda inp: T.AutoAugment(T.AutoAugmentPolicy.IMAGENET)),
+    "cifar10_policy": ("cifar10 policy", lambda inp: T.AutoAugment(T.AutoAugmentPolicy.CIFAR10)),
+    "svhn_policy": ("svhn policy", lambda inp: T.AutoAugment(T.AutoAugmentPolicy.SVHN)),
+    "randaugment": (
+        "randaugment (n={inp.RANDAUGMENT_N}, m={inp.RANDAUGMENT_M})",
+        lambda inp: T.RandAugment(inp.RANDAUGMENT_N, inp.RANDAUGMENT_M),
+    ),
+    "randaugment_fixmatch": ("randaugment_fixmatch (n={inp.RANDAUGMENT_N})", _operations),
+    "randaugment2": ("randaugment2 (n={inp.RANDAUGMENT_N})", _operations),
+    "colorjitter": (
+        "color jitter (brightness={inp.COLORJITTER_B}, contrast={inp.COLORJITTER_C}, saturation={inp.COLORJITTER_S}, "
+        "hue={inp.COLORJITTER_H})",
+        _color_jitter,
+    ),
+    "randomgrayscale": ("random gray scale", lambda inp: T.RandomGrayscale(inp.RGS_P)),
+    "gaussian_blur": (
+        "gaussian blur (kernel={inp.GB_K})",
+        lambda inp: T.RandomApply([T.GaussianBlur(inp.GB_K)], inp.GB_P),
+    ),
+    "TO_TENSOR": ("to torch tensor of range [0, 1]", lambda inp: T.ToTensor()),
+    "cutout": (
+        "cutout (n_holes={inp.CUTOUT_N}, length={inp.CUTOUT_LEN})",
+        lambda inp: Cutout(inp.CUTOUT_N, inp.CUTOUT_LEN),
+    ),
+    "normalize": ("normalization (mean={inp.PIXEL_MEAN}, std={inp.PIXEL_STD})", normalization),
+    "gaussian_noise": ("gaussian noise (mean={inp.GN_MEAN}, std={inp.GN_STD})", _gaussian_noise),
+    "instance_norm": ("instance normalization", lambda inp: InstanceNormalization()),
+}
+# "center_crop" is accepted and without effect: every test transform has one
+AVAI_CHOICES = [name for name in _STEPS if name.islower()] + ["center_crop"]
 
 
 def build_transform(cfg, is_train=True, choices=None):
@@ -82,101 +146,15 @@ def build_transform(cfg, is_train=True, choices=None):
     choices = cfg.INPUT.TRANSFORMS if choices is None else choices
     for choice in choices:
         check_availability(choice, AVAI_CHOICES, kind="transform (INPUT.TRANSFORMS)")
+    chosen = set(choices)
+    if not is_train:
+        chosen = {"RESIZE_EDGE", "CENTER_CROP", *chosen & {"normalize", "instance_norm"}}
+    elif not chosen & {"random_crop", "random_resized_crop"}:
+        chosen.add("RESIZE")
     print(f"Building transform_{'train' if is_train else 'test'}")
-    steps = _train_steps(cfg.INPUT, choices) if is_train else _test_steps(cfg.INPUT, choices)
     transforms = []
-    for description, transform in steps:
-        print(f"+ {description}")
-        transforms.append(transform)
+    for name, (description, build) in _STEPS.items():
+        if name in chosen or name == "TO_TENSOR":
+            print("+ " + description.format(inp=cfg.INPUT, edge=max(cfg.INPUT.SIZE)))
+            transforms.append(build(cfg.INPUT))
     return T.Compose(transforms)
-
-
-def get_interpolation(inp):
-    """Return torchvision's name for `inp.INTERPOLATION` (`inp`: a config's INPUT node). Raises ValueError."""
-    check_availability(inp.INTERPOLATION, list(INTERPOLATION_MODES), kind="INPUT.INTERPOLATION")
-    return INTERPOLATION_MODES[inp.INTERPOLATION]
-
-
-def _train_steps(inp, choices):
-    size, mode = inp.SIZE, get_interpolation(inp)
-    n, m = inp.RANDAUGMENT_N, inp.RANDAUGMENT_M
-
-    if "random_crop" not in choices and "random_resized_crop" not in choices:
-        yield f"resize to {size[0]}x{size[1]}", T.Resize(size, interpolation=mode)
-    if "random_translation" in choices:
-        yield "random translation", _random_translation(size)
-    if "random_crop" in choices:
-        yield f"random crop (padding = {inp.CROP_PADDING})", T.RandomCrop(size, inp.CROP_PADDING, pad_if_needed=True)
-    if "random_resized_crop" in choices:
-        yield (
-            f"random resized crop (size={size}, scale={inp.RRCROP_SCALE})",
-            T.RandomResizedCrop(size, scale=inp.RRCROP_SCALE, interpolation=mode),
-        )
-    if "random_flip" in choices:
-        yield "random flip", T.RandomHorizontalFlip()
-    for name in ("imagenet", "cifar10", "svhn"):
-        if f"{name}_policy" in choices:
-            yield f"{name} policy", T.AutoAugment(T.AutoAugmentPolicy(name))
-    if "randaugment" in choices:
-        yield f"randaugment (n={n}, m={m})", T.RandAugment(n, m)
-    # FixMatch's and "2": operations of random strength
-    for name in ("randaugment_fixmatch", "randaugment2"):
-        if name in choices:
-            yield f"{name} (n={n})", T.Compose([T.TrivialAugmentWide() for _ in range(n)])
-    if "colorjitter" in choices:
-        b, c, s, h = inp.COLORJITTER_B, inp.COLORJITTER_C, inp.COLORJITTER_S, inp.COLORJITTER_H
-        yield (
-            f"color jitter (brightness={b}, contrast={c}, saturation={s}, hue={h})",
-            T.ColorJitter(brightness=b, contrast=c, saturation=s, hue=h),
-        )
-    if "randomgrayscale" in choices:
-        yield "random gray scale", T.RandomGrayscale(p=inp.RGS_P)
-    if "gaussian_blur" in choices:
-        yield f"gaussian blur (kernel={inp.GB_K})", T.RandomApply([T.GaussianBlur(inp.GB_K)], p=inp.GB_P)
-    yield _to_tensor()
-    if "cutout" in choices:
-        yield (
-            f"cutout (n_holes={inp.CUTOUT_N}, length={inp.CUTOUT_LEN})",
-            Cutout(inp.CUTOUT_N, inp.CUTOUT_LEN),
-        )
-    if "normalize" in choices:
-        yield normalization(inp)
-    if "gaussian_noise" in choices:
-        from torchvision.transforms.v2 import GaussianNoise  # here: it needs all of torchvision
-
-        noise = GaussianNoise(mean=inp.GN_MEAN, sigma=inp.GN_STD, clip=False)
-        yield f"gaussian noise (mean={inp.GN_MEAN}, std={inp.GN_STD})", T.RandomApply([noise], p=0.5)
-    if "instance_norm" in choices:
-        yield "instance normalization", InstanceNormalization()
-
-
-def _test_steps(inp, choices):
-    size = inp.SIZE
-    yield (
-        f"resize the smaller edge to {max(size)}",
-        T.Resize(max(size), interpolation=get_interpolation(inp)),
-    )
-    yield f"{size[0]}x{size[1]} center crop", T.CenterCrop(size)
-    yield _to_tensor()
-    if "normalize" in choices:
-        yield normalization(inp)
-    if "instance_norm" in choices:
-        yield "instance normalization", InstanceNormalization()
-
-
-def _to_tensor():
-    return "to torch tensor of range [0, 1]", T.ToTensor()
-
-
-def normalization(inp):
-    """Return the description and the transform of "normalize" (`inp` is a config's INPUT node)."""
-    return (
-        f"normalization (mean={inp.PIXEL_MEAN}, std={inp.PIXEL_STD})",
-        T.Normalize(mean=inp.PIXEL_MEAN, std=inp.PIXEL_STD),
-    )
-
-
-def _random_translation(size):
-    """Half of the time, enlarge the image by an eighth and crop `size` out of it at random."""
-    larger = [int(round(edge * 1.125)) for edge in size]
-    return T.RandomChoice([T.Resize(size), T.Compose([T.Resize(larger), T.RandomCrop(size)])])

@@ -13,6 +13,8 @@ from dassl.evaluation import build_evaluator
 from dassl.utils import (
     AverageMeter,
     MetricMeter,
+    MissingFile,
+    NotFinite,
     listdir_nohidden,
     load_checkpoint,
     mkdir_if_missing,
@@ -21,17 +23,16 @@ from dassl.utils import (
     save_checkpoint,
     tolist_if_not,
 )
-from dassl.utils.errors import MissingFile, NotFinite
 from dassl.utils.torchtools import BEST_MODEL, load_weights
+
+NUMBERED = "model.pth.tar-"  # with the number of finished epochs: the name of a checkpoint
 
 
 class TrainerBase:
     """Registered models with their optimisers and schedules, and a loop over epochs with hooks."""
 
     def __init__(self):
-        self._models = OrderedDict()
-        self._optims = OrderedDict()
-        self._scheds = OrderedDict()
+        self._models, self._optims, self._scheds = OrderedDict(), OrderedDict(), OrderedDict()
         self._writer = None
         self.epoch = self.batch_idx = 0  # both count from 0
 
@@ -39,9 +40,7 @@ class TrainerBase:
         """Let checkpoints, updates and modes include `model`. Raises ValueError if the name is taken."""
         if name in self._models:
             raise ValueError(f'a model named "{name}" is already registered')
-        self._models[name] = model
-        self._optims[name] = optim
-        self._scheds[name] = sched
+        self._models[name], self._optims[name], self._scheds[name] = model, optim, sched
 
     def get_model_names(self, names=None):
         """Return `names` (string or list) as a list, or all. Raises ValueError if one is not registered."""
@@ -53,35 +52,49 @@ class TrainerBase:
                 raise ValueError(f'no model named "{name}" is registered; known: {", ".join(self._models)}')
         return names
 
+    # ---------------------------------------------------------------- loop and hooks
+    def train(self, start_epoch, max_epoch):
+        """Run epochs `start_epoch` to `max_epoch` - 1; `before_train` may change `self.start_epoch`."""
+        self.start_epoch, self.max_epoch = start_epoch, max_epoch
+        self.before_train()
+        for epoch in range(self.start_epoch, self.max_epoch):
+            self.epoch = epoch
+            self.before_epoch()
+            self.run_epoch()
+            self.after_epoch()
+        self.after_train()
+
+    def _hook(self):
+        """A moment of the training at which a trainer may act."""
+
+    before_train = after_train = before_epoch = after_epoch = _hook
+
+    def _left_open(self, *args):
+        raise NotImplementedError(f"{type(self).__name__} leaves open what a trainer has to define (see TrainerX)")
+
+    run_epoch = forward_backward = parse_batch_train = _left_open
+    test = model_inference = parse_batch_test = _left_open
+
     # ---------------------------------------------------------------- checkpoints
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         """Write a checkpoint of every model to `directory`/<model's name>; `epoch` counts from 0."""
-        for name in self.get_model_names():
-            optim, sched = self._optims[name], self._scheds[name]
-            save_checkpoint(
-                {
-                    "state_dict": self._models[name].state_dict(),
-                    "epoch": epoch + 1,
-                    "optimizer": None if optim is None else optim.state_dict(),
-                    "scheduler": None if sched is None else sched.state_dict(),
-                    "val_result": val_result,
-                },
-                osp.join(directory, name),
-                is_best=is_best,
-                model_name=model_name,
-            )
+        for name, model in self._models.items():
+            parts = {"optimizer": self._optims[name], "scheduler": self._scheds[name]}
+            state = {key: None if part is None else part.state_dict() for key, part in parts.items()}
+            state.update(state_dict=model.state_dict(), epoch=epoch + 1, val_result=val_result)
+            save_checkpoint(state, osp.join(directory, name), is_best=is_best, model_name=model_name)
 
     def resume_model_if_exist(self, directory):
         """Load the last checkpoint of every model if all have one; return the epoch to start from."""
-        folders = {name: osp.join(directory, name) for name in self.get_model_names()}
+        folders = {name: osp.join(directory, name) for name in self._models}
         if not all(osp.isfile(osp.join(folder, "checkpoint")) for folder in folders.values()):
             print("No checkpoint found, train from scratch")
             return 0
         print(f"Found checkpoint at {directory} (will resume training)")
-        start_epoch = 0
+        done = 0
         for name, folder in folders.items():
-            start_epoch = resume_from_checkpoint(folder, self._models[name], self._optims[name], self._scheds[name])
-        return start_epoch
+            done = resume_from_checkpoint(folder, self._models[name], self._optims[name], self._scheds[name])
+        return done
 
     def load_model(self, directory, epoch=None):
         """Load each model's weights after `epoch` epochs, or its best, from `directory`; "" loads nothing.
@@ -92,60 +105,13 @@ class TrainerBase:
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
-        for name in self.get_model_names():
-            model_path = _find_checkpoint(osp.join(directory, name), epoch)
-            checkpoint = load_checkpoint(model_path)
+        for name, model in self._models.items():
+            path = _find_checkpoint(osp.join(directory, name), epoch)
+            checkpoint = load_checkpoint(path)
             val_result = checkpoint.get("val_result")
             shown = "none" if val_result is None else f"{val_result:.1f}"
-            print(f"Load {model_path} to {name} (epoch={checkpoint['epoch']}, val_result={shown})")
-            load_weights(self._models[name], checkpoint["state_dict"], model_path)
-
-    # ---------------------------------------------------------------- loop and hooks
-    def train(self, start_epoch, max_epoch):
-        """Run epochs `start_epoch` to `max_epoch` - 1; `before_train` may change `self.start_epoch`."""
-        self.start_epoch = start_epoch
-        self.max_epoch = max_epoch
-        self.before_train()
-        for epoch in range(self.start_epoch, self.max_epoch):
-            self.epoch = epoch
-            self.before_epoch()
-            self.run_epoch()
-            self.after_epoch()
-        self.after_train()
-
-    def before_train(self):
-        pass
-
-    def after_train(self):
-        pass
-
-    def before_epoch(self):
-        pass
-
-    def after_epoch(self):
-        pass
-
-    def run_epoch(self):
-        raise NotImplementedError
-
-    def test(self):
-        raise NotImplementedError
-
-    def parse_batch_train(self, batch):
-        raise NotImplementedError
-
-    def parse_batch_test(self, batch):
-        raise NotImplementedError
-
-    def forward_backward(self, batch):
-        """Train on a batch; return what to print and plot, a dictionary of numbers.
-
-        One with `ready()` and `read()`, whose numbers are still on their way from a GPU, is read a step later.
-        """
-        raise NotImplementedError
-
-    def model_inference(self, input):
-        raise NotImplementedError
+            print(f"Load {path} to {name} (epoch={checkpoint['epoch']}, val_result={shown})")
+            load_weights(model, checkpoint["state_dict"], path)
 
     # ---------------------------------------------------------------- one step
     def set_model_mode(self, mode="train", names=None):
@@ -154,19 +120,22 @@ class TrainerBase:
         for name in self.get_model_names(names):
             self._models[name].train(training)
 
+    def _of(self, names, parts):
+        """The optimisers or schedules (`parts`) of models, as far as they have one."""
+        return [parts[name] for name in self.get_model_names(names) if parts[name] is not None]
+
     def model_zero_grad(self, names=None):
-        for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self._optims[name].zero_grad()
+        for optim in self._of(names, self._optims):
+            optim.zero_grad()
 
     def model_backward(self, loss):
+        """Raises FloatingPointError if the loss is not finite."""
         self.detect_anomaly(loss)
         loss.backward()
 
     def model_update(self, names=None):
-        for name in self.get_model_names(names):
-            if self._optims[name] is not None:
-                self._optims[name].step()
+        for optim in self._of(names, self._optims):
+            optim.step()
 
     def model_backward_and_update(self, loss, names=None):
         """One optimiser step on `loss`. Raises FloatingPointError if the loss is not finite."""
@@ -176,14 +145,12 @@ class TrainerBase:
 
     def update_lr(self, names=None):
         """Move the learning-rate schedules on by an epoch."""
-        for name in self.get_model_names(names):
-            if self._scheds[name] is not None:
-                self._scheds[name].step()
+        for sched in self._of(names, self._scheds):
+            sched.step()
 
     def get_current_lr(self, names=None):
         """Return the learning rate of the first named model's first parameter group."""
-        name = self.get_model_names(names)[0]
-        return self._optims[name].param_groups[0]["lr"]
+        return self._optims[self.get_model_names(names)[0]].param_groups[0]["lr"]
 
     def detect_anomaly(self, loss):
         """Raise FloatingPointError if `loss` (tensor) is infinite or not a number."""
@@ -201,14 +168,14 @@ class TrainerBase:
             print(f"Initialize tensorboard (log_dir={log_dir})")
             self._writer = SummaryWriter(log_dir=log_dir)
 
-    def close_writer(self):
-        if self._writer is not None:
-            self._writer.close()
-
     def write_scalar(self, tag, scalar_value, global_step=None):
         """Add a point to a tensorboard curve; without a writer (no training) do nothing."""
         if self._writer is not None:
             self._writer.add_scalar(tag, scalar_value, global_step)
+
+    def close_writer(self):
+        if self._writer is not None:
+            self._writer.close()
 
 
 class SimpleTrainer(TrainerBase):
@@ -220,30 +187,24 @@ class SimpleTrainer(TrainerBase):
     def __init__(self, cfg):
         super().__init__()
         self.check_cfg(cfg)
+        self.cfg, self.output_dir = cfg, cfg.OUTPUT_DIR
         self.device = torch.device("cuda" if torch.cuda.is_available() and cfg.USE_CUDA else "cpu")
-        self.start_epoch = 0
-        self.max_epoch = cfg.OPTIM.MAX_EPOCH
-        self.output_dir = cfg.OUTPUT_DIR
-        self.cfg = cfg
+        self.start_epoch, self.max_epoch = 0, cfg.OPTIM.MAX_EPOCH
+        self.best_result = -np.inf
         self.build_data_loader()
         self.build_model()
         self.evaluator = build_evaluator(cfg, lab2cname=self.lab2cname)
-        self.best_result = -np.inf
 
     def check_cfg(self, cfg):
         """Raise ValueError if the trainer cannot work with `cfg`."""
 
     def build_data_loader(self):
         """Set the loaders and what is known of the classes; a replacement must set all but `self.dm`."""
-        dm = DataManager(self.cfg)
-        self.train_loader_x = dm.train_loader_x
-        self.train_loader_u = dm.train_loader_u  # None without unlabelled images
-        self.val_loader = dm.val_loader  # None without validation images
-        self.test_loader = dm.test_loader
-        self.num_classes = dm.num_classes
+        dm = self.dm = DataManager(self.cfg)
+        self.train_loader_x, self.train_loader_u = dm.train_loader_x, dm.train_loader_u  # u: None if there is nothing
+        self.test_loader, self.val_loader = dm.test_loader, dm.val_loader  # val: None if there is nothing
+        self.num_classes, self.lab2cname = dm.num_classes, dm.lab2cname
         self.num_source_domains = dm.num_source_domains
-        self.lab2cname = dm.lab2cname
-        self.dm = dm
 
     def build_model(self):
         """Build `self.model`, its optimiser and schedule, and register what is to be trained and saved."""
@@ -254,30 +215,29 @@ class SimpleTrainer(TrainerBase):
 
     def resume_model_if_exist(self, directory):
         """As `TrainerBase`'s; also restore the best result so far."""
-        start_epoch = super().resume_model_if_exist(directory)
+        done = super().resume_model_if_exist(directory)
         best = osp.join(directory, self.get_model_names()[0], BEST_MODEL)
-        if start_epoch > 0 and osp.isfile(best):
+        if done > 0 and osp.isfile(best):
             self.best_result = load_checkpoint(best)["val_result"]  # a worse epoch must not replace it
-        return start_epoch
+        return done
 
     def before_train(self):
-        self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.cfg.OUTPUT_DIR)
-        writer_dir = osp.join(self.output_dir, "tensorboard")
-        mkdir_if_missing(writer_dir)
-        self.init_writer(writer_dir)
+        self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
+        curves = osp.join(self.output_dir, "tensorboard")
+        mkdir_if_missing(curves)
+        self.init_writer(curves)
         self.time_start = time.time()
 
     def after_train(self):
         print("Finish training")
         if not self.cfg.TEST.NO_TEST:
-            if self.cfg.TEST.FINAL_MODEL == "best_val":
+            if self.cfg.TEST.FINAL_MODEL != "best_val":
+                print("Deploy the last-epoch model")
+            else:
                 print("Deploy the model with the best val performance")
                 self.load_model(self.output_dir)
-            else:
-                print("Deploy the last-epoch model")
             self.test()
-        elapsed = datetime.timedelta(seconds=round(time.time() - self.time_start))
-        print(f"Elapsed: {elapsed}")
+        print(f"Elapsed: {datetime.timedelta(seconds=round(time.time() - self.time_start))}")
         self.close_writer()
 
     def after_epoch(self):
@@ -295,46 +255,47 @@ class SimpleTrainer(TrainerBase):
     def test(self, split=None):
         """Evaluate on `split` ("test", "val"; default `cfg.TEST.SPLIT`); return the first result (accuracy).
 
-        Without validation images, "val" means "test".
+        Without validation images, "val" means "test". Of a batch it knows what `parse_batch_test` makes of it alone,
+        so that `self.test_loader` and `self.val_loader` may be anything that gives batches.
         """
         self.set_model_mode("eval")
         self.evaluator.reset()
-        if split is None:
-            split = self.cfg.TEST.SPLIT
-        if split == "val" and self.val_loader is not None:
-            data_loader = self.val_loader
-        else:
-            split, data_loader = "test", self.test_loader
+        is_val = (split or self.cfg.TEST.SPLIT) == "val" and self.val_loader is not None
+        split, loader = ("val", self.val_loader) if is_val else ("test", self.test_loader)
         print(f"Evaluate on the *{split}* set")
-        for batch in progress(data_loader, "Testing", "batch"):
-            input, label = self.parse_batch_test(batch)
-            self.evaluator.process(self.model_inference(input), label)
+        for batch in progress(loader, "Testing", "batch"):
+            images, label = self.parse_batch_test(batch)
+            self.evaluator.process(self.model_inference(images), label)
         results = self.evaluator.evaluate()
         for name, value in results.items():
             self.write_scalar(f"{split}/{name}", value, self.epoch)
         return next(iter(results.values()))
 
-    def model_inference(self, input):
-        return self.model(input)
-
     def parse_batch_test(self, batch):
         """Return images and labels of a batch, on the trainer's device."""
         return batch["img"].to(self.device), batch["label"].to(self.device)
+
+    def model_inference(self, input):
+        """Return scores (batch, n_cls)."""
+        return self.model(input)
 
 
 class TrainerX(SimpleTrainer):
     """A run on labelled data: an epoch is one pass over `self.train_loader_x`."""
 
+    def forward_backward(self, batch):
+        """Train on a batch; return what to print and plot, a dictionary of numbers. A subclass defines it.
+
+        A dictionary with a true attribute `late`, whose numbers a GPU is still computing, is read when the next step
+        has been launched.
+        """
+        raise NotImplementedError
+
     def run_epoch(self):
         self.set_model_mode("train")
         losses, batch_time, data_time = meters = MetricMeter(), AverageMeter(), AverageMeter()
         self.num_batches = len(self.train_loader_x)
-        steps = deque()  # whose numbers have not come: at most one, on a GPU
-
-        def report(waiting):
-            while steps and (len(steps) > waiting or _has_come(steps[0][-1])):
-                self._report(*steps.popleft(), *meters)
-
+        steps = deque()  # that have not been reported: at most one, on a GPU
         end = time.time()
         for batch_idx, batch in enumerate(self.train_loader_x):
             self.batch_idx = batch_idx
@@ -342,17 +303,18 @@ class TrainerX(SimpleTrainer):
             summary = self.forward_backward(batch)
             batch_time.update(time.time() - end)
             steps.append((batch_idx, self.get_current_lr(), summary))
-            report(waiting=1)
+            while len(steps) > (1 if getattr(summary, "late", False) else 0):
+                self._report(*steps.popleft(), *meters)
             end = time.time()
-        report(waiting=0)
+        while steps:
+            self._report(*steps.popleft(), *meters)
 
     def _report(self, batch_idx, lr, summary, losses, batch_time, data_time):
-        losses.update(summary.read() if hasattr(summary, "read") else summary)
+        losses.update(summary)
         # an epoch shorter than the period prints every batch
         frequency = self.cfg.TRAIN.PRINT_FREQ if self.num_batches >= self.cfg.TRAIN.PRINT_FREQ else 1
         if (batch_idx + 1) % frequency == 0:
             batches_left = (self.max_epoch - self.epoch) * self.num_batches - batch_idx - 1
-            eta = datetime.timedelta(seconds=int(batch_time.avg * batches_left))
             print(
                 f"epoch [{self.epoch + 1}/{self.max_epoch}] "
                 f"batch [{batch_idx + 1}/{self.num_batches}] "
@@ -360,7 +322,7 @@ class TrainerX(SimpleTrainer):
                 f"data {data_time.val:.3f} ({data_time.avg:.3f}) "
                 f"{losses} "
                 f"lr {lr:.4e} "
-                f"eta {eta}"
+                f"eta {datetime.timedelta(seconds=int(batch_time.avg * batches_left))}"
             )
         step = self.epoch * self.num_batches + batch_idx
         for name, meter in losses.meters.items():
@@ -372,18 +334,14 @@ class TrainerX(SimpleTrainer):
         return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
 
 
-def _has_come(summary):
-    return not hasattr(summary, "ready") or summary.ready()
-
-
 def _find_checkpoint(folder, epoch):
     """Return the path of the checkpoint after `epoch` epochs, or of the best one if `epoch` is None."""
-    path = osp.join(folder, BEST_MODEL if epoch is None else f"model.pth.tar-{epoch}")
+    path = osp.join(folder, BEST_MODEL if epoch is None else f"{NUMBERED}{epoch}")
     if osp.isfile(path):
         return path
-    prefix = "model.pth.tar-"
     names = listdir_nohidden(folder) if osp.isdir(folder) else []
-    epochs = sorted(int(name[len(prefix) :]) for name in names if name[len(prefix) :].isdigit())
+    numbers = [name[len(NUMBERED) :] for name in names if name.startswith(NUMBERED)]
+    epochs = sorted(int(number) for number in numbers if number.isdigit())
     there = f"it has checkpoints of epochs {', '.join(map(str, epochs))}" if epochs else "it has no checkpoints"
     wanted = "best model" if epoch is None else f"checkpoint of epoch {epoch}"
     raise MissingFile(f'no {wanted} in "{folder}": {there} (choose with --load-epoch)')

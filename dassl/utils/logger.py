@@ -1,5 +1,6 @@
 """Copy what is printed into the run's log file."""
 
+import os
 import os.path as osp
 import sys
 
@@ -17,13 +18,7 @@ class Logger:
 
     def __init__(self, fpath=None):
         self.console = sys.stdout
-        self.file = None
-        if fpath is not None:
-            mkdir_if_missing(osp.dirname(fpath))
-            torn = _ends_within_line(fpath)
-            self.file = open(fpath, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
-            if torn:
-                self.file.write("\n")
+        self.file = None if fpath is None else _open_to_append(fpath)
 
     def write(self, msg):
         try:
@@ -73,9 +68,12 @@ def setup_logger(output=None):
     sys.stdout = Logger(fpath)
 
 
-def _ends_within_line(fpath):
-    if not osp.exists(fpath) or osp.getsize(fpath) == 0:
-        return False
-    with open(fpath, "rb") as file:
-        file.seek(-1, 2)
-        return file.read() != b"\n"
+def _open_to_append(fpath):
+    mkdir_if_missing(osp.dirname(fpath))
+    file = open(fpath, "a", buffering=1, encoding="utf-8", errors="backslashreplace")
+    with open(fpath, "rb") as written:
+        if os.fstat(written.fileno()).st_size > 0:
+            written.seek(-1, os.SEEK_END)
+            if written.read() != b"\n":
+                file.write("\n")
+    return file

@@ -123,11 +123,6 @@ def listdir_nohidden(path, sort=False):
     return sorted(items) if sort else items
 
 
-def get_most_similar_str_to_a_from_b(a, b):
-    """Return the entry of the list `b` most similar to the string `a`; None if `b` is empty."""
-    return next(iter(difflib.get_close_matches(a, b, n=1, cutoff=0.0)), None)
-
-
 def check_availability(requested, available, kind="name"):
     """Raise ValueError, naming the nearest and all of `available`, unless `requested` is one of them.
 

@@ -5,7 +5,6 @@ import re
 import shutil
 
 import torch
-from torch import nn
 
 from dassl.utils.errors import MissingFile, UserError
 from dassl.utils.files import write_whole
@@ -115,41 +114,6 @@ def load_pretrained_weights(model, weight_path):
     discarded = [k for k in loaded if k not in matched]
     if discarded:
         print(f"Layers discarded due to unmatched keys or size: {discarded}")
-
-
-def open_all_layers(model):
-    """Make every parameter trainable and put the model in training mode."""
-    model.train()
-    model.requires_grad_(True)
-
-
-def open_specified_layers(model, open_layers):
-    """Train the children named in `open_layers` (string or list) and freeze the others, in evaluation mode.
-
-    Raises ValueError if there is no such attribute.
-    """
-    if isinstance(model, nn.DataParallel):
-        model = model.module
-    names = [open_layers] if isinstance(open_layers, str) else open_layers
-    for name in names:
-        if not hasattr(model, name):
-            raise ValueError(f'"{name}" is not an attribute of the model ({type(model).__name__})')
-    for name, module in model.named_children():
-        module.train(name in names)
-        module.requires_grad_(name in names)
-
-
-def count_num_param(model=None, params=None):
-    """Return the number of values in a model's parameters, or in parameters or optimiser groups `params`."""
-    if model is not None:
-        params = model.parameters()
-    if params is None:
-        raise ValueError("count_num_param() needs a model or params")
-    total = 0
-    for param in params:
-        group = param["params"] if isinstance(param, dict) else param
-        total += sum(p.numel() for p in ([group] if isinstance(group, torch.Tensor) else group))
-    return total
 
 
 def _without_module(state_dict):

@@ -3,23 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
 
 HERE = str(Path(__file__))
 
 
-def items(labels, domains=None):
-    domains = domains or [0] * len(labels)
-    return [Datum(HERE, label, domain, f"name {label}") for label, domain in zip(labels, domains)]
+def items(labels):
+    return [Datum(HERE, label, 0, f"name {label}") for label in labels]
 
 
-def test_datum_holds_its_fields():
+def test_datum_is_one_image():
     datum = Datum(HERE, 3, 1, "cat")
     assert (datum.impath, datum.label, datum.domain, datum.classname) == (HERE, 3, 1, "cat")
-
-
-def test_datum_of_a_missing_image_is_refused():
+    assert datum != Datum(HERE, 3, 1, "cat") and len({datum, datum}) == 1  # a picture may be listed twice
     with pytest.raises(FileNotFoundError, match=r'image "nowhere\.png" does not exist'):
         Datum("nowhere.png")
 
@@ -72,9 +68,8 @@ def test_below_one_shot_means_all():
 
 
 def test_grouping_keeps_first_seen_order():
-    source = items([1, 0, 1], domains=["b", "a", "a"])
+    source = items([1, 0, 1])
     assert dict(DATASET.split_dataset_by_label(source)) == {1: [source[0], source[2]], 0: [source[1]]}
-    assert list(DATASET.split_dataset_by_domain(source)) == ["b", "a"]
 
 
 # ---------------------------------------------------------------- domains, registry
@@ -91,10 +86,3 @@ def test_domains_are_checked():
 def test_data_set_is_built_by_name(cfg, capsys):
     assert isinstance(build_dataset(cfg), DATASET_REGISTRY.get("Toy"))
     assert capsys.readouterr().out == "Loading dataset: Toy\n"
-
-
-def test_unknown_data_set_is_named():
-    cfg = get_cfg_default()
-    cfg.DATASET.NAME = "toys"
-    with pytest.raises(ValueError, match='unknown dataset "toys": did you mean Toy'):
-        build_dataset(cfg)

@@ -1,20 +1,11 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 
-from dassl.utils import files, save_checkpoint, write_json, write_whole
-from tests.conftest import REPOSITORY
-
-
-@pytest.fixture(autouse=True)
-def a_fresh_process(monkeypatch):
-    monkeypatch.setattr(files, "_swept", set())
+from dassl.utils import save_checkpoint, write_json, write_whole
 
 
 def text(file):
@@ -87,49 +78,3 @@ def test_an_error_that_is_not_the_disks_stays_as_it_is(tmp_path):
 
     with pytest.raises(RuntimeError, match="a bug"):
         write_whole(f"{tmp_path}/a", fail)
-
-
-def test_what_a_killed_writer_left_is_removed(tmp_path):
-    code = (
-        "import os, signal; from dassl.utils.files import write_whole\n"
-        f"write_whole({str(tmp_path / 'a')!r}, lambda file: os.kill(os.getpid(), signal.SIGKILL))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == -signal.SIGKILL
-    (left,) = os.listdir(tmp_path)
-    assert left.startswith(".") and left.endswith(".tmp")
-    write_whole(f"{tmp_path}/b", text)
-    assert os.listdir(tmp_path) == ["b"]
-
-
-GONE = 2**22 + 1  # no process has this number (Linux's highest is 2^22)
-
-
-@pytest.mark.parametrize(
-    ("name", "hours", "stays"),
-    [
-        (".{here}-{gone}-0123abcd-0.tmp", 0, False),
-        (".{here}-{own}-0123abcd-0.tmp", 0, False),  # an earlier process of the same number
-        (".{here}-{own}-{token}-999.tmp", 0, True),  # another thread
-        (".{here}-1-0123abcd-0.tmp", 0, True),  # alive, whoever it is
-        (".{here}-1-0123abcd-0.tmp", 25, False),
-        (".elsewhere-1-0123abcd-0.tmp", 23, True),
-        (".elsewhere-1-0123abcd-0.tmp", 25, False),
-        ("mine.tmp", 1000, True),
-        (".mine.tmp", 1000, True),
-    ],
-)
-def test_whose_temporary_files_are_removed(name, hours, stays, tmp_path):
-    name = name.format(here=files._HOST, gone=GONE, own=os.getpid(), token=files._TOKEN)
-    left = tmp_path / name
-    left.write_text("part")
-    os.utime(left, (time.time() - 3600 * hours,) * 2)
-    write_whole(f"{tmp_path}/a", text)
-    assert left.exists() == stays
-
-
-def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
-    seen, scandir = [], os.scandir
-    monkeypatch.setattr(os, "scandir", lambda folder: seen.append(folder) or scandir(folder))
-    for name in "abc":
-        write_whole(f"{tmp_path}/{name}", text)
-    assert seen == [str(tmp_path)]

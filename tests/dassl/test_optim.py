@@ -160,8 +160,3 @@ def test_staged_learning_rates():
     node.NEW_LAYERS = ()
     with pytest.warns(UserWarning, match="NEW_LAYERS is empty"):
         build_optimizer(model, node)
-
-
-def test_unknown_optimizer_is_named():
-    with pytest.raises(ValueError, match=r'unknown optimiser \(OPTIM.NAME\) "adan": did you mean adam'):
-        build_optimizer(nn.Linear(2, 1), optim_cfg(NAME="adan"))

@@ -1,5 +1,6 @@
 """Pictures of every depth and kind, as 8-bit RGB."""
 
+import io
 import pickle
 import struct
 import warnings
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dassl.data import data_manager
 from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.datasets import Datum
 from dassl.utils import read_image
@@ -26,11 +28,14 @@ def grey(path):
     return red, image.info.get("scaled_from")
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_16_bits(name, tmp_path):
-    Image.fromarray(RAMP).save(tmp_path / name)
+@pytest.mark.parametrize(
+    ("name", "ramp", "said"),
+    [("a.png", RAMP, "16 bits"), ("a.tif", RAMP, "16 bits"), ("a.tif", (RAMP / 65535).astype(np.float32), "floats")],
+)
+def test_deep_pictures(name, ramp, said, tmp_path):
+    Image.fromarray(ramp).save(tmp_path / name)
     pixels, depth = grey(tmp_path / name)
-    assert np.array_equal(pixels.ravel(), np.arange(256)) and depth == "16 bits"
+    assert np.array_equal(pixels.ravel(), np.arange(256)) and depth == said
 
 
 def test_16_bits_of_other_byte_order_or_format(tmp_path):
@@ -43,18 +48,10 @@ def test_16_bits_of_other_byte_order_or_format(tmp_path):
 
 @given(st.lists(st.integers(0, 65535), min_size=1, max_size=20))
 def test_each_value_is_rounded(values):
-    from io import BytesIO
-
-    file = BytesIO()
+    file = io.BytesIO()
     Image.fromarray(np.array([values], dtype=np.uint16)).save(file, format="PNG")
     file.seek(0)
     assert np.asarray(read_image(file))[0, :, 0].tolist() == [int(np.rint(v / 257)) for v in values]
-
-
-def test_floats(tmp_path):
-    Image.fromarray((RAMP / 65535).astype(np.float32)).save(tmp_path / "a.tif")
-    pixels, depth = grey(tmp_path / "a.tif")
-    assert np.array_equal(pixels.ravel(), np.arange(256)) and depth == "floats"
 
 
 @pytest.mark.parametrize(
@@ -112,9 +109,7 @@ def test_scaling_is_said_once(workers, cfg, tmp_path, capfd):
         Image.fromarray(RAMP).save(tmp_path / f"{i}.png")
     data = [Datum(str(tmp_path / f"{i}.png"), i % 2, 0, f"class {i % 2}") for i in range(12)]
     cfg.DATALOADER.NUM_WORKERS = workers
-    from dassl.data import data_manager
-
-    data_manager._say_once.cache_clear()
+    data_manager._scaling_said.cache_clear()
     tfm = DatasetWrapper(cfg, data).to_tensor
     loaders = [
         build_data_loader(cfg, data_source=data, batch_size=4, tfm=tfm, is_train=train) for train in (True, False)

@@ -83,7 +83,7 @@ def test_nothing_is_chosen_on_test_images(make_trainer, capsys, name):
     """As ImageNet's, whose validation images are its test images."""
     row = METHODS[name]
     trainer = make(make_trainer, name, "OPTIM.MAX_EPOCH", 1)
-    trainer.dm.dataset._val = trainer.dm.dataset.test
+    trainer.dm.dataset.val = trainer.dm.dataset.test
     trainer.train()
     said = capsys.readouterr().out
     if name == "linear_probe":

@@ -1,13 +1,14 @@
 """A step queues its work and goes on: nothing in it reads what a GPU would still be computing."""
 
 import contextlib
-from collections import OrderedDict
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import default_collate
 
+from dassl.utils import MetricMeter
 from tests.trainers.methods import METHODS
 from trainers.errors import NotFinite
 from trainers.run.late_numbers import LateNumbers
@@ -61,17 +62,21 @@ def learning(request):
     return METHODS[request.param]
 
 
-class Device:
-    """Makes LateNumbers those of a GPU that is one step behind."""
+@pytest.fixture
+def late(monkeypatch):
+    """Makes LateNumbers those of a GPU, which are read a step later; returns when each was made and read."""
+    events = []
+    init, items = LateNumbers.__init__, LateNumbers.items
 
-    def __init__(self, monkeypatch):
-        self.made, self.read = [], []
-        init, read = LateNumbers.__init__, LateNumbers.read
-        monkeypatch.setattr(
-            LateNumbers, "__init__", lambda late, **numbers: (init(late, **numbers), self.made.append(late))[0]
-        )
-        monkeypatch.setattr(LateNumbers, "ready", lambda late: len(self.made) > 1 and late is not self.made[-1])
-        monkeypatch.setattr(LateNumbers, "read", lambda late: (self.read.append(late), read(late))[1])
+    def init_late(self, check, /, **numbers):
+        init(self, check, **numbers)
+        self.late, self._copied = True, SimpleNamespace(synchronize=lambda: None)
+        self.number = sum(what == "made" for what, _ in events)
+        events.append(("made", self.number))
+
+    monkeypatch.setattr(LateNumbers, "__init__", init_late)
+    monkeypatch.setattr(LateNumbers, "items", lambda self: events.append(("read", self.number)) or items(self))
+    return events
 
 
 @pytest.mark.parametrize("trap", ["item", "tolist", "mask", "unique"])
@@ -87,14 +92,13 @@ def test_the_trap_works(monkeypatch, trap):
         waits[trap]()
 
 
-def test_a_step_waits_for_nothing(learning, make_trainer, monkeypatch):
+def test_a_step_waits_for_nothing(learning, make_trainer, monkeypatch, late):
     trainer = make_trainer(learning.trainer, *learning.options)
     trainer.before_train()
     trainer.set_model_mode("train")
     trainer.epoch, trainer.batch_idx, trainer.num_batches = 0, 0, 10
     batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
     trainer.forward_backward(batch)  # what is made once may wait
-    Device(monkeypatch)
 
     def parse(batch):  # the labels' copy on a device
         label = batch["label"].clone()
@@ -107,13 +111,15 @@ def test_a_step_waits_for_nothing(learning, make_trainer, monkeypatch):
         trainer.forward_backward(batch)
 
 
-def test_numbers_are_read(monkeypatch):
-    numbers = LateNumbers(loss=torch.tensor([2.0]), acc=torch.tensor(50))
-    assert numbers.ready() and numbers.read() == OrderedDict(loss=2.0, acc=50.0)
-    assert {name: value.item() for name, value in numbers.items()} == numbers.read()  # as the original Dassl does
+def test_numbers_are_read():
+    checked = []
+    numbers = LateNumbers(checked.append, loss=torch.tensor([2.0]), acc=torch.tensor(50), check=torch.tensor(1))
+    assert not numbers.late and list(numbers) == ["loss", "acc", "check"] and checked == []
+    assert dict(numbers.items()) == {"loss": 2.0, "acc": 50.0, "check": 1.0} == checked[0]
+    assert numbers["loss"].item() == 2.0
 
 
-def test_late_numbers_are_the_same_in_log_and_curves(make_trainer, monkeypatch, capsys, tmp_path):
+def test_late_numbers_are_the_same_in_log_and_curves(make_trainer, monkeypatch, capsys, tmp_path, request):
     def printed(name):
         written = []
         trainer = make_trainer("CoOp", "OPTIM.MAX_EPOCH", 2, "TRAIN.PRINT_FREQ", 2, output=tmp_path / name)
@@ -124,28 +130,15 @@ def test_late_numbers_are_the_same_in_log_and_curves(make_trainer, monkeypatch, 
         return [(line.split(" time ")[0], line.split(" loss ")[1].split(" eta ")[0]) for line in lines], written
 
     at_once = printed("at_once")
-    device = Device(monkeypatch)
-    late = printed("late")
-    assert late == at_once and len(late[0]) >= 2
-    assert len(device.made) == len(set(map(id, device.read)))
+    events = request.getfixturevalue("late")
+    assert printed("late") == at_once and len(at_once[0]) >= 2
+    n = len(events) // 4  # steps in each of two epochs
+    one = [("made", 0), *(e for i in range(1, n) for e in (("made", i), ("read", i - 1))), ("read", n - 1)]
+    assert n > 1 and events == one + [(what, n + i) for what, i in one]
 
 
-def test_a_step_whose_numbers_came_late_is_named(make_trainer, monkeypatch):
-    trainer = make_trainer("CoOp")
-    Device(monkeypatch)
-    trainer.epoch, trainer.num_batches = 3, 10
-    batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
-    bad = {**batch, "img": torch.full_like(batch["img"], float("nan"))}
-    trainer.batch_idx = 0
-    trainer.forward_backward(bad)
-    trainer.batch_idx = 1
-    with pytest.raises(NotFinite, match="Loss term ce became nan in epoch 4, batch 1: lower OPTIM.LR"):
-        trainer.forward_backward(batch)
-
-
-def test_no_epoch_ends_before_its_last_numbers_have_come(make_trainer, monkeypatch, tmp_path):
+def test_no_epoch_ends_before_its_last_numbers_have_come(make_trainer, monkeypatch, tmp_path, late):
     trainer = make_trainer("CoOp", output=tmp_path / "run")
-    Device(monkeypatch)
     original = trainer.parse_batch_train
 
     def parse(batch):
@@ -153,6 +146,32 @@ def test_no_epoch_ends_before_its_last_numbers_have_come(make_trainer, monkeypat
         return (image * float("nan") if trainer.batch_idx + 1 == trainer.num_batches else image), label
 
     monkeypatch.setattr(trainer, "parse_batch_train", parse)
-    with pytest.raises(NotFinite, match="Loss term ce became nan in epoch 1, batch"):
+    last = len(trainer.train_loader_x)
+    with pytest.raises(NotFinite, match=f"^Loss term ce became nan in epoch 1, batch {last}: lower OPTIM.LR"):
         trainer.train()
     assert not list((tmp_path / "run").glob("prompt_learner/model*"))
+
+
+def test_a_step_whose_numbers_came_late_is_named(make_trainer, monkeypatch, late):
+    trainer = make_trainer("CoOp")
+    original = trainer.parse_batch_train
+
+    def parse(batch):
+        image, label = original(batch)
+        return (image * float("nan") if trainer.batch_idx == 0 else image), label
+
+    monkeypatch.setattr(trainer, "parse_batch_train", parse)
+    with pytest.raises(NotFinite, match="^Loss term ce became nan in epoch 1, batch 1: lower OPTIM.LR"):
+        trainer.train()
+    assert trainer.batch_idx == 1
+
+
+def test_on_the_original_dassl_a_step_is_checked_at_once(make_trainer):
+    """Its loop knows nothing of late numbers: its meters call items() on what a step returns."""
+    trainer = make_trainer("CoOp")
+    trainer.epoch, trainer.batch_idx, trainer.num_batches = 3, 0, 10
+    batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
+    batch["img"].fill_(float("nan"))
+    summary = trainer.forward_backward(batch)
+    with pytest.raises(NotFinite, match="^Loss term ce became nan in epoch 4, batch 1: lower OPTIM.LR"):
+        MetricMeter().update(summary)

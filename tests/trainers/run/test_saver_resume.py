@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
-from tests.tiny import TinyData
 from tests.built import OPTIONS
+from tests.tiny import TinyData
 from trainers.errors import MissingFile, UserError
 from trainers.random_state import random_state, set_random_state
 from trainers.run import checkpoint
@@ -93,7 +93,13 @@ def test_resuming_elsewhere_and_otherwise_is_the_same_experiment(make_trainer, t
 
 
 def test_resuming_on_another_sample_of_images(make_trainer, trained, monkeypatch):
-    monkeypatch.setattr(TinyData, "train_x", property(lambda self: self._train_x[::-1]))
+    init = TinyData.__init__
+
+    def other(self, cfg):
+        init(self, cfg)
+        self.train_x = self.train_x[::-1]
+
+    monkeypatch.setattr(TinyData, "__init__", other)
     trainer = make_trainer("CoOp", *OPTIONS)
     with pytest.raises(
         ValueError, match='model.pth.tar-3" was trained on other images .*use another OUTPUT_DIR, where .*, or del'
