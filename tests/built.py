@@ -5,11 +5,19 @@ import shutil
 import pytest
 import torch
 
+from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
+from trainers.backbone.clip_loader import build_clip
 from trainers.run import checkpoint
 
 OPTIONS = ("TRAINER.COOP.N_CTX", 4)  # of the run `trained`
+
+
+@pytest.fixture(scope="session")
+def golden_clip():
+    """The CLIP of the golden numbers (tests/golden/README.md); nobody may change it."""
+    return build_clip(clip_state_dict())
 
 
 @pytest.fixture

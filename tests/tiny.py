@@ -147,7 +147,7 @@ def make_trainer(make_cfg):
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
-    """finished_run(make_trainer, name, KEY, value, ...) -> folder of a run that is made once a session; not to be changed.
+    """finished_run(make_trainer, name, KEY, value, ...) -> folder of a run, made once a session; not to be changed.
 
     Its cfg.OUTPUT_DIR and what belongs to it (a teacher) stay in the folder of the test that asked first.
     """

@@ -59,14 +59,9 @@ def test_a_whole_model(run, key, ending, tmp_path):
     assert said == facts(model) and json.loads(said["classnames"]) == CLASSNAMES
     for n in (1, 2, 7):  # it was traced with two
         torch.testing.assert_close(logits_of(IMAGES[:n]), model.logits(IMAGES[:n]), atol=1e-4, rtol=0)
-
-
-def test_a_program_leaves_the_text_side_behind(run, tmp_path):
-    folder, path = run(METHODS["sep"])[0], str(tmp_path / "sep.pt2")
-    export_run(folder, path)
-    kept = set(torch.export.load(path).state_dict)
-    assert "model.prompt_learner.ctx_visual" in kept and "text_features" in kept
-    assert not [name for name in kept if "text_e" in name or "hand" in name or "sequences" in name]
+    if ending == ".pt2" and key != "cocoop":  # what no picture changes is left behind
+        kept = torch.export.load(path).state_dict
+        assert not [name for name in kept if "text_e" in name or "hand" in name or "sequences" in name]
 
 
 @pytest.mark.parametrize("key", [key for key in PLAIN if key not in MORE_THAN_TEXT])
@@ -82,7 +77,7 @@ def test_a_classifier_goes_with_a_plain_clip(run, key, tmp_path):
     torch.testing.assert_close(float(said["logit_scale"]) * cosines, model.logits(IMAGES), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("ending", [".safetensors", ".pt2", ".onnx"])
+@pytest.mark.parametrize("ending", often([".safetensors", ".pt2", ".onnx"], [".safetensors"]))
 def test_a_resnet(run, weights, ending, tmp_path):
     folder = run(METHODS["coop"], "MODEL.BACKBONE.NAME", weights["resnet"])[0]
     assert export_run(folder, str(tmp_path / f"resnet{ending}")).difference <= TOLERANCE

@@ -82,8 +82,8 @@ def test_loss_falls_on_shapes(learning, tmp_path):
     torch.manual_seed(0)
     model = learning.module.CustomCLIP(cfg, names, load_clip("shapes-tiny"))
     optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
-    losses = [step(model, optimiser, (image, torch.arange(8))) for _ in range(20)]
-    assert np.isfinite(losses).all() and np.mean(losses[-5:]) < losses[0] - 0.01
+    losses = [step(model, optimiser, (image, torch.arange(8))) for _ in range(8)]
+    assert np.isfinite(losses).all() and np.mean(losses[-3:]) < 0.98 * losses[0]
 
 
 def test_only_the_learner_is_trained(learning, build, batch):
@@ -240,9 +240,16 @@ def test_run_leaves_its_record(method, make_trainer, tmp_path):
     assert accuracy == pytest.approx(metrics["accuracy"])
     assert list(predictions["classnames"]) == CLASSNAMES
     assert all(os.path.isfile(path) for path in predictions["impaths"])
-    if method.learns:
-        assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [metrics["epoch"]]
-        assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
+    if not method.learns:
+        return
+    assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [metrics["epoch"]]
+    assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
+    # The checkpoint says what it is of, so that no run with other settings goes on from it
+    state = checkpoint.read(checkpoint.path_of(str(tmp_path / "run" / "prompt_learner"), metrics["epoch"]))
+    assert state["settings"] == settings_of(trainer.cfg, nodes_of(trainer, trainer.cfg))
+    assert state["data"] == data_checksums(trainer.trains_on)["train"] != ""
+    with pytest.raises(ValueError, match="was trained with OPTIM.LR .*, but this run has .*FORCE=1"):
+        run(make_trainer, method, tmp_path / "run", "OPTIM.LR", 0.5)
 
 
 @pytest.mark.parametrize("key", often(METHODS))
@@ -338,17 +345,6 @@ def kill_at(n, function):
         return function(*args)
 
     return or_die
-
-
-def test_checkpoints_say_what_they_are_of(learning, make_trainer, tmp_path):
-    """So that no run with another learning rate, seed, number of shots or half of the classes goes on from them."""
-    trainer = run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
-    state = checkpoint.read(str(tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"))
-    assert state["settings"] == settings_of(trainer.cfg, nodes_of(trainer, trainer.cfg))
-    assert state["data"] == data_checksums(trainer.trains_on)["train"] != ""
-    for key, value in {"OPTIM.LR": 0.5, "SEED": 2, "DATASET.NUM_SHOTS": 4, "DATASET.SUBSAMPLE_CLASSES": "base"}.items():
-        with pytest.raises(ValueError, match=f'model.pth.tar-1" was trained with {key} .*, but this run has .*FORCE=1'):
-            run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, key, value)
 
 
 def test_weights_that_are_not_finite_are_never_saved(learning, make_trainer, tmp_path, monkeypatch):

@@ -10,10 +10,9 @@ from dassl.config import get_cfg_default
 from harness.catalogue import method
 from inference.api import load_run
 from tests.conftest import GOLDEN
-from tests.golden.formula import clip_state_dict, fill
+from tests.golden.formula import fill
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.backbone.clip_loader import build_clip
 from trainers.dept import BASES
 from trainers.errors import UserError
 from trainers.run import checkpoint
@@ -64,11 +63,6 @@ OPTIONS = {
     "KgCoOp": ("TRAINER.KGCOOP.W", 2.0),
     "MaPLe": (),
 }
-
-
-@pytest.fixture(scope="module")
-def golden_clip():
-    return build_clip(clip_state_dict())
 
 
 @pytest.mark.parametrize("base", OPTIONS)

@@ -12,10 +12,9 @@ import trainers.promptsrc
 from dassl.config import get_cfg_default
 from inference.api import load_run
 from tests.conftest import GOLDEN
-from tests.golden.formula import clip_state_dict, fill
+from tests.golden.formula import clip_array, clip_shapes, fill
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.backbone.clip_loader import build_clip
 from trainers.errors import MissingFile, UserError
 from trainers.run import checkpoint
 from trainers.run.experiment import run_key, settings_of
@@ -29,10 +28,14 @@ BASE = ("DATASET.SUBSAMPLE_CLASSES", "base")
 # ---- against the authors' code ---------------------------------------------------------------------------------
 
 
-def golden_teacher(folder, info):
+def golden_teacher(folder, info, golden_clip):
     """`folder` becomes a run of PromptSRC on a CLIP with features of 768 numbers, its prompts filled by formula."""
     weights, cfg = folder / "clip.pt", get_cfg_default()
-    torch.save(clip_state_dict(g=info["teacher_geometry"]), weights)
+    shapes, state = clip_shapes(info["teacher_geometry"]), golden_clip.state_dict()
+    for name in ("text_projection", "visual.proj"):  # where the formula gives another one
+        state[name] = torch.from_numpy(clip_array(name, shapes[name]))
+    assert all(state[name].shape == shape for name, shape in shapes.items())
+    torch.save(state, weights)
     options = ["TRAINER.NAME", "PromptSRC", "TRAINER.PROMPTSRC.PREC", "fp32", "INPUT.SIZE", (64, 64)]
     cfg.merge_from_list([*options, "MODEL.BACKBONE.NAME", str(weights), "MODEL.BACKBONE.ACTIVATION", "quickgelu"])
     cfg.OPTIM.MAX_EPOCH = 1
@@ -46,15 +49,17 @@ def golden_teacher(folder, info):
     return str(folder)
 
 
-def test_golden_numbers(tmp_path):
+def test_golden_numbers(golden_clip, tmp_path):
     info = json.loads((GOLDEN / "promptkd.json").read_text())
     expected, inputs = np.load(GOLDEN / "promptkd.npz"), np.load(GOLDEN / "inputs.npz")
     image, names, theirs = torch.from_numpy(inputs["images_preprocessed"]), info["classnames"], info["cfg"]["TRAINER"]
     cfg = get_cfg_default()
-    cfg.merge_from_list(["INPUT.SIZE", (64, 64), "TRAINER.PROMPTKD.TEACHER", golden_teacher(tmp_path, info)])
+    cfg.merge_from_list(
+        ["INPUT.SIZE", (64, 64), "TRAINER.PROMPTKD.TEACHER", golden_teacher(tmp_path, info, golden_clip)]
+    )
     for key in ("KD_WEIGHT", "TEMPERATURE", "PREC"):
         cfg.TRAINER.PROMPTKD[key] = theirs["PROMPTKD"][key]
-    model = trainers.promptkd.CustomCLIP(cfg, names, build_clip(clip_state_dict())).eval()
+    model = trainers.promptkd.CustomCLIP(cfg, names, golden_clip).eval()
 
     ours = {"image_encoder.VPT": "ctx_visual.0"}
     ours.update({f"image_encoder.transformer.resblocks.{i}.VPT_shallow": f"ctx_visual.{i}" for i in range(1, 9)})

@@ -258,6 +258,7 @@ def test_where_cuda_has_started_all_the_same_a_run_is_a_process_of_its_own(groun
     assert len(ground.journal("end")) == 4 and ground.journal("as") == 4 * [["__main__"]]
 
 
+@pytest.mark.long
 def test_one_worker_does_hundreds_of_runs(ground):
     """A process for each would take minutes, more than `ground` waits."""
     seeds = [str(seed) for seed in range(150)]
