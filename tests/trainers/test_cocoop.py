@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from dassl.config import get_cfg_default
 from trainers import cocoop
 
 
@@ -23,9 +22,7 @@ def gradients(model, batch):
     return {name: p.grad for name, p in model.prompt_learner.named_parameters()}
 
 
-def test_published_settings(build):
-    node = get_cfg_default().TRAINER.COCOOP
-    assert (node.N_CTX, node.CTX_INIT) == (4, "a photo of a")
+def test_sizes_of_the_meta_net(build):
     shapes = {name: tuple(p.shape) for name, p in build("cocoop").prompt_learner.named_parameters()}
     assert shapes["meta_net.linear1.weight"] == (32 // 16, 32) and shapes["meta_net.linear2.weight"] == (64, 2)
 

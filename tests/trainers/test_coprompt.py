@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dassl.config import get_cfg_default
 from inference.api import load_run
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
@@ -36,22 +35,10 @@ def losses_of(model, image):
         return model(image, torch.arange(6))[1]
 
 
-def test_published_settings():
-    node = get_cfg_default().TRAINER.COPROMPT
-    assert (node.N_CTX, node.CTX_INIT, node.PROMPT_DEPTH) == (2, "a photo of a", 9)
-    assert (node.IMAGE_ADAPTER, node.TEXT_ADAPTER) == (0.1, 0.2)
-
-
 def test_weights_of_data_sets(build):
     for dataset, weight in (("ImageNet", 8.0), ("EuroSAT", 0.1), ("SomebodysOwn", 1.0)):
         assert build("coprompt", "DATASET.NAME", dataset).w == weight
     assert build("coprompt", "DATASET.NAME", "ImageNet", "TRAINER.COPROMPT.W", 0.0).w == 0
-
-
-@pytest.mark.parametrize("weight", [-0.5, float("nan"), -2.0])
-def test_weights_that_are_none(make_trainer, weight):
-    with pytest.raises(ValueError, match="COPROMPT.W is .* must be"):
-        make_trainer("CoPrompt", *OPTIONS, "TRAINER.COPROMPT.W", weight)
 
 
 def test_an_adapter_behind_each_encoder(build, views):

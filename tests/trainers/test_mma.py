@@ -4,18 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
 from trainers.backbone.clip_loader import build_clip
 from trainers.mma import scale_gradient
 
 SCALE = "TRAINER.MMA.SCALE"
-
-
-def test_published_settings():
-    node = get_cfg_default().TRAINER.MMA
-    assert (node.LAYER, node.DIM, node.SCALE) == (4, 32, 0.001)
 
 
 def test_an_adapter_is_the_papers(build):

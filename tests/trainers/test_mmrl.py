@@ -3,15 +3,9 @@
 import pytest
 import torch
 
-from dassl.config import get_cfg_default
 from tests.trainers.methods import METHODS
 
 OPTIONS = METHODS["mmrl"].options
-
-
-def test_published_settings():
-    node = get_cfg_default().TRAINER.MMRL
-    assert (node.N_REP_TOKENS, node.LAYER, node.ALPHA) == (5, 5, 0.7)
 
 
 def test_settings_of_data_sets(build):
@@ -89,9 +83,3 @@ def test_another_data_set_of_the_same_classes_is_another(make_trainer, tmp_path)
 def test_layer_that_is_not_there(build):
     with pytest.raises(ValueError, match="MMRL.LAYER is 2, but this backbone has layers 0 to 1: choose one of them"):
         build("mmrl", "TRAINER.MMRL.LAYER", 2)
-
-
-@pytest.mark.parametrize("weight", [-0.5, float("nan"), -2.0])
-def test_weights_that_are_none(make_trainer, weight):
-    with pytest.raises(ValueError, match="MMRL.REG_WEIGHT is .* must be"):
-        make_trainer("MMRL", *OPTIONS, "TRAINER.MMRL.REG_WEIGHT", weight)

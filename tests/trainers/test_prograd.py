@@ -5,9 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
-from dassl.config import get_cfg_default
 from tests.tiny import CLASSNAMES
-from trainers.prompting.model import encode_prompts
 from trainers.prompting.prompt_text import embed, tokenize
 
 
@@ -33,11 +31,6 @@ def labels_of(model, images, conflict):
         features = model.encode_image(images)
         p0, p = (model.logits(features, g).softmax(dim=-1) for g in (model.hand_features, model.encode_text()))
     return (p0 - p).argmin(dim=-1) if conflict else (p0 - p).argmax(dim=-1)
-
-
-def test_published_settings():
-    node = get_cfg_default().TRAINER.PROGRAD
-    assert (node.N_CTX, node.CTX_INIT, node.LAMBDA, node.T) == (16, True, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("t", [1.0, 4.0])
@@ -134,14 +127,3 @@ def test_random_start(build, options):
 def test_context_shorter_than_the_template(build):
     with pytest.raises(ValueError, match='N_CTX is 4, but the template starts with the 6 words "a photo of a person'):
         build("prograd", "DATASET.NAME", "UCF101", "TRAINER.PROGRAD.N_CTX", 4)
-
-
-def test_templates(build, tiny_clip):
-    expected = encode_prompts(tiny_clip(), ["a type of flower, a photo of a {}."], CLASSNAMES)
-    torch.testing.assert_close(build("prograd", "DATASET.NAME", "OxfordFlowers").hand_features, expected)
-    own = build("prograd", "DATASET.NAME", "OxfordFlowers", "DATASET.TEMPLATE", "a {}")
-    torch.testing.assert_close(own.hand_features, encode_prompts(tiny_clip(), ["a {}"], CLASSNAMES))
-
-
-def test_views_for_a_figure(build):
-    assert list(build("prograd").text_views()) == ["hand-crafted", "ProGrad"]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES, GEOMETRY, written_out
 from trainers.backbone.clip_loader import build_clip
@@ -19,13 +18,6 @@ from trainers.run import checkpoint
 NODE = "TRAINER.PROMPTSRC."
 DEPTHS = (NODE + "PROMPT_DEPTH_TEXT", 2, NODE + "PROMPT_DEPTH_VISION", 3)
 GAUSSIAN = (NODE + "GPA_MEAN", 2, NODE + "GPA_STD", 1)
-
-
-def test_published_settings():
-    node = get_cfg_default().TRAINER.PROMPTSRC
-    assert (node.N_CTX_TEXT, node.N_CTX_VISION, node.CTX_INIT) == (4, 4, "a photo of a")
-    assert (node.PROMPT_DEPTH_TEXT, node.PROMPT_DEPTH_VISION) == (9, 9)
-    assert (node.TEXT_LOSS_WEIGHT, node.IMAGE_LOSS_WEIGHT, node.GPA_MEAN, node.GPA_STD) == (25, 10, 15, 1)
 
 
 # ---- aggregation ---------------------------------------------------------------------------------------------
@@ -74,12 +66,6 @@ def test_final_prompts_are_the_weighted_sum(make_trainer, tmp_path):
         logits = trainer.model_inference(first)
     predictions = np.load(tmp_path / "output" / "predictions.npz")["logits"]
     np.testing.assert_allclose(logits, predictions[:1], atol=1e-5)
-
-
-def test_the_aggregate_is_neither_optimised_nor_loaded_for_testing(make_trainer):
-    trainer = make_trainer("PromptSRC", *DEPTHS)
-    assert not list(trainer.model.training_only.parameters())
-    assert not any("aggregate" in name for name in trainer.model.prompt_learner.state_dict())
 
 
 # ---- ensemble of templates -----------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES, GEOMETRY
 from trainers.backbone.clip_loader import build_clip
@@ -11,23 +10,10 @@ from trainers.prompting.model import encode_prompts
 from trainers.prompting.prompt_text import tokenize
 
 
-def test_published_settings():
-    node = get_cfg_default().TRAINER.TCP
-    assert (node.N_CTX, node.CTX_INIT, node.LAYER, node.W) == (4, "", 8, 8.0)
-
-
 def test_features_of_a_class_depend_on_its_own_name_only(build):
     among_all = build("tcp").encode_text()
     for i, name in enumerate(CLASSNAMES):
         torch.testing.assert_close(build("tcp", classnames=[name]).encode_text()[0], among_all[i], atol=1e-6, rtol=0)
-
-
-def test_two_names_get_different_tokens(build):
-    model = build("tcp")
-    prompts = model.prompt_learner.class_prompts(model.hand_features)
-    assert prompts.shape == (len(CLASSNAMES), 4, 64)
-    distances = torch.cdist(prompts.flatten(1), prompts.flatten(1)) + torch.eye(len(CLASSNAMES))
-    assert distances.min() > 1e-3
 
 
 def test_tokens_enter_at_their_layer(build, monkeypatch):
@@ -89,7 +75,3 @@ def test_words_of_a_data_set(build, tiny_clip, data_set, learned, hand):
     expected = tokenize([learned.format("ox"), learned.format("cat")])
     assert torch.equal(model.prompt_learner.sequences.tokenized_prompts, expected)
     torch.testing.assert_close(model.hand_features, encode_prompts(tiny_clip(), [hand], ["ox", "cat"]))
-
-
-def test_views_for_a_figure(build):
-    assert list(build("tcp").text_views()) == ["hand-crafted", "TCP"]
