@@ -213,8 +213,3 @@ def test_the_part_that_the_model_saw(trained, picture):
 def test_methods_that_choose_nothing(name, trained, picture):
     with pytest.raises(UserError, match=f"{METHODS[name].trainer} chooses none of an image's tokens"):
         chosen_tokens(trained(name), picture)
-
-
-def test_no_picture(trained, tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
-        chosen_tokens(trained("sep"), tmp_path / "none.png")

@@ -42,12 +42,6 @@ def test_the_first_use_draws_the_data_set(small, tmp_path):
     assert split["val"][7] == [f"{CLASSNAMES[7].replace(' ', '_')}/val_00.png", 7, CLASSNAMES[7]]
 
 
-@pytest.mark.parametrize("half, names", [("base", CLASSNAMES[:5]), ("new", CLASSNAMES[5:10])])
-def test_halves(small, tmp_path, half, names):
-    dataset = build_dataset(config(tmp_path, "DATASET.SUBSAMPLE_CLASSES", half, "DATASET.NUM_SHOTS", 1))
-    assert dataset.classnames == names and len(dataset.train_x) == len(dataset.test) == 5
-
-
 def test_an_interrupted_drawing_goes_on(small, tmp_path, monkeypatch):
     written = []
 
@@ -114,17 +108,6 @@ def test_pictures_that_are_rounded_otherwise_are_accepted(small, tmp_path):
     for path in (tmp_path / "shapes").rglob("*.png"):
         redraw(path, np.eye(SIZE, dtype=int)[..., None] * 5)
     build_dataset(config(tmp_path))
-
-
-def test_a_picture_cut_short_is_not_left_behind(small, tmp_path, monkeypatch):
-    def cut(image, file, format):
-        file.write(b"half a picture")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Image.Image, "save", cut)
-    with pytest.raises(KeyboardInterrupt):
-        build_dataset(config(tmp_path))
-    assert not [p for p in (tmp_path / "shapes").rglob("*") if p.is_file()]
 
 
 def test_a_root_that_cannot_be_written_to(small, tmp_path, monkeypatch):

@@ -56,11 +56,6 @@ def test_a_variant_is_a_test_set(small, tmp_path, name, capsys):
         build_dataset(config(f"shapes_{name}", tmp_path, "DATASET.SUBSAMPLE_CLASSES", "new"))
 
 
-def test_choosing_a_model_on_a_variant_is_warned_about(small, tmp_path, capsys):
-    build_dataset(config("shapes_dark", tmp_path, "TEST.FINAL_MODEL", "best_val"))
-    assert "Warning: ShapesDark" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name", LOADERS)
 def test_the_bundled_model_knows_every_word_of_the_prompts(name):
     known = set(words())
