@@ -40,12 +40,8 @@ _ROWS = {
         "PromptSRC",
         "PROMPTSRC",
         (
-            "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT",
-            2,
-            "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION",
-            3,
-            "TRAINER.PROMPTSRC.GPA_MEAN",
-            2,
+            *("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 2, "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 3),
+            *("TRAINER.PROMPTSRC.GPA_MEAN", 2),
         ),
         resnet=False,
     ),
@@ -59,13 +55,7 @@ _ROWS = {
         "CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2, "DATALOADER.K_TRANSFORMS", 2), resnet=False
     ),
     "sep": Method("SEP", "SEP", resnet=False),
-    "sep-released": Method(
-        "SEP",
-        "SEP",
-        ("TRAINER.SEP.VARIANT", "released"),
-        resnet=False,
-        batch_independent=False,
-    ),
+    "sep-released": Method("SEP", "SEP", ("TRAINER.SEP.VARIANT", "released"), resnet=False, batch_independent=False),
     "e2mim": Method("E2MIM", "E2MIM"),
     "e2mim-image-dv": Method(
         "E2MIM",

@@ -213,13 +213,6 @@ def test_some_of_the_training_classes_in_another_order(run, tmp_path):
     assert (other[:, 0] - logits[:, 2]).abs().max() > 0.01
 
 
-def test_one_image_is_judged_by_itself(run, tmp_path):
-    images = images_of(run)
-    with torch.no_grad():
-        alone = torch.cat([run.model_inference(image[None]) for image in images])
-        torch.testing.assert_close(alone, run.model_inference(images), atol=1e-4, rtol=0)
-
-
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

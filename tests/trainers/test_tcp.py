@@ -31,22 +31,6 @@ def test_tokens_enter_at_their_layer(build, monkeypatch):
     assert [torch.equal(x, ours) for x in seen] == [False, False, True]
 
 
-def test_context_is_read_before_that_layer(build):
-    model = build("tcp")
-    with torch.no_grad():
-        before = model.encode_text()
-        model.prompt_learner.ctx.add_(torch.randn_like(model.prompt_learner.ctx))
-        assert not torch.allclose(model.encode_text(), before, atol=1e-4)
-
-
-def test_sizes_are_read_from_the_model(build):
-    wide = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_width": 128, "embed_dim": 48}))
-    learner = build("tcp", "TRAINER.TCP.N_CTX", 3, clip_model=wide).prompt_learner
-    assert learner.ctx.shape == (3, 128)
-    assert learner.meta_net.linear1.weight.shape == (12, 48)  # dim / 4
-    assert learner.meta_net.linear2.weight.shape == (3 * 128, 12)
-
-
 @pytest.mark.parametrize("layer", [0, 2])
 def test_layer_that_is_not_there(build, layer):
     """Layer 0 would throw the context away unread; the tiny CLIP's last is 1."""

@@ -122,13 +122,8 @@ def test_a_number_of_tokens_that_does_not_count(clip_model, capsys):
 
 
 def test_words_of_tokens():
-    assert [word_of(i) for i in clip.tokenize("photo, 2")[0, :5].tolist()] == [
-        "<|startoftext|>",
-        "photo",
-        ",",
-        "2",
-        "<|endoftext|>",
-    ]
+    words = [word_of(i) for i in clip.tokenize("photo, 2")[0, :5].tolist()]
+    assert words == ["<|startoftext|>", "photo", ",", "2", "<|endoftext|>"]
     *parts, last = map(word_of, _tokenizer.encode("xylophonistically"))
     assert parts and all(part.endswith("-") for part in parts)
     assert "".join(part[:-1] for part in parts) + last == "xylophonistically"
