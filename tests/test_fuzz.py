@@ -3,6 +3,7 @@
 FUZZ=2000 in the environment tries so many; `make torture` does.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -97,7 +98,7 @@ def _belongs(key, trainer):
 @example(("ZeroshotCLIP", ["--eval-only"], []))
 def test_every_command_line_ends_well(data, weights, capsys, line):
     trainer, flags, pairs = line
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # "x" is a folder, too
         argv = [
             *("--root", str(data), "--trainer", trainer, "--seed", "1", "--output-dir", folder),
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),

@@ -12,20 +12,6 @@ from tools import interpret
 
 
 @pytest.fixture
-def run(make_trainer, tmp_path):
-    """run(row of methods.py, KEY, value, ...) -> folder of a run of one epoch."""
-
-    def make(name, *options):
-        row = METHODS[name]
-        trainer = make_trainer(row.trainer, *row.options, "OPTIM.MAX_EPOCH", 1, *options)
-        trainer.test() if trainer.optim is None else trainer.train()
-        (tmp_path / "output/config.yaml").write_text(trainer.cfg.dump())
-        return str(tmp_path / "output")
-
-    return make
-
-
-@pytest.fixture
 def printed(capsys):
     """printed(argument, ...) -> what the command wrote to stdout and stderr."""
 
@@ -38,7 +24,7 @@ def printed(capsys):
 
 
 def test_formats_say_the_same(run, printed):
-    folder = run("maple")
+    folder = run(METHODS["maple"])[0]
     out = printed("--model-dir", folder, "--top", 3, "--format", "json").out
     tokens = [json.loads(line) for line in out.splitlines()]
     assert [(t["layer"], t["class"], t["token"]) for t in tokens] == [(i, None, n) for i in (0, 1) for n in (1, 2)]
@@ -65,7 +51,7 @@ def test_formats_say_the_same(run, printed):
     ],
 )
 def test_remarks_stay_out_of_what_programs_read(name, remark, run, printed):
-    folder = run(name)
+    folder = run(METHODS[name])[0]
     assert remark in printed("--model-dir", folder).out
     for style in ("json", "csv"):
         out, err = printed("--model-dir", folder, "--format", style)
@@ -73,7 +59,7 @@ def test_remarks_stay_out_of_what_programs_read(name, remark, run, printed):
 
 
 def test_figures(run, printed, tmp_path):
-    folder, pictures = run("sep"), []
+    folder, pictures = run(METHODS["sep"])[0], []
     for name, colour in (("one.png", "red"), ("two.jpg", "blue")):
         Image.new("RGB", (50, 40), colour).save(tmp_path / name)
         pictures.append(tmp_path / name)
@@ -95,7 +81,7 @@ def test_figures(run, printed, tmp_path):
     ],
 )
 def test_mistakes(name, words, sentence, run, tmp_path, monkeypatch, capsys):
-    folder = run(name)
+    folder = run(METHODS[name])[0]
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (50, 40)).save("a.png")
     assert interpret.main(["--model-dir", folder, *words]) == 1
