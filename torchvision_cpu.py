@@ -7,7 +7,7 @@ which nobody has declared. Image transforms need neither, so declaring the two i
 `import torchvision` also imports its models, operators and data sets, and with them PyTorch's compiler, which takes
 longer than PyTorch itself. These are imported when they are first used.
 
-Import this module before torchvision (or anything that imports it, such as clip).
+Import this module before torchvision, or before anything that imports it, such as clip.
 """
 
 import importlib.machinery
@@ -25,7 +25,7 @@ _SCHEMAS = {
 
 
 def _load_operators():
-    """Load torchvision's operator library, as torchvision itself does first thing; no-op if it cannot be."""
+    """Load torchvision's operator library, as `import torchvision` does first. Nothing happens if that fails."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None:  # torchvision is not installed: its own import will say so
         return
@@ -50,7 +50,7 @@ def _declare_missing():
 
 
 class _Later(types.ModuleType):
-    """A module that runs when it is asked for something that is not there yet; its name and path are."""
+    """A module whose code runs at the first use of something in it; what Python's import sets is there before."""
 
     def __getattr__(self, name):
         if name.startswith("__"):  # anyone may look for these, in the middle of another import

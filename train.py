@@ -15,10 +15,9 @@ mend is one line on stderr; TRACEBACK=1 in the environment adds the stack trace.
 # ruff: noqa: E402  imports behind a statement
 import gc
 
-gc.disable()  # until all is imported: a collection walks through everything, and imports leave nothing to collect
+gc.disable()  # until all is imported: imports leave nothing to collect, and each collection walks through everything
 
 import contextlib
-import glob
 import os
 import sys
 
@@ -39,14 +38,15 @@ from dassl.utils import (
     setup_logger,
     write_whole,
 )
-from harness import layout, records
+from harness import records
 from harness.command_line import given, parse_args
-from harness.config import flatten, merge_args, read_config
+from harness.config import merge_args
 from harness.errors import exit_with, fail
+from harness.running.claim import claim
 from harness.running.lock import Locked, locked
 from trainers import keys
 from trainers.files.whole_files import disk_errors
-from trainers.run.experiment import differences, nodes_of, settings_of
+from trainers.run.experiment import nodes_of, settings_of
 
 import_all(trainers)
 import_all(datasets)
@@ -54,7 +54,7 @@ gc.freeze()  # what has been imported stays: no collection looks at it again
 gc.enable()
 
 
-LATER = ("torch.utils.tensorboard", "sklearn.metrics")  # what a run imports when it first needs it
+LATER = ("torch.utils.tensorboard", "sklearn.metrics")  # what a run imports when it first needs it; for worker.py
 
 
 # ---- config ------------------------------------------------------------------------------------------------
@@ -91,60 +91,7 @@ def check_choices(args, cfg):
             raise MissingFile(f"The folder {folder} given with {option} does not exist.")
 
 
-# ---- output folder -----------------------------------------------------------------------------------------
-
-
-def claim_output_dir(args, cfg):
-    """Whose folder OUTPUT_DIR is: returns the record of a finished training that this one would repeat, or nothing.
-
-    A folder that holds checkpoints or a result is that of one experiment: ValueError, naming what differs, for any
-    other. Otherwise the merged config is written to its config.yaml.
-    """
-    folder, file = cfg.OUTPUT_DIR, os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-    trained_here = bool(glob.glob(os.path.join(glob.escape(folder), "*", "model*.pth.tar*")))
-    record = records.record_of(folder)
-    if trained_here or record:
-        if args.no_train:
-            return {}
-        _refuse_other_model(args, folder, record, trained_here)
-        earlier = record.get("settings") or (dict(flatten(read_config(file))) if os.path.isfile(file) else {})
-        now = settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), cfg))
-        keys = differences(earlier, now)[:3]
-        if keys:
-            what = "checkpoints" if trained_here else "the result"
-            theirs = " and ".join(f"{key} {earlier[key]!r}" for key in keys)
-            ours = " and ".join(repr(now[key]) for key in keys)
-            raise UserError(
-                f"{folder} holds {what} of a run with {theirs}, but this one has {ours}: use another --output-dir, or "
-                "delete that folder (scripts: FORCE=1) to start over."
-            )
-        if not args.eval_only and "settings" in record and _is_complete(cfg, record):
-            return record
-    if not trained_here:
-        write_whole(file, lambda f: f.write(cfg.dump()))
-    return {}
-
-
-def _refuse_other_model(args, folder, record, trained_here):
-    """Raise UserError if a training meets a test's result, or a test the training or the result of another model."""
-    tested, other = record.get("model_dir"), ""
-    if args.eval_only and trained_here and args.model_dir and not os.path.samefile(args.model_dir, folder):
-        other = "a training of its own"
-    elif tested and not (args.eval_only and args.model_dir and layout.same_run(tested, args.model_dir)):
-        other = f"the result of a test of {tested}"
-    if other:
-        raise UserError(f"{folder} holds {other}: use another --output-dir, or delete that folder.")
-
-
-def _is_complete(cfg, record):
-    """Whether a finished training has left all that this config asks of it."""
-    if not records.is_trained(record):
-        return False
-    if not records.has_result(record):
-        return cfg.TEST.NO_TEST or cfg.TEST.SPLIT != "test"
-    asked = {"predictions.npz": cfg.TEST.SAVE_PREDICTIONS, "cmat.pt": cfg.TEST.COMPUTE_CMAT}
-    left = all(os.path.exists(os.path.join(cfg.OUTPUT_DIR, name)) for name, wanted in asked.items() if wanted)
-    return left and ("perclass_accuracy" in record or not cfg.TEST.PER_CLASS_RESULT)
+# ---- running -----------------------------------------------------------------------------------------------
 
 
 def print_args(args, cfg):
@@ -154,9 +101,6 @@ def print_args(args, cfg):
         print(f"{key}: {value}")
     line = "*" * 12
     print(f"{line}\n** Config **\n{line}\n{cfg}")
-
-
-# ---- running -----------------------------------------------------------------------------------------------
 
 
 def run(args, cfg):
@@ -205,7 +149,11 @@ def main(argv=None):
 def main_locked(args, cfg):
     """Run a command line, alone in its OUTPUT_DIR; returns the exit code."""
     try:
-        finished = claim_output_dir(args, cfg)
+        finished, is_free = claim(
+            args, cfg, lambda: settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), cfg))
+        )
+        if is_free:
+            write_whole(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), lambda file: file.write(cfg.dump()))
     except Exception as error:
         return fail(error, 2)
     if finished:

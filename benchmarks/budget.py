@@ -1,33 +1,20 @@
 """What a method's whole base-to-new table costs: measured steps times published schedules and data set sizes."""
 
 import math
-import time
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.catalogue import METHODS
+from datasets.prepare.state import loader_of
+from harness.catalogue import DATASETS, METHODS
 from harness.config import read_config
 from harness.errors import UserError
 
 from .config import REPOSITORY
 from .table import Table
+from .timing import interleaved
 from .vit import batch_of, evaluate, model_of, step
 
-# Classes and test images (CoOp, arXiv 2109.01134, appendix A)
-SIZES = {
-    "imagenet": (1000, 50_000),
-    "caltech101": (100, 2_465),
-    "oxford_pets": (37, 3_669),
-    "stanford_cars": (196, 8_041),
-    "oxford_flowers": (102, 2_463),
-    "food101": (101, 30_300),
-    "fgvc_aircraft": (100, 3_333),
-    "sun397": (397, 19_850),
-    "dtd": (47, 1_692),
-    "eurosat": (10, 8_100),
-    "ucf101": (101, 3_783),
-}
 SHOTS = 16
 H100 = 989.0  # dense bf16 TFLOP/s (NVIDIA's data sheet, SXM)
 
@@ -50,8 +37,9 @@ def measure(args):
         raise UserError(f"{args.trainer} is no method that learns: choose from {', '.join(learning)}.")
     costs = {kind: costs_of(args, kind) for kind in ("seconds", "TFLOP")}
     rows = []
-    for dataset, (n_cls, n_test) in SIZES.items():
-        base = math.ceil(n_cls / 2)
+    for dataset in DATASETS:
+        loader = loader_of(dataset)
+        base = math.ceil(loader.expected_classes / 2)
         stem = method.config("base2new", dataset, SHOTS)
         config = read_config(str(REPOSITORY / f"configs/trainers/{args.trainer}/{stem}.yaml"))
         batch = config.get("DATALOADER", {}).get("TRAIN_X", {}).get("BATCH_SIZE", 32)
@@ -59,7 +47,7 @@ def measure(args):
         steps = epochs * max(1, base * SHOTS // batch)
         total = {}
         for kind, (of_step, of_test) in costs.items():
-            total[kind] = args.seeds * (steps * of_step(batch, base) + n_test * of_test)
+            total[kind] = args.seeds * (steps * of_step(batch, base) + loader.expected_images[-1] * of_test)
         rows.append([dataset, base, epochs, steps, *in_hours(total, args)])
     sums = [sum(row[i] for row in rows) for i in range(3, 7)]
     rows.append(["all", sum(row[1] for row in rows), "", *sums])
@@ -86,7 +74,7 @@ def in_hours(total, args):
 def costs_of(args, kind):
     """Cost of a step as a function of batch size and classes, and of testing one image.
 
-    Both are sums of a part for each image and one for each class, up to a constant: three measurements say all.
+    A step costs a constant, a share for each image and one for each class: three measurements give all three.
     """
     count = counted if kind == "TFLOP" else timed
     small, large = (4, 10), (8, 20)  # images, classes
@@ -107,15 +95,8 @@ def costs_of(args, kind):
 
 
 def timed(function, args):
-    """Seconds, the median of some rounds after one that warms up."""
-    taken = []
-    for _ in range(args.rounds + 1):
-        start = time.perf_counter()
-        function()
-        if args.device == "cuda":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return sorted(taken[1:])[args.rounds // 2]
+    """Seconds."""
+    return interleaved({"this": function}, args.rounds, args.device)["this"].wall
 
 
 def counted(function, args):

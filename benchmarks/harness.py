@@ -1,4 +1,4 @@
-"""What surrounds the runs: a sweep of runs that do nothing, a report over runs that were never made."""
+"""What harness/ itself costs: a sweep of runs that do nothing, and a report over records of runs that never were."""
 
 import json
 import os

@@ -3,13 +3,12 @@
 import os
 import tempfile
 
-import numpy as np
 import torch
-from PIL import Image
 
 from inference.api import load_run
 
 from .config import config_of
+from .pictures import make_pictures
 from .table import Table
 from .timing import interleaved
 from .vit import names_of
@@ -31,14 +30,14 @@ def measure(args):
     """Pictures a second of reading alone, of the model alone, and of predicting, which does both."""
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        paths = make_pictures(folder, args.pictures, args.side)
+        paths = make_pictures([folder], args.pictures, args.side)
         model = load_run(args.model_dir or make_run(folder), None if args.model_dir else names_of(N_CLASSES))
         device = model.device.type
         seconds = interleaved(ways(model, paths, args.batch_size), args.rounds, device)
-    speed = {name: args.pictures / s for name, s in seconds.items()}
+    speed = {name: args.pictures / s.wall for name, s in seconds.items()}
     slower = min(speed["reading alone"], speed["model alone"])
-    # Where both use the same processors, they share them: no order of the work makes that faster
-    shared = args.pictures / (seconds["reading alone"] + seconds["model alone"])
+    # what to expect on a CPU, where reading and the model use the same processors
+    shared = args.pictures / (seconds["reading alone"].wall + seconds["model alone"].wall)
     rows = [[name, value, value / slower, value / shared] for name, value in speed.items()]
     return Table(
         f"{model.cfg.TRAINER.NAME} on {model.cfg.MODEL.BACKBONE.NAME}, {args.pictures} JPEGs of {args.side} x "
@@ -63,15 +62,6 @@ def ways(model, paths, batch_size):
         assert sum(1 for _ in model.stream(paths, batch_size=batch_size)) == len(paths)
 
     return {"reading alone": reading, "model alone": alone, "predicting": both}
-
-
-def make_pictures(folder, n, side):
-    """JPEGs with smooth random contents."""
-    rng, paths = np.random.RandomState(0), [os.path.join(folder, f"{i}.jpg") for i in range(n)]
-    for path in paths:
-        coarse = Image.fromarray(rng.randint(0, 256, (8, 8, 3), dtype=np.uint8))
-        coarse.resize((side, side), Image.BICUBIC).save(path)
-    return paths
 
 
 def make_run(folder):

@@ -11,7 +11,7 @@ from harness.report.tables import in_papers_order
 from trainers.run.record import peak_memory_mb
 
 from .config import DATA, REPOSITORY, config_of
-from .table import Table, ratios
+from .table import Table
 from .timing import in_fresh_process, interleaved
 
 
@@ -37,8 +37,9 @@ def measure(args):
         first = next(iter(built.values()))
         batch = next(iter(first.train_loader_x))
         ways = {name: lambda t=trainer: t.forward_backward(batch) for name, trainer in built.items()}
-        seconds = interleaved(ways, args.rounds, first.device.type)
-    rows = [[*row, 1000 * seconds[row[0]] / args.batch_size, memory[row[0]]] for row in ratios(seconds)]
+        milliseconds = {name: 1000 * s.wall for name, s in interleaved(ways, args.rounds, first.device.type).items()}
+    of_first = next(iter(milliseconds.values()))
+    rows = [[name, ms, ms / of_first, ms / args.batch_size, memory[name]] for name, ms in milliseconds.items()]
     return Table(
         f"Optimisation step on {first.num_classes} classes, batch {args.batch_size} for all, {first.device.type}",
         [("", ""), ("ms", ".1f"), (f"/ {rows[0][0]}", ".3f"), ("ms per image", ".2f"), ("peak MiB", ".0f")],

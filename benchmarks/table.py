@@ -19,9 +19,3 @@ class Table:
 
     def json(self):
         return json.dumps(asdict(self), indent=2)
-
-
-def ratios(seconds):
-    """Rows [name, milliseconds, ratio to the first] of name -> seconds."""
-    first = next(iter(seconds.values()))
-    return [[name, 1000 * s, s / first] for name, s in seconds.items()]

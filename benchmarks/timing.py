@@ -3,27 +3,38 @@
 import multiprocessing
 import statistics
 import time
+from typing import NamedTuple
 
 import torch
 
+WARM_UP = 2  # rounds
+
+
+class Seconds(NamedTuple):
+    """Time on the wall's clock, and that of all threads of this process on its processors."""
+
+    wall: float
+    cpu: float
+
 
 def interleaved(ways, rounds, device):
-    """Median seconds of each way (name -> function), run in turns so that noise hits all alike."""
+    """Median `Seconds` of each way, run in turns so that noise hits all alike.
 
-    def timed(way):
-        start = time.perf_counter()
-        way()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    seconds = {name: [] for name in ways}
-    for i in range(rounds + 2):  # the first two rounds warm up
-        for name, way in ways.items():
-            taken = timed(way)
-            if i >= 2:
-                seconds[name].append(taken)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    ways: name -> function, or a pair of functions: one that prepares each call and is not timed, and the timed one.
+    """
+    pairs = {name: way if isinstance(way, tuple) else (lambda: None, way) for name, way in ways.items()}
+    taken = {name: [] for name in ways}
+    for i in range(rounds + WARM_UP):
+        for name, (prepare, way) in pairs.items():
+            prepare()
+            before = Seconds(time.perf_counter(), time.process_time())
+            way()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            after = Seconds(time.perf_counter(), time.process_time())
+            if i >= WARM_UP:
+                taken[name].append((after.wall - before.wall, after.cpu - before.cpu))
+    return {name: Seconds(*map(statistics.median, zip(*times))) for name, times in taken.items()}
 
 
 def in_fresh_process(function, *args):

@@ -21,19 +21,19 @@ NOUNS = "airplane accordion butterfly camera dolphin elephant ferry gramophone h
 
 
 def names_of(n):
-    """n class names of two words, and of more where these do not suffice."""
+    """n class names: the 120 of two words, then those of more."""
     words = itertools.chain.from_iterable(
         itertools.product(NOUNS, *[ADJECTIVES] * k)
-        for k in itertools.count(1)  # the first word changes fastest, so that names do not begin alike
+        for k in itertools.count(1)  # reversed below: names that follow each other differ in their first word
     )
     return [" ".join(reversed(name)) for name in itertools.islice(words, n)]
 
 
-def model_of(name, n_cls, prec="fp32", device="cpu", pairs=()):
+def model_of(name, n_cls, prec="fp32", device="cpu"):
     """A method's CustomCLIP of n_cls classes, in training mode, and its Precision."""
     node, size = TRAINER_REGISTRY.get(name).config_node, GEOMETRY[1]
     data = f"--seed 1 --root . --output-dir . --dataset-config-file {REPOSITORY}/configs/datasets/imagenet.yaml"
-    settings = ["INPUT.SIZE", f"({size}, {size})", f"TRAINER.{node}.PREC", prec, *pairs]
+    settings = ["INPUT.SIZE", f"({size}, {size})", f"TRAINER.{node}.PREC", prec]
     cfg = config_of([*data.split(), "--trainer", name, *settings])
     torch.manual_seed(0)
     with contextlib.redirect_stdout(io.StringIO()):

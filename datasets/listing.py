@@ -13,8 +13,8 @@ from dassl.utils import UserError, write_whole
 from .files import keep
 
 CACHE = "image_list.json"
-# A change in the same tick as the reading would leave no trace in the folder's time, and some file systems
-# tick every two seconds: a folder changed so recently is read again next time.
+# Some file systems count a folder's time of change in steps of two seconds. A change in the step in which it was read
+# would not show, so a folder that changed just before the reading is read again next time.
 SETTLED_NS = 2_000_000_000
 
 

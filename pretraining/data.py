@@ -51,7 +51,7 @@ class Data:
 
 
 class Vocabulary:
-    """Token ids of captions, and their numbers among the rows of the embedding that training touches."""
+    """The tokens of all captions: `rows` are their ids. Training knows a token by its place in `rows`."""
 
     def __init__(self):
         marks = ("<|startoftext|>", "<|endoftext|>")
@@ -62,14 +62,14 @@ class Vocabulary:
         self.cache = {}
 
     def encode(self, text):
-        """Rows of a sentence's tokens, with both marks."""
+        """A sentence's tokens, with the marks of its start and end."""
         if text not in self.cache:
             ids = [self.start, *tokenizer.encode(text), self.end]
             self.cache[text] = [self.row_of[i] for i in ids]
         return self.cache[text]
 
     def batch(self, texts):
-        """Rows [n, longest] and the position of each sentence's end [n]."""
+        """Sentences as tensors: tokens [n, longest] and the position of each end [n]."""
         coded = [self.encode(t) for t in texts]
         longest = max(map(len, coded))
         rows = torch.tensor([c + [0] * (longest - len(c)) for c in coded])

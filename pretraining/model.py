@@ -14,11 +14,11 @@ PATCH, WIDTH, VISION_LAYERS, TEXT_LAYERS, CONTEXT, VOCABULARY = 8, 128, 6, 4, 77
 
 
 def new_model(seed):
-    """A fresh CLIP; its token embedding is the draw that loaders fill rows with that are not stored."""
+    """A fresh CLIP. Its token embedding is what `load_clip` fills in for the rows that the weights file leaves out."""
     torch.manual_seed(seed)
     model = CLIP(WIDTH, SIZE, VISION_LAYERS, WIDTH, PATCH, CONTEXT, VOCABULARY, WIDTH, WIDTH // 64, TEXT_LAYERS)
-    draw_ = torch.randn(VOCABULARY, WIDTH, generator=torch.Generator().manual_seed(0)) * 0.02
-    model.token_embedding.weight.data.copy_(draw_)
+    embedding = torch.randn(VOCABULARY, WIDTH, generator=torch.Generator().manual_seed(0)) * 0.02
+    model.token_embedding.weight.data.copy_(embedding)
     return model
 
 

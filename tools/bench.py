@@ -1,12 +1,9 @@
 """Measure what things cost: time in turns within one run, memory in a fresh process.
 
-python tools/bench.py text     text encoder of ViT-B/16's geometry: the plain way against ours
 python tools/bench.py step     one optimisation step of every trainer on Shapes' base classes
 python tools/bench.py store    evaluations and epochs with and without stored image features
-python tools/bench.py classes  time and memory by the number of classes
 python tools/bench.py budget   hours of a method's whole base-to-new table
 python tools/bench.py predict  pictures a second of tools/predict.py, its reading and its model
-python tools/bench.py run      start of a run until its first step
 python tools/bench.py data     ImageNet's list of files, 1.33 million of them
 python tools/bench.py harness  a sweep of 300 runs that do nothing, a report over 3,000 finished ones
 
@@ -19,10 +16,10 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import budget, classes, data, harness, predict, run, step, store, text
+from benchmarks import budget, data, harness, predict, step, store
 from harness.errors import UserError, exit_with, fail
 
-SUBJECTS = {m.__name__.split(".")[1]: m for m in (text, step, store, classes, budget, predict, run, data, harness)}
+SUBJECTS = {m.__name__.split(".")[1]: m for m in (step, store, budget, predict, data, harness)}
 
 
 def main(argv=None):

@@ -3,7 +3,6 @@
     python tools/prepare_data.py list                   what is there, and how to get the rest
     python tools/prepare_data.py get caltech101 dtd     download, verify, unpack and lay out; `get all` takes all
     python tools/prepare_data.py check caltech101       count every class against the split, decode a sample
-    python tools/prepare_data.py guide                  write the steps of DATASETS.md from datasets/sources.yaml
 
 The folder of the data sets is --root, or DATA in the environment, or data in the checkout. An interrupted get goes on
 where it was when it is run again. Exit code: 0 all is well; 1 something is missing or wrong; 2 wrong arguments.
@@ -18,12 +17,9 @@ sys.path.insert(0, REPOSITORY)
 
 from tabulate import tabulate  # noqa: E402
 
-from dassl.utils import write_whole  # noqa: E402
 from datasets.prepare.check import class_rows, summary  # noqa: E402
 from datasets.prepare.get import BY_HAND, get  # noqa: E402
-from datasets.prepare.guide import with_steps  # noqa: E402
 from datasets.prepare.state import NAMES, PARTS, Found, known  # noqa: E402
-from datasets.sources import GUIDE  # noqa: E402
 from harness.errors import exit_with  # noqa: E402
 
 
@@ -64,13 +60,6 @@ def check(names, root, sample, show_classes):
     return 1 if problems else 0
 
 
-def write_guide():
-    with open(GUIDE, encoding="utf-8") as file:
-        page = with_steps(file.read())
-    write_whole(GUIDE, lambda file: file.write(page))
-    return 0
-
-
 def parse_args(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     root = argparse.ArgumentParser(add_help=False)
@@ -84,7 +73,6 @@ def parse_args(argv):
     command = commands.add_parser("get", parents=[root], help="download, verify, unpack and lay out")
     command.add_argument("names", nargs="+", metavar="NAME", help="data sets, or all")
     command.add_argument("--source", choices=["mirror", "original"], help="only from there (default: both, in turn)")
-    commands.add_parser("guide", help="write the steps of DATASETS.md from datasets/sources.yaml")
     return parser.parse_args(argv)
 
 
@@ -93,14 +81,12 @@ def main(argv=None):
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not text
     try:
-        names = getattr(args, "names", [])
+        names = getattr(args, "names", [])  # `list` has none
         names = NAMES if names == ["all"] else [known(name) for name in names]
     except ValueError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
     try:
-        if args.command == "guide":
-            return write_guide()
         root = os.path.abspath(os.path.expanduser(args.root))
         if args.command == "get":
             return get(names, root, args.source)

@@ -20,47 +20,28 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import datasets
 import trainers
-from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
-from dassl.utils import MissingFile, UserError, import_all
-from harness.config import merge_file
+from dassl.utils import UserError, import_all
 from harness.errors import exit_with, fail
-from harness.records import has_result, read_record
+from harness.records import has_result
 from inference.api import load_run
 from inference.figures import COLOURS, POINTS, Panel, plot
+from trainers.run.folder import RunFolder
 
 IMAGES_PER_CLASS = 50
 
 
-# ---- what runs hold ----------------------------------------------------------------------------------------
-
-
-def read_run(folder):
-    """Config and metrics (empty before the run's first test) of a folder that train.py wrote."""
-    path = Path(folder, "config.yaml")
-    if not path.is_file():
-        raise MissingFile(f"{folder} is no folder of a run, as it has no config.yaml: train one first.")
-    cfg = get_cfg_default()
-    merge_file(cfg, path)
-    cfg.freeze()
-    try:
-        record = read_record(folder)
-    except FileNotFoundError:
-        record = {}
-    return cfg, record if has_result(record) else {}
-
-
-def load_panel(folder, title, cfg, split, n_classes):
+def load_panel(run, title, split, n_classes):
     """Load a run's newest prompts and take the features of `n_classes` classes of its data set."""
-    dataset = build_dataset(cfg)
-    model = load_run(folder, dataset.classnames)
+    dataset = build_dataset(run.cfg)
+    model = load_run(run.folder, dataset.classnames)
     items = dataset.val if split == "val" else dataset.test
     if not items:
-        raise UserError(f"{cfg.DATASET.NAME} has no validation images: draw --split test.")
+        raise UserError(f"{run.cfg.DATASET.NAME} has no validation images: draw --split test.")
 
     classnames = dataset.classnames[:n_classes]
     views = {name: view[: len(classnames)].numpy() for name, view in model.text_views().items()}
-    left, n = Counter({c: IMAGES_PER_CLASS for c in range(len(classnames))}), cfg.DATALOADER.TEST.BATCH_SIZE
+    left, n = Counter({c: IMAGES_PER_CLASS for c in range(len(classnames))}), run.cfg.DATALOADER.TEST.BATCH_SIZE
     images, labels = [], []
     for i in range(0, len(items), n):
         kept = [item for item in items[i : i + n] if _take(left, item.label)]
@@ -79,14 +60,14 @@ def _take(left, c):
     return False
 
 
-def titles_of(folders, runs):
+def titles_of(runs):
     """Method, and accuracy over all classes of the run; runs of one method are told apart by the end of their path."""
-    methods = [cfg.TRAINER.NAME for cfg, _ in runs]
+    methods = [run.cfg.TRAINER.NAME for run in runs]
     titles = []
-    for folder, (_, metrics), method in zip(folders, runs, methods):
-        if methods.count(method) > 1:
-            method += f" ({'/'.join(Path(folder).resolve().parts[-2:])})"
-        titles.append(method + (f"\ntest accuracy {metrics['accuracy']:.1f} %" if "accuracy" in metrics else ""))
+    for run, title in zip(runs, methods):
+        if methods.count(title) > 1:
+            title += f" ({'/'.join(Path(run.folder).resolve().parts[-2:])})"
+        titles.append(title + (f"\ntest accuracy {run.record['accuracy']:.1f} %" if has_result(run.record) else ""))
     return titles
 
 
@@ -104,17 +85,14 @@ def main(argv=None):
     import_all(trainers)
     import_all(datasets)
     try:
-        runs = [read_run(folder) for folder in args.runs]
-        for folder, (cfg, _) in zip(args.runs[1:], runs[1:]):
-            if _data(cfg) != _data(runs[0][0]):
-                raise UserError(f"{folder} is of other data than {args.runs[0]}: give runs on the same classes.")
+        first, *others = runs = [RunFolder(folder) for folder in args.runs]
+        for run in others:
+            if _data(run) != _data(first):
+                raise UserError(f"{run.folder} is of other data than {first.folder}: give runs on the same classes.")
     except Exception as error:
         return fail(error, 2)
     try:
-        panels = [
-            load_panel(folder, title, cfg, args.split, args.classes)
-            for folder, title, (cfg, _) in zip(args.runs, titles_of(args.runs, runs), runs)
-        ]
+        panels = [load_panel(run, title, args.split, args.classes) for run, title in zip(runs, titles_of(runs))]
         Path(args.output).mkdir(parents=True, exist_ok=True)
         for path in plot(panels, Path(args.output, "tsne")):
             print(path)
@@ -123,8 +101,8 @@ def main(argv=None):
     return 0
 
 
-def _data(cfg):
-    return cfg.DATASET.NAME, cfg.DATASET.SUBSAMPLE_CLASSES
+def _data(run):
+    return run.cfg.DATASET.NAME, run.cfg.DATASET.SUBSAMPLE_CLASSES
 
 
 if __name__ == "__main__":

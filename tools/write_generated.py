@@ -1,6 +1,6 @@
-"""Write what follows from other places: scripts/<method>/*.sh, the README's table of methods, docs/config.md.
+"""Write what follows from other places: scripts/<method>/*.sh, docs/config.md, parts of README.md and DATASETS.md.
 
-python tools/write_generated.py            after a change of harness/catalogue.py, protocols.py or a config key
+python tools/write_generated.py            after a change of the catalogue, protocols, config keys or sources.yaml
 python tools/write_generated.py --check    only says what is stale, with exit code 1
 """
 
@@ -17,6 +17,7 @@ import trainers
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import import_all
+from datasets.prepare.guide import with_steps
 from harness.catalogue import METHODS
 from harness.config import flatten
 from harness.errors import exit_with
@@ -118,16 +119,17 @@ def config_page() -> str:
 
 
 def contents(root=ROOT) -> dict:
-    """Path below `root` -> content, of all that the catalogue decides on."""
+    """Path below `root` -> content, of all that follows from another place."""
     files = {path: text for method in METHODS for path, text in doorbells(method).items()}
     readme = (root / "README.md").read_text(encoding="utf-8")
     files["README.md"] = TABLE.sub(lambda found: f"{found[1]}{table_of_methods()}\n{found[2]}", readme)
     files["docs/config.md"] = config_page()
+    files["DATASETS.md"] = with_steps((root / "DATASETS.md").read_text(encoding="utf-8"))
     return files
 
 
 def stale(root=ROOT) -> list:
-    """Paths, sorted: of files that differ from what the catalogue says, and of scripts that it does not know."""
+    """Paths, sorted: of files that differ from `contents`, and of scripts that the catalogue does not know."""
     files = contents(root)
     wrong = [p for p, text in files.items() if not (root / p).is_file() or (root / p).read_text() != text]
     there = {path.relative_to(root).as_posix() for path in (root / "scripts").glob("*/*.sh")}

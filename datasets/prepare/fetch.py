@@ -100,7 +100,10 @@ def _continue(remote, part):
 
 
 def _start(response, have):
-    """The first byte that a server sends. It starts over with 200; 206 names the byte, or means the one asked for."""
+    """Which byte of the file a server's answer begins with.
+
+    With status 200 that is the first one. With 206 the answer names it, or else it is the one that was asked for.
+    """
     if response.status != 206:
         return 0
     named = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
@@ -108,7 +111,7 @@ def _start(response, have):
 
 
 def _write(response, remote, part, start, total):
-    """Append to `part` what comes, never more than the file has."""
+    """Write what the server sends into `part` from byte `start` on, never more than the file is known to have."""
     bar = progress(desc=remote.name, total=total, initial=start, unit="B", unit_scale=True, unit_divisor=1024)
     with bar, _disk_errors_named(part), open(part, "ab" if start else "wb") as file:
         while block := response.read(BLOCK):

@@ -16,7 +16,7 @@ from .state import NAMES, Found, loader_of
 from .unpack import lay_out, unpack
 
 BY_HAND = "imagenet"  # its images are for registered users only
-WORK = ".download"  # in the data set's folder: what has come of it so far; hidden, so that no loader sees it
+WORK = ".download"  # in the data set's folder, for what has been fetched so far; hidden, so that no loader sees it
 
 
 def get(names, root, source=None):
@@ -32,7 +32,7 @@ def get(names, root, source=None):
 def _get_one(name, root, source):
     found = Found(name, root)
     if found.wanted:
-        work = os.path.join(found.folder, WORK)  # so on the disk of the data set, even if that is a link
+        work = os.path.join(found.folder, WORK)  # on the data set's own disk, also where its folder is a link
         os.makedirs(work, exist_ok=True)
         try:
             with filelock.FileLock(os.path.join(work, "lock"), timeout=0):

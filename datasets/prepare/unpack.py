@@ -77,14 +77,17 @@ def _damage_is_said(archive):
     """Turn what a damaged archive raises into one sentence, and remove the archive so that it is fetched again."""
     try:
         yield
-    except RuntimeError as e:  # encrypted, or compressed in a way that this Python does not know; as it was made
+    except RuntimeError as e:  # it is whole, but encrypted or compressed in a way that this Python cannot read
         raise UserError(
             f"{archive} cannot be unpacked here ({one_line(e)}): unpack it by hand or try the other --source"
         ) from None
     except UserError:
         raise
     except Exception as e:  # the libraries raise anything for a damaged one, LZMAError and UnicodeDecodeError too
-        if isinstance(e, OSError) and e.errno not in (None, errno.EINVAL):  # the disk's; EINVAL is a damaged offset
+        if isinstance(e, OSError) and e.errno not in (
+            None,
+            errno.EINVAL,
+        ):  # of the disk, but for EINVAL: a damaged offset
             raise
         os.remove(archive)
         raise UserError(f"{archive} is damaged ({one_line(e)}) and was removed: try again") from None

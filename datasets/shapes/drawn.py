@@ -14,16 +14,16 @@ from dassl.utils import UserError, progress, write_whole
 from ..split import SplitDataset
 from .world import ROUGH, SPLITS, picture
 
-# Largest mean difference (of 255) to a picture that is drawn anew. Another machine or Pillow rounds otherwise here
-# and there, far below this; another generator's noise alone is several times as much.
+# A picture on the disk may differ from one that is drawn now by this much, of 255, on average over its pixels. Rounding
+# on another machine or by another Pillow stays far below it, another version of the generator is several times above.
 TOLERANCE = 0.5
-COMPARED = 8  # pictures per start
+COMPARED = 8  # pictures that are drawn again whenever a data set is read
 
 
 class DrawnDataset(SplitDataset):
     """Pictures of a seeded generator. A subclass says of which classes, how many, and what is in them.
 
-    Its files are called after it: MiniFine is mini_fine/split_zhou_MiniFine.json.
+    Folder and split file are called after the subclass: MiniFine has mini_fine/split_zhou_MiniFine.json.
 
     Raises ValueError if the folder cannot be written to, or holds what another version of the generator drew.
     """
@@ -54,7 +54,7 @@ class DrawnDataset(SplitDataset):
         ]
         split_path = os.path.join(self.dataset_dir, self.split_file)
         content = {part: [entry for split, _, entry in jobs if split == part] for part in SPLITS}
-        if not os.path.isfile(split_path):  # written last, so its presence means complete
+        if not os.path.isfile(split_path):  # it is written last: where it is, the pictures are complete
             self.generate(jobs, split_path, content)
         with open(split_path, encoding="utf-8", errors="replace") as f:
             fresh = f.read() == json.dumps(content)

@@ -13,7 +13,7 @@ from .captions import plural
 from .drawn import DrawnDataset
 from .world import CLEAN, COLOURS, NUMBERS, PATTERNS, ROUGH, SHAPES, pick, several, single
 
-# Base and new halves. On the colours of its half, a colour shows: scenes have grounds of their own half.
+# Base and new halves. MiniScenes takes backgrounds from an object's own half, so the colours of a half contrast.
 COLOUR_HALVES = (["red", "yellow", "blue", "pink", "black"], ["orange", "green", "purple", "brown", "white"])
 SHAPE_HALVES = (list(SHAPES)[::2], list(SHAPES)[1::2])
 RADII = {"small": (9, 13), "large": (23, 28)}  # pixels
@@ -25,7 +25,7 @@ def halves(names_of, halves):
 
 
 def count_name(number, shape):
-    """What `number` (1 to 5) of a shape are called: "one star", "three stars"."""
+    """The class name for `number` (1 to 5) of a shape: "one star", "three stars"."""
     return f"{NUMBERS[number - 1]} {shape if number == 1 else plural(shape)}"
 
 

@@ -4,9 +4,9 @@ Two users: Shapes and its family (`family.py`) draw with the `ROUGH` look, and `
 CLIP on captioned scenes with the `LARGE` and `CLEAN` looks. A picture is made in two steps: `single` or
 `several` choose what is in it, plain data that a caption can be read from (`captions.py`), and `draw` makes its pixels.
 
-Every random number comes from `random.Random.random` or a `numpy.random.RandomState` that is seeded with a name of the
-picture, two streams that Python and numpy promise to keep. So a picture does not depend on the order of drawing, nor on
-their versions.
+Every random number comes from `random.Random.random` or a `numpy.random.RandomState`, seeded with the picture's name.
+Python and numpy promise to keep these two streams, so a picture depends neither on the order of drawing nor on their
+versions.
 """
 
 import math
@@ -308,7 +308,7 @@ def one_object(rng, classname, style="normal"):
 def picture(split, classname, index, compose=one_object, look=ROUGH, series="shapes"):
     """Picture number `index` of a class in a split of Shapes, or of a data set with another compose(rng, classname).
 
-    Two data sets of one series have objects of one size, place and turn in pictures of one name.
+    In data sets of one series, pictures of the same name have an object of one size and turn at one place.
     Returns uint8 [SIZE, SIZE, 3], RGB.
     """
     key = f"{series} {split} {classname} {index}"

@@ -1,12 +1,8 @@
 import json
 
-from benchmarks.table import Table, ratios
+from benchmarks.table import Table
 
 TABLE = Table("Speed", [("", ""), ("ms", ".1f"), ("limit", ".0f"), ("kept", "")], [["slow", 1.26, 1.0, "NO"]])
-
-
-def test_ratios_are_to_the_first():
-    assert ratios({"a": 0.5, "b": 0.25}) == [["a", 500.0, 1.0], ["b", 250.0, 0.5]]
 
 
 def test_text_has_the_digits_that_the_columns_ask_for():

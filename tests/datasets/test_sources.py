@@ -63,7 +63,3 @@ def test_without_the_page_or_the_section(text, tmp_path):
     if text:
         page.write_text(text)
     assert how_to_get("Birds", "images") == DOWNLOAD
-
-
-def test_the_mirror():
-    assert sources.mirror() == "someone/birds"

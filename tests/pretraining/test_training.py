@@ -1,5 +1,7 @@
 import math
 import re
+from multiprocessing.pool import ThreadPool
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,25 +22,8 @@ TINY = {"epochs": 2, "data_size": 48, "batch_size": 16, "seed": 1}  # six steps,
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Six steps: no pictures are drawn by other processes, no accuracy is measured after each epoch."""
-    monkeypatch.setattr(data.multiprocessing, "get_context", lambda _: _Here)
+    monkeypatch.setattr(data.multiprocessing, "get_context", lambda _: SimpleNamespace(Pool=ThreadPool))
     monkeypatch.setattr(training, "_accuracy", lambda path: "")
-
-
-class _Here:
-    """Stands in for a multiprocessing context."""
-
-    class Pool:
-        def __init__(self, processes):
-            pass
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
-        def imap(self, function, jobs, chunksize):
-            return map(function, jobs)
 
 
 def test_learning_rate():

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -68,8 +70,10 @@ def test_zero_shot_clip_needs_no_checkpoint(trained, drawn, tmp_path):
 
 
 def test_runs_of_one_method_are_told_apart(make_cfg):
-    runs = [(make_cfg("E2MIM"), {"accuracy": 81.25}), (make_cfg("E2MIM"), {}), (make_cfg("CoOp"), {})]
-    titles = titles_of(["a/ep50/seed1", "a/ep50/seed2", "b/ep50/seed1"], runs)
+    names = {"a/ep50/seed1": "E2MIM", "a/ep50/seed2": "E2MIM", "b/ep50/seed1": "CoOp"}
+    runs = [SimpleNamespace(folder=folder, cfg=make_cfg(name), record={}) for folder, name in names.items()]
+    runs[0].record["accuracy"] = 81.25
+    titles = titles_of(runs)
     assert titles == ["E2MIM (ep50/seed1)\ntest accuracy 81.2 %", "E2MIM (ep50/seed2)", "CoOp"]
 
 

@@ -6,14 +6,15 @@ from tests.conftest import REPOSITORY
 from tools import write_generated
 
 
-def test_nothing_that_the_catalogue_decides_on_is_stale():
+def test_nothing_is_stale():
     assert write_generated.stale() == [], "run tools/write_generated.py"
 
 
 @pytest.fixture
 def copy(tmp_path):
     shutil.copytree(REPOSITORY / "scripts", tmp_path / "scripts")
-    shutil.copy(REPOSITORY / "README.md", tmp_path)
+    for page in ("README.md", "DATASETS.md"):
+        shutil.copy(REPOSITORY / page, tmp_path)
     (tmp_path / "docs").mkdir()
     shutil.copy(REPOSITORY / "docs/config.md", tmp_path / "docs")
     return tmp_path
@@ -26,12 +27,20 @@ def test_what_is_stale_is_found_and_mended(copy, capsys):
     (copy / "scripts/gone/few_shot.sh").write_text("")
     readme = (copy / "README.md").read_text()
     (copy / "README.md").write_text(readme.replace("| `tcp`", "| `tpc`"))
-    wrong = ["README.md", "scripts/coop/few_shot.sh", "scripts/gone/few_shot.sh", "scripts/sep/xd_test.sh"]
+    steps = (copy / "DATASETS.md").read_text()
+    (copy / "DATASETS.md").write_text(steps.replace("lies in `$DATA/dtd/`", "lies there"))
+    wrong = [
+        "DATASETS.md",
+        "README.md",
+        "scripts/coop/few_shot.sh",
+        "scripts/gone/few_shot.sh",
+        "scripts/sep/xd_test.sh",
+    ]
     assert write_generated.stale(copy) == wrong
     assert write_generated.main(["--check"], copy) == 1 and write_generated.stale(copy) == wrong
     assert write_generated.main([], copy) == 0 and write_generated.stale(copy) == []
     assert write_generated.main(["--check"], copy) == 0
-    assert (copy / "README.md").read_text() == readme
+    assert (copy / "README.md").read_text() == readme and (copy / "DATASETS.md").read_text() == steps
 
 
 def test_every_key_says_what_it_is():

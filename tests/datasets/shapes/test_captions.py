@@ -1,11 +1,15 @@
 import random
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dassl.data.datasets import DATASET_REGISTRY
 from datasets.shapes.captions import caption, captioned_picture, plural, sample_scene, words
 from datasets.shapes.world import CLEAN, COLOURS, GROUNDS, NUMBERS, PATTERNS, SHAPES, STYLES, several, single
+from harness.catalogue import BUNDLED
+from tests.datasets.stubs import config
 
 NAMES = (st.sampled_from(list(COLOURS)), st.sampled_from(list(SHAPES)))
 _WORDS = set(words())
@@ -35,6 +39,13 @@ def test_wrong_captions_are_wrong_in_one_respect(colour, shape, seed):
     text = caption(single(rng, CLEAN, colour, shape), rng, wrong=1.0)
     found = set(text.replace(".", "").split())
     assert not (colour in text.split(" on ")[0].split() and shape in found)
+
+
+@pytest.mark.parametrize("stem", BUNDLED)
+def test_the_bundled_model_knows_every_word_of_the_prompts(stem):
+    dataset = config(stem, "").DATASET
+    for classname in DATASET_REGISTRY.get(dataset.NAME).names:
+        assert set(dataset.TEMPLATE.format(classname).replace(".", " .").split()) <= _WORDS
 
 
 def test_training_scenes_are_repeatable_and_of_every_sort():

@@ -1,26 +1,20 @@
 import json
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's extend_cfg does
-from dassl.config import get_cfg_default
 from dassl.data.datasets import build_dataset
 from dassl.utils import write_whole
 from datasets.shapes import drawn
 from datasets.shapes.family import Shapes
 from datasets.shapes.world import CLASSNAMES, ROUGH, SIZE, picture
-from tests.conftest import REPOSITORY
+from tests.datasets import stubs
 
-
-def config(root, *pairs):
-    cfg = get_cfg_default()
-    cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
-    cfg.merge_from_list(["DATASET.ROOT", str(root), "SEED", 1, *pairs])
-    return cfg
+config = partial(stubs.config, "shapes")
 
 
 @pytest.fixture

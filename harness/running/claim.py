@@ -1,0 +1,81 @@
+"""Whose folder is OUTPUT_DIR? One that holds checkpoints or a result is that of one experiment, and takes no other.
+
+train.py asks this with the merged config; launch.py has answered before for runs that were given the same files.
+"""
+
+import glob
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .. import layout, records
+from ..config import flatten, read_config
+from ..errors import UserError
+
+
+class Claim(NamedTuple):
+    """What a run finds in its folder."""
+
+    finished: dict  # the record of a finished training that it would repeat; empty if there is something to do
+    is_free: bool  # nothing was trained there: config.yaml is to be this run's
+
+
+def claim(args, cfg, settings: Callable[[], dict]) -> Claim:
+    """Take the folder OUTPUT_DIR for a run.
+
+    Args:
+        args: train.py's command line, `command_line.parse_args`.
+        cfg: its merged config.
+        settings: returns what makes the experiment, by config key; called only if there is something to compare.
+
+    Raises UserError, naming what differs, if the folder is that of another experiment.
+    """
+    folder = cfg.OUTPUT_DIR
+    trained_here = bool(glob.glob(os.path.join(glob.escape(folder), "*", "model*.pth.tar*")))
+    record = records.record_of(folder)
+    if not (trained_here or record):
+        return Claim({}, is_free=True)
+    if args.no_train:
+        return Claim({}, is_free=False)
+    _refuse_other_model(args, folder, record, trained_here)
+    _refuse_other_settings(folder, record, trained_here, settings())
+    if not args.eval_only and "settings" in record and _is_complete(cfg, record):
+        return Claim(record, is_free=False)
+    return Claim({}, is_free=not trained_here)
+
+
+def _refuse_other_model(args, folder, record, trained_here):
+    """A training must not meet a test's result, nor a test the training or the result of another model."""
+    tested, other = record.get("model_dir"), ""
+    if args.eval_only and trained_here and args.model_dir and not os.path.samefile(args.model_dir, folder):
+        other = "a training of its own"
+    elif tested and not (args.eval_only and args.model_dir and layout.same_run(tested, args.model_dir)):
+        other = f"the result of a test of {tested}"
+    if other:
+        raise UserError(f"{folder} holds {other}: use another --output-dir, or delete that folder.")
+
+
+def _refuse_other_settings(folder, record, trained_here, now):
+    """A key that only one side has is no difference: it is of another version of the code."""
+    file = os.path.join(folder, "config.yaml")
+    earlier = record.get("settings") or (dict(flatten(read_config(file))) if os.path.isfile(file) else {})
+    keys = [key for key in sorted(earlier.keys() & now.keys()) if earlier[key] != now[key]][:3]
+    if keys:
+        what = "checkpoints" if trained_here else "the result"
+        theirs = " and ".join(f"{key} {earlier[key]!r}" for key in keys)
+        ours = " and ".join(repr(now[key]) for key in keys)
+        raise UserError(
+            f"{folder} holds {what} of a run with {theirs}, but this one has {ours}: use another --output-dir, or "
+            "delete that folder (scripts: FORCE=1) to start over."
+        )
+
+
+def _is_complete(cfg, record):
+    """Whether a finished training has left all that this config asks of it."""
+    if not records.is_trained(record):
+        return False
+    if not records.has_result(record):
+        return cfg.TEST.NO_TEST or cfg.TEST.SPLIT != "test"
+    asked = {"predictions.npz": cfg.TEST.SAVE_PREDICTIONS, "cmat.pt": cfg.TEST.COMPUTE_CMAT}
+    left = all(os.path.exists(os.path.join(cfg.OUTPUT_DIR, name)) for name, wanted in asked.items() if wanted)
+    return left and ("perclass_accuracy" in record or not cfg.TEST.PER_CLASS_RESULT)
