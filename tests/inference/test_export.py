@@ -13,7 +13,7 @@ from safetensors import safe_open
 from dassl.engine import TRAINER_REGISTRY
 from inference import export
 from inference.api import load_run
-from inference.export import TOLERANCE, export_run, facts, pictures, transform_facts
+from inference.export import BATCHES, TOLERANCE, export_run, facts, pictures, transform_facts
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS, often
 from trainers.backbone.clip_loader import load_clip
@@ -134,6 +134,14 @@ def test_the_transform_is_told(run):
 def test_a_transform_that_cannot_be_told():
     with pytest.raises(UserError, match="pass through Grayscale.*which an export cannot state"):
         transform_facts(T.Compose([T.CenterCrop(3), T.Grayscale()]))
+
+
+def test_pictures_spread(run):
+    """So that a wrong export shows: their logits lie far apart, and none is predicted like all others."""
+    model = load_run(run(METHODS["zsclip"])[0])
+    logits = model.logits(pictures())
+    distances = (logits[:, None] - logits).abs().amax(dim=2) + torch.eye(len(logits))
+    assert len(logits) == sum(BATCHES) == 16 and distances.min() > 100 * TOLERANCE
 
 
 def test_what_is_not_the_runs_is_not_written(run, tmp_path, monkeypatch):
