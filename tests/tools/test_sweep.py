@@ -16,18 +16,7 @@ def sweep(tmp_path, *arguments, **env):
 
 
 def test_flags_are_a_grid(tmp_path):
-    flags = [
-        "--methods",
-        "sep",
-        "zsclip",
-        "--protocols",
-        "base2new",
-        "few_shot",
-        "--datasets",
-        "shapes",
-        "--seeds",
-        "2",
-    ]
+    flags = "--methods sep zsclip --protocols base2new few_shot --datasets shapes --seeds 2".split()
     dry = sweep(tmp_path, *flags, "--source", "shapes", "--set", "OPTIM.LR", "0.1", "--dry-run")
     assert (dry.returncode, dry.stderr) == (0, "")
     runs = [f"scripts/{m}/base2new_{part}.sh shapes 2" for m in ("sep", "zsclip") for part in ("train", "test")]

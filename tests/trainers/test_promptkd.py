@@ -12,10 +12,9 @@ import trainers.promptsrc
 from dassl.config import get_cfg_default
 from inference.api import load_run
 from tests.conftest import GOLDEN
-from tests.golden.formula import clip_state_dict, fill
+from tests.golden.formula import clip_array, clip_shapes, fill
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.backbone.clip_loader import build_clip
 from trainers.errors import MissingFile, UserError
 from trainers.run import checkpoint
 from trainers.run.experiment import run_key, settings_of
@@ -29,10 +28,14 @@ BASE = ("DATASET.SUBSAMPLE_CLASSES", "base")
 # ---- against the authors' code ---------------------------------------------------------------------------------
 
 
-def golden_teacher(folder, info):
+def golden_teacher(folder, info, golden_clip):
     """`folder` becomes a run of PromptSRC on a CLIP with features of 768 numbers, its prompts filled by formula."""
     weights, cfg = folder / "clip.pt", get_cfg_default()
-    torch.save(clip_state_dict(g=info["teacher_geometry"]), weights)
+    shapes, state = clip_shapes(info["teacher_geometry"]), golden_clip.state_dict()
+    for name in ("text_projection", "visual.proj"):  # where the formula gives another one
+        state[name] = torch.from_numpy(clip_array(name, shapes[name]))
+    assert all(state[name].shape == shape for name, shape in shapes.items())
+    torch.save(state, weights)
     options = ["TRAINER.NAME", "PromptSRC", "TRAINER.PROMPTSRC.PREC", "fp32", "INPUT.SIZE", (64, 64)]
     cfg.merge_from_list([*options, "MODEL.BACKBONE.NAME", str(weights), "MODEL.BACKBONE.ACTIVATION", "quickgelu"])
     cfg.OPTIM.MAX_EPOCH = 1
@@ -46,15 +49,16 @@ def golden_teacher(folder, info):
     return str(folder)
 
 
-def test_golden_numbers(tmp_path):
+def test_golden_numbers(golden_clip, tmp_path):
     info = json.loads((GOLDEN / "promptkd.json").read_text())
     expected, inputs = np.load(GOLDEN / "promptkd.npz"), np.load(GOLDEN / "inputs.npz")
     image, names, theirs = torch.from_numpy(inputs["images_preprocessed"]), info["classnames"], info["cfg"]["TRAINER"]
     cfg = get_cfg_default()
-    cfg.merge_from_list(["INPUT.SIZE", (64, 64), "TRAINER.PROMPTKD.TEACHER", golden_teacher(tmp_path, info)])
+    teacher = golden_teacher(tmp_path, info, golden_clip)
+    cfg.merge_from_list(["INPUT.SIZE", (64, 64), "TRAINER.PROMPTKD.TEACHER", teacher])
     for key in ("KD_WEIGHT", "TEMPERATURE", "PREC"):
         cfg.TRAINER.PROMPTKD[key] = theirs["PROMPTKD"][key]
-    model = trainers.promptkd.CustomCLIP(cfg, names, build_clip(clip_state_dict())).eval()
+    model = trainers.promptkd.CustomCLIP(cfg, names, golden_clip).eval()
 
     ours = {"image_encoder.VPT": "ctx_visual.0"}
     ours.update({f"image_encoder.transformer.resblocks.{i}.VPT_shallow": f"ctx_visual.{i}" for i in range(1, 9)})
@@ -99,15 +103,13 @@ def test_golden_numbers(tmp_path):
 
 
 @pytest.fixture
-def teach(make_trainer, tmp_path):
+def teach(make_trainer, finished_run, tmp_path):
     """teach(row of methods.py or its name, KEY, value, ...) -> folder of a run of its that was trained for an epoch."""
 
     def make(row, *options, name="taught"):
         row = METHODS[row]
-        trainer = make_trainer(row.trainer, *row.options, "OPTIM.MAX_EPOCH", 1, *options, output=tmp_path / name)
-        trainer.train()
-        (tmp_path / name / "config.yaml").write_text(trainer.cfg.dump())
-        return str(tmp_path / name)
+        made = finished_run(make_trainer, row.trainer, *row.options, "OPTIM.MAX_EPOCH", 1, *options)
+        return str(shutil.copytree(made, tmp_path / name))
 
     return make
 
@@ -147,15 +149,9 @@ def test_all_training_images_of_all_classes_and_no_label(teach, distil, tmp_path
 
 
 @pytest.mark.parametrize("row", ["promptsrc", "sep", "coop", "zsclip"])
-def test_the_teacher_is_the_run_as_it_was(row, teach, distil, make_trainer, tmp_path):
+def test_the_teacher_is_the_run_as_it_was(row, teach, distil, tmp_path):
     """Its logits and text features are those of the run itself, on classes that it was not trained on as well."""
-    if METHODS[row].learns:
-        folder = teach(row, *BASE)
-    else:
-        trainer = make_trainer(METHODS[row].trainer, output=tmp_path / "taught")
-        trainer.test()
-        folder = str(tmp_path / "taught")
-        (tmp_path / "taught/config.yaml").write_text(trainer.cfg.dump())
+    folder = teach(row, *(BASE if METHODS[row].learns else ()))
     trainer = distil(folder, *BASE, output=tmp_path / "run")
     model, itself = trainer.model, load_run(folder, CLASSNAMES)
     trainer.train()
@@ -291,9 +287,3 @@ def test_class_vectors_that_are_not_finite(teach, distil, tmp_path):
     checkpoint.write(state, path)
     with pytest.raises(UserError, match="holds infinite or NaN class vectors"):
         distil("", output=tmp_path / "test").load_model(str(tmp_path / "run"))
-
-
-def test_published_settings():
-    node = get_cfg_default().TRAINER.PROMPTKD
-    assert (node.N_CTX_VISION, node.PROMPT_DEPTH_VISION, node.TEMPERATURE, node.KD_WEIGHT) == (4, 9, 1.0, 1000.0)
-    assert node.TEACHER_DIM == 768 and node.TEACHER == ""

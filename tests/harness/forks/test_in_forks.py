@@ -24,6 +24,7 @@ from tests.golden.formula import clip_state_dict
 from tests.harness.forks.trees import KINDS, state
 from tests.tiny import GEOMETRY
 
+pytestmark = pytest.mark.long
 METHODS = {  # kind of fork -> its own trainer, ours, the name of ours there, and options that fit the tiny CLIP
     "coop": ("CoOp", "SEP", "SEP", ()),
     "maple": ("MaPLe", "MaPLe", "MaPLe_ours", ("TRAINER.MAPLE_OURS.PROMPT_DEPTH", "2")),

@@ -141,7 +141,3 @@ def test_checksums_of_a_moved_data_set_are_the_same():
 )
 def test_checksums_of_other_images(other):
     assert data_checksums(dataset("/d/set", TRAIN))["train"] != data_checksums(dataset("/d/set", other))["train"]
-
-
-def test_a_data_set_without_a_folder():
-    assert data_checksums(dataset("", TRAIN))["train"] != data_checksums(dataset("/d/set", TRAIN))["train"]

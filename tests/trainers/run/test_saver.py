@@ -17,10 +17,6 @@ def without_records(state):
         del state[key]
 
 
-def test_checkpoint_frequency(trained):
-    assert checkpoint.epochs_in(trained + "/prompt_learner") == [2, 3]
-
-
 def test_load_epoch(make_trainer, trained):
     trainer = make_trainer("CoOp", *OPTIONS)
     trainer.load_model(trained)
@@ -83,14 +79,6 @@ def test_checkpoint_of_another_activation(make_trainer, trained):
             ValueError, match="whose weights or activation are not .*MODEL.BACKBONE.NAME and ACTIVATION"
         ):
             load(make_trainer("CoOp", *OPTIONS, "MODEL.BACKBONE.ACTIVATION", "gelu"))
-
-
-def test_finished_training_is_not_repeated(make_trainer, trained, capsys):
-    before = checkpoint.read(trained + "/prompt_learner/model.pth.tar-3")["state_dict"]["ctx"]
-    trainer = make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2)
-    trainer.train()
-    assert torch.equal(trainer.model.prompt_learner.ctx, before)
-    assert "3 of 3 epochs are done" in capsys.readouterr().out
 
 
 def test_best_model_on_validation_data(make_trainer, tmp_path):
@@ -232,10 +220,3 @@ def test_initial_weights_that_do_not_fit(make_trainer, trained, tmp_path, option
     options = [option.format(trained) if isinstance(option, str) else option for option in options]
     with pytest.raises(ValueError, match=sentence):
         make_trainer("CoOp", *OPTIONS, *init, *options, output=tmp_path / "new")
-
-
-def test_initial_weights_that_are_not_finite(make_trainer, trained, rewrite, tmp_path):
-    rewrite(lambda state: state["state_dict"]["ctx"][1, 2].fill_(float("nan")))
-    init = ("MODEL.INIT_WEIGHTS", checkpoint.path_of(trained + "/prompt_learner", 3))
-    with pytest.raises(ValueError, match=r"holds infinite or NaN weights \(ctx\)"):
-        make_trainer("CoOp", *OPTIONS, *init, output=tmp_path / "new")

@@ -134,16 +134,6 @@ def test_resuming_from_a_folder_without_checkpoints(make_trainer, trained, tmp_p
     assert not (tmp_path / "new" / "prompt_learner").exists()
 
 
-def test_resuming_from_damaged_checkpoints_alone(make_trainer, killed, tmp_path):
-    """They are of another run, whose files are left as they are."""
-    earlier = killed(1, output=tmp_path / "earlier")
-    cut(learner(earlier, 1))
-    trainer = make_trainer("CoOp", *EVERY_EPOCH, "RESUME", earlier, output=tmp_path / "new")
-    with pytest.raises(MissingFile, match="no checkpoint to resume from"):
-        trainer.train()
-    assert os.path.exists(learner(earlier, 1))
-
-
 def test_the_best_model_comes_along(make_trainer, killed, tmp_path, monkeypatch):
     """Epoch 1 is the best, epoch 2 is trained in the other folder: what is announced as best is loaded."""
     results = iter([60.0, 50.0, 40.0])
