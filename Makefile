@@ -1,6 +1,7 @@
 # make demo        train and test the methods on the bundled Shapes data and print the base / new / H table
 # make demo-full   every protocol on the Shapes family over three seeds, and their four tables; may be stopped, goes on
-# make test        everything that .ci/run runs
+# make test        linters, and the tests that one waits for
+# make test-long   the others: kills, SLURM, a browser, whole examples; .ci/run runs both
 # make torture     faults on purpose, 20 minutes: see docs/reliability.md
 # make venv        only set up .venv (again only when requirements.txt changed)
 #
@@ -14,7 +15,7 @@ JOBS ?= 2
 PY := .venv/bin/python
 STAMP := .venv/requirements-installed
 
-.PHONY: demo demo-full test torture venv
+.PHONY: demo demo-full test test-long torture venv
 SHELL := bash
 
 # a thread for each run: small models gain little by several, and the last digits depend on their number
@@ -32,20 +33,23 @@ demo-full: venv
 	@$(PY) tools/report.py "$${OUTPUT:-output}" --html "$${OUTPUT:-output}/report.html"
 
 # one thread per worker: two test processes with many threads each are slower than one
-test: export OMP_NUM_THREADS = 1
+test test-long: export OMP_NUM_THREADS = 1
 test: venv
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	.venv/bin/shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/*/*.sh
+	@# forks, into which trainers/ goes, still use Python 3.8
+	.venv/bin/vermin -q -t=3.8- --eval-annotations --no-tips --violations trainers
+	$(PY) -m pytest -q -n 2 -m "not long and not slurm"
+
+test-long: venv
 	@# the sweep's tests start a SLURM of their own, the page's a browser; where they cannot be installed these tests are
 	@# skipped, and say so
 	@missing=; command -v slurmctld >/dev/null && command -v munged >/dev/null || missing="slurm-wlm munge"; \
 		command -v chromium >/dev/null || missing="$$missing chromium"; \
 		[ -z "$$missing" ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || { apt-get -qq update && \
 		DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; } >/dev/null 2>&1 || true
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	.venv/bin/shellcheck -x -P SCRIPTDIR .ci/run scripts/*.sh scripts/*/*.sh
-	@# forks, into which trainers/ goes, still use Python 3.8
-	.venv/bin/vermin -q -t=3.8- --eval-annotations --no-tips --violations trainers
-	$(PY) -m pytest -q -n 2
+	$(PY) -m pytest -q -n 2 -m "long or slurm"
 
 # what takes longer than a test may: kills at random moments, and a fuzz of the command line
 torture: export OMP_NUM_THREADS = 1

@@ -85,15 +85,15 @@ def runs(n):
     """The first `n` runs of all methods' base-to-new protocols on the papers' data sets, seed after seed."""
     found = []
     for seed in count(1):
-        parts = [grid.part_of("base2new", method, seeds=[seed]) for method in METHODS if method.has("base2new")]
-        found += grid.runs_of(parts)
+        series = [grid.series_of("base2new", method, seeds=[seed]) for method in METHODS if method.has("base2new")]
+        found += grid.tasks_of(series)
         if len(found) >= n:
             return found[:n]
 
 
 def leave(run, output, settings):
     """What report.py reads of a finished run."""
-    folder = run.folder(launch.Settings(data="", output=output))
+    folder = run.folder(launch.Environment(data="", output=output))
     place = run.job.place(run.job.config(run.pairs))
     record = {
         "accuracy": 50.0 + place.seed,

@@ -39,8 +39,8 @@ class Method(NamedTuple):
         return f"{self.trainer} has no {protocol}, only {self.protocols.replace(' ', ', ')}: {self.bound}"
 
     base_key: str = ""  # of a method that wraps another: the config key that says which
-    # Of a method that learns from a trained run: the config key of its folder, and the trainers that may be named in
-    # its place, the default first; each has a config for TEACHER
+    # Of a method that learns from a trained run: the config key that holds that run's folder, and the trainers whose
+    # names may stand there instead, the default first; each of them has a config for TEACHER
     teacher_key: str = ""
     teachers: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ class Method(NamedTuple):
 
 TEACHER = "teacher"  # in the place of a protocol: a base-to-new run that others learn from
 LARGE = "imagenet sun397"
-LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptSRC's aggregate has a late mean
+LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptSRC's few-shot mean over epochs is late
 
 # In the order of the tables.
 # fmt: off
@@ -194,7 +194,8 @@ DOMAIN_SHIFTS = {
     "imagenet": ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"],
     "shapes": ["shapes_sketch", "shapes_texture", "shapes_clutter", "shapes_dark"],
 }
-# What Shapes has instead of the papers' other ten: small data sets that differ as those do, with disjoint halves
+# Where Shapes stands for ImageNet, these stand for the papers' other ten data sets: small, and as different from each
+# other as those
 MINIATURE = [f"mini_{name}" for name in "objects fine patterns counts sketch rough scenes".split()]
 BUNDLED = ["shapes", *DOMAIN_SHIFTS["shapes"], *MINIATURE]  # drawn here, for the bundled CLIP
 

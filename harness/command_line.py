@@ -1,14 +1,10 @@
-"""The command line of train.py: the flags of CoOp's, and what of it was given. And options that several tools have."""
+"""The command line of train.py: its flags, which are those of CoOp's, and a fingerprint of what was given."""
 
 import argparse
 import hashlib
 import json
 import os
 import re
-from pathlib import Path
-from typing import Optional
-
-from .errors import UserError
 
 # A key of the config where a list of domains or transforms should have ended
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|OUTPUT_DIR|RESUME|SEED|USE_CUDA|VERBOSE|VERSION")
@@ -78,24 +74,3 @@ def given(args: argparse.Namespace) -> dict[str, str]:
         "dataset_config": stem(args.dataset_config_file),
         "config": stem(args.config_file),
     }
-
-
-# ---- of tools ------------------------------------------------------------------------------------------------------
-
-
-def add_class_options(parser: argparse.ArgumentParser) -> None:
-    """Options that name other classes than those of a run."""
-    names = parser.add_mutually_exclusive_group()
-    names.add_argument("--classes", metavar='"A,B"', help="class names, with commas between")
-    names.add_argument("--classes-file", metavar="FILE", help="class names, one a line")
-
-
-def classes_of(args: argparse.Namespace) -> Optional[list[str]]:
-    """The class names that were asked for; None for the run's. Raises UserError for a file that cannot be read."""
-    if args.classes_file:
-        try:
-            lines = Path(args.classes_file).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f'--classes-file "{args.classes_file}" cannot be read ({error}).') from None
-        return [line.strip() for line in lines if line.strip()]
-    return None if args.classes is None else [name.strip() for name in args.classes.split(",") if name.strip()]

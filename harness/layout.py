@@ -1,8 +1,8 @@
-"""Where a run lives: from its settings to a folder and back.
+"""Where a run lives: from what it is of to a folder and back, and what its checkpoints are called.
 
     <output>/<part>/<data set>/shots_<n>/<trainer>/<config>/seed<n>/
 
-as in MaPLe, with the parts of PARTS. What a run leaves there is read by records.py.
+as in MaPLe, with the parts of PARTS. records.py reads the metrics.json that a run leaves there.
 """
 
 import os
@@ -30,7 +30,7 @@ _LAYOUT = re.compile(
     rf"^(?P<root>.*?)/(?P<folder>{_FOLDERS})/(?P<dataset>[^/]+)"
     r"/shots_(?P<shots>[^/]+)/(?P<trainer>[^/]+)/(?P<cfg>[^/]+)/seed(?P<seed>\d+)$"
 )
-_CHECKPOINT = re.compile(r"model\.pth\.tar-(\d+)$")
+_CHECKPOINT = re.compile(r"model\.pth\.tar-(\d+)")
 
 
 class Place(NamedTuple):
@@ -69,10 +69,21 @@ def same_run(one, other) -> bool:
     return places[0][1] == places[1][1]
 
 
+def epoch_of(name: str) -> Optional[int]:
+    """The epoch that a checkpoint's file name says; None for any other name, model-best.pth.tar included."""
+    match = _CHECKPOINT.fullmatch(name)
+    return int(match[1]) if match else None
+
+
 def last_epoch(folder) -> int:
     """The newest checkpoint's epoch, 0 without any."""
     try:
         names = os.listdir(os.path.join(folder, "prompt_learner"))
     except OSError:
         return 0
-    return max((int(match[1]) for match in map(_CHECKPOINT.match, names) if match), default=0)
+    return max((epoch for epoch in map(epoch_of, names) if epoch), default=0)
+
+
+def has_checkpoints(folder) -> bool:
+    """Whether a run's folder holds any checkpoint, be it the best, a damaged one, or of a model of another name."""
+    return any(Path(folder).glob("*/model*.pth.tar*"))

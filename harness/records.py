@@ -8,6 +8,7 @@ import os
 
 from .errors import UserError
 
+FILE = "metrics.json"
 # Keys that settings leave out where a run is as all were before there were these keys, see trainers/run/experiment.py
 AS_BEFORE = {"DATALOADER.TRAIN_X.DROP_LAST": True, "OPTIM.LR_STEP": "epoch", "OPTIM.MIN_LR": 0.0}
 
@@ -18,7 +19,7 @@ def read_record(folder) -> dict:
     Raises FileNotFoundError if there is none, and ValueError, naming the file, if it is damaged or its accuracy is no
     percentage.
     """
-    path = os.path.join(folder, "metrics.json")
+    path = os.path.join(folder, FILE)
     try:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
@@ -33,15 +34,20 @@ def read_record(folder) -> dict:
 
 
 def record_of(folder) -> dict:
-    """`read_record`, or nothing where a run has left none that can be read: it is then not finished."""
+    """As `read_record`, but empty where there is none that can be read: that run is not finished."""
     try:
         return read_record(folder)
     except (FileNotFoundError, ValueError):
         return {}
 
 
+def written_at(folder) -> int:
+    """When a run's record was written, in nanoseconds. Raises FileNotFoundError if there is none."""
+    return os.stat(os.path.join(folder, FILE)).st_mtime_ns
+
+
 def has_result(record: dict) -> bool:
-    """Whether a record is a result: of a test on the test split. What older versions wrote is of nothing else."""
+    """Whether a record holds a result, which is of the test split. Older versions name no split: it is the test's."""
     return "accuracy" in record and record.get("split", "test") == "test"
 
 
@@ -56,7 +62,7 @@ def is_imported(record: dict) -> bool:
     return "imported" in record
 
 
-def settings_of(record: dict) -> dict:
+def recorded_settings(record: dict) -> dict:
     """What makes a record's experiment: the config's keys, and what they stand for on the disk."""
     found = dict(record.get("settings", {}))
     if found:

@@ -117,9 +117,9 @@ def chosen_tokens(model: TrainedModel, picture: Union[str, os.PathLike, Image.Im
         )
     image = picture.convert("RGB") if isinstance(picture, Image.Image) else read_image(os.fspath(picture))
     for step in model.transform.transforms:  # up to where it becomes a tensor
-        seen = step(image)
-        if torch.is_tensor(seen):
+        after = step(image)
+        if torch.is_tensor(after):
             break
-        image = seen
+        image = after
     grid = round((len(model._model.image_encoder.visual.positional_embedding) - 1) ** 0.5)
     return Chosen(image, grid, {layer: positions[0].tolist() for layer, positions in layers.items()})

@@ -14,7 +14,7 @@ def draw(image, grid, layers):
 
     Args:
         image: PIL image, square, of grid x grid patches.
-        layers: layer -> positions, the first the first; 0 is CLS, which the title names, 1 the patch at the top left.
+        layers: layer -> positions by rank; 0 is CLS, which the title names, 1 the patch at the top left.
 
     Returns:
         a matplotlib Figure, not on any screen.

@@ -1,13 +1,23 @@
 """Fixtures that build methods on toy data: a CustomCLIP, a finished run."""
 
+import shutil
+
 import pytest
 import torch
 
+from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
+from trainers.backbone.clip_loader import build_clip
 from trainers.run import checkpoint
 
 OPTIONS = ("TRAINER.COOP.N_CTX", 4)  # of the run `trained`
+
+
+@pytest.fixture(scope="session")
+def golden_clip():
+    """The CLIP of the golden numbers (tests/golden/README.md); nobody may change it."""
+    return build_clip(clip_state_dict())
 
 
 @pytest.fixture
@@ -27,10 +37,10 @@ def build(tiny_clip, make_cfg):
 
 
 @pytest.fixture
-def trained(make_trainer, tmp_path):
+def trained(make_trainer, finished_run, tmp_path):
     """Folder of a finished run of 3 epochs."""
-    make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2).train()
-    return str(tmp_path / "output")
+    made = finished_run(make_trainer, "CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2)
+    return str(shutil.copytree(made, tmp_path / "output"))
 
 
 @pytest.fixture

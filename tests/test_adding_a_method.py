@@ -9,14 +9,15 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.long
 TRAINER = '''"""Toy: CoOp's context, and a loss that keeps it short (our choice, for a test)."""
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer, add_defaults, method_defaults
+from .base import PromptTrainer
+from .keys import TOKENS, WEIGHT, Key, add_defaults, method_defaults
 from .prompting.model import PromptedCLIP
 from .prompting.prompt_text import ContextLearner
-from .keys import TOKENS, WEIGHT, Key
 
 DEFAULTS = method_defaults()
 DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens (our choice)

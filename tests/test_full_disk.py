@@ -51,15 +51,8 @@ def command(tmp_path, weights):
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
             *("--backbone", weights["vit"], "MODEL.BACKBONE.ACTIVATION", "quickgelu"),
             *("INPUT.SIZE", "(32, 32)", "OPTIM.MAX_EPOCH", "2"),
-            *(
-                "DATALOADER.NUM_WORKERS",
-                "0",
-                "DATALOADER.TRAIN_X.BATCH_SIZE",
-                "2",
-                "TEST.SAVE_PREDICTIONS",
-                "True",
-                *options,
-            ),
+            *("DATALOADER.NUM_WORKERS", "0", "DATALOADER.TRAIN_X.BATCH_SIZE", "2"),
+            *("TEST.SAVE_PREDICTIONS", "True", *options),
         ]
 
     return make

@@ -3,6 +3,7 @@
 FUZZ=2000 in the environment tries so many; `make torture` does.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -37,36 +38,9 @@ NUMBERS = st.one_of(
     st.integers(-2, 3), st.sampled_from([16, 40, 77, 200, 2**32]), st.sampled_from([0.0, -1.0, 0.5, 1e-9, 5.0, 1e30])
 )
 TEXTS = st.sampled_from(
-    [
-        "",
-        "x",
-        "a photo of a",
-        "a photo of a {}.",
-        "{",
-        "{0}",
-        "fp32",
-        "bf16",
-        "amp",
-        "new",
-        "val",
-        "best_val",
-        "None",
-        "nan",
-    ]
-    + [
-        "inf",
-        "1e999",
-        "sgd",
-        "radam",
-        "multi_step",
-        "random_crop",
-        "normalize",
-        "\u00e9\u732b",
-        "a " * 90,
-        "dv",
-        "released",
-    ]
-    + ["image", "front", "middle", "imagenet", "../x", "0x1", "()", "[", "{'a': 1}", "True", "False"]
+    ["", "a photo of a", "a photo of a {}.", "{", "{0}", "[", "()", "{'a': 1}", "\u00e9\u732b", "a " * 90]
+    + "x fp32 bf16 amp new val best_val None nan inf 1e999 0x1 True False ../x imagenet sgd radam multi_step".split()
+    + "random_crop normalize dv released image front middle".split()
 )
 LISTS = st.lists(st.one_of(NUMBERS, st.sampled_from(["normalize", "random_flip", "prompt_learner"])), max_size=3).map(
     str
@@ -124,21 +98,13 @@ def _belongs(key, trainer):
 @example(("ZeroshotCLIP", ["--eval-only"], []))
 def test_every_command_line_ends_well(data, weights, capsys, line):
     trainer, flags, pairs = line
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # "x" is a folder, too
         argv = [
             *("--root", str(data), "--trainer", trainer, "--seed", "1", "--output-dir", folder),
             *("--dataset-config-file", str(REPOSITORY / "configs/datasets/image_folder.yaml")),
             *("--backbone", weights["vit"], *flags),
-            *(
-                "MODEL.BACKBONE.ACTIVATION",
-                "quickgelu",
-                "INPUT.SIZE",
-                "(32, 32)",
-                "OPTIM.MAX_EPOCH",
-                "1",
-                "DATALOADER.NUM_WORKERS",
-                "0",
-            ),
+            *("MODEL.BACKBONE.ACTIVATION", "quickgelu", "INPUT.SIZE", "(32, 32)"),
+            *("OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0"),
             *("DATALOADER.TRAIN_X.BATCH_SIZE", "4", "DATASET.NUM_SHOTS", "2", *OPTIONS[trainer], *pairs),
         ]
         try:

@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 from tests.trainers.methods import METHODS
 
 
+@pytest.mark.long
 def test_killed_runs_end_as_undisturbed_ones():
     once = sum(row.learns for row in METHODS.values())
     command = [sys.executable, "-m", "tests.torture", "--sequences", str(once)]

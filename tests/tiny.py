@@ -1,6 +1,9 @@
 """A CLIP and a data set so small that whole runs take a second."""
 
+import copy
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,7 +81,9 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_clip():
-    return lambda: build_clip(clip_state_dict(g=GEOMETRY))
+    """tiny_clip() -> a CLIP of one's own; drawing its weights anew would take most of a test's time."""
+    model = build_clip(clip_state_dict(g=GEOMETRY))
+    return lambda: copy.deepcopy(model)
 
 
 @pytest.fixture(scope="session")
@@ -140,18 +145,36 @@ def make_trainer(make_cfg):
     return make
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """finished_run(make_trainer, name, KEY, value, ...) -> folder of a run, made once a session; not to be changed.
+
+    Its cfg.OUTPUT_DIR and what belongs to it (a teacher) stay in the folder of the test that asked first.
+    """
+    made = {}
+
+    def make(make_trainer, *args):
+        key = str(args)
+        if key not in made:
+            trainer = make_trainer(*args)
+            trainer.test() if trainer.optim is None else trainer.train()
+            output = Path(trainer.cfg.OUTPUT_DIR)
+            (output / "config.yaml").write_text(trainer.cfg.dump())
+            made[key] = tmp_path_factory.mktemp("finished") / "run"
+            output.rename(made[key])
+        return made[key]
+
+    return make
+
+
 @pytest.fixture
-def run(make_trainer, tmp_path):
+def run(make_trainer, finished_run, tmp_path):
     """run(row of methods.py, KEY, value, ...) -> folder of a run of an epoch, and the predictions of its test."""
 
     def make(row, *options):
-        trainer = make_trainer(row.trainer, *row.options, "TEST.SAVE_PREDICTIONS", True, "OPTIM.MAX_EPOCH", 1, *options)
-        if trainer.optim is None:
-            trainer.test()
-        else:
-            trainer.train()
-        folder = tmp_path / "output"
-        (folder / "config.yaml").write_text(trainer.cfg.dump())
+        shorter = ("TEST.SAVE_PREDICTIONS", True, "OPTIM.MAX_EPOCH", 1)
+        made = finished_run(make_trainer, row.trainer, *row.options, *shorter, *options)
+        folder = shutil.copytree(made, tmp_path / "output", dirs_exist_ok=True)
         return str(folder), np.load(folder / "predictions.npz")
 
     return make

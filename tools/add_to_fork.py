@@ -42,11 +42,11 @@ def main(argv=None):
     trainers = args.trainers or install.DEFAULT
     try:
         if args.remove:
-            plan = install.remove(args.fork)
+            changes = install.remove(args.fork)
         else:
-            plan = install.add(args.fork, trainers, dict(args.name or []), args.dirty)
+            changes = install.add(args.fork, trainers, dict(args.name or []), args.dirty)
         if not args.dry_run:
-            plan.carry_out()
+            changes.carry_out()
     except UserError as error:
         code = fail(error, 2)
         if isinstance(error, NoPlace) and not args.remove:
@@ -57,7 +57,7 @@ def main(argv=None):
             f"error: {error.filename} cannot be changed ({error.strerror}): mend that, then try again", file=sys.stderr
         )
         return 1
-    _report(plan, args)
+    _report(changes, args)
     return 0
 
 
@@ -68,26 +68,26 @@ def _pair(text):
     return name, new
 
 
-def _report(plan, args):
+def _report(changes, args):
     would = "would " if args.dry_run else ""
-    print(plan.root)
-    if plan.is_empty():
-        print(f"  {', '.join(each.name for each in plan.added)}: all there, nothing to change")
+    print(changes.root)
+    if changes.is_empty():
+        print(f"  {', '.join(each.name for each in changes.added)}: all there, nothing to change")
         return
-    for verb, paths in (("write", plan.write), ("remove", plan.remove)):
+    for verb, paths in (("write", changes.write), ("remove", changes.remove)):
         for folder, names in _by_folder(paths):
             print(f"  {would}{verb} {folder}/: {' '.join(names)}")
-    for line in plan.lines:
+    for line in changes.lines:
         print(f"  {would}{'remove' if args.remove else 'add'} in {line}")
-    for path in plan.kept:
+    for path in changes.kept:
         print(f"  left, as it is not of this command: {path}")
     if args.remove:
         return
-    for trouble in troubles.of_fork(plan.root):
+    for trouble in troubles.of_fork(changes.root):
         print(f"note: {trouble}")
-    first = plan.added[0]
+    first = changes.added[0]
     print("First run, with the folder that your data sets lie in:")
-    print(f"  DATA=/path/to/datasets bash {plan.root}/scripts/{first.folder}/base2new_train.sh caltech101 1")
+    print(f"  DATA=/path/to/datasets bash {changes.root}/scripts/{first.folder}/base2new_train.sh caltech101 1")
     print(f"Undo: python tools/add_to_fork.py {args.fork} --remove")
 
 

@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from harness.command_line import add_class_options, classes_of
 from harness.errors import exit_with, fail
+from inference.class_options import add_class_options, classes_of
 from inference.export import BATCHES, export_run
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dassl.utils import progress
-from harness.command_line import add_class_options, classes_of
 from harness.errors import UserError, exit_with, fail, user_error
 from inference.api import load_run
+from inference.class_options import add_class_options, classes_of
 from inference.features_file import FeaturesFile
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}

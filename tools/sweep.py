@@ -19,7 +19,7 @@ import sys
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import catalogue
 from harness.errors import exit_with, fail
-from harness.running import engines, grid, launch, protocols
+from harness.running import engines, grid, launch, protocols, sweep_file
 from harness.running.sweep import WAITING, Sweep
 
 
@@ -58,51 +58,51 @@ def parse_args(argv):
     return args
 
 
-def runs_of(args, environ):
+def tasks_of(args, environ):
     if args.config:
         seeds = args.seeds or environ.get("SEEDS", "").split()
-        return grid.read(args.config, numbers("seeds", seeds), args.set)
+        return sweep_file.read(args.config, numbers("seeds", seeds), args.set)
     rest = args.datasets, numbers("seeds", args.seeds), numbers("shots", args.shots), args.source
-    parts = [
-        grid.part_of(protocol, method, *rest)
+    series = [
+        grid.series_of(protocol, method, *rest)
         for protocol in args.protocols
         for method in grid.methods_of(args.methods, protocol)
     ]
-    return grid.runs_of(parts, {method.folder: args.set for method in catalogue.METHODS})
+    return grid.tasks_of(series, {method.folder: args.set for method in catalogue.METHODS})
 
 
 def numbers(name, texts):
     return [launch.number(name, text) for text in texts]
 
 
-def engine_of(args, runs, settings):
+def engine_of(args, tasks, environment):
     """(engine, how many runs it does at once)."""
     if args.engine == "slurm":
         jobs = args.jobs or engines.SlurmOptions().jobs
         options = (args.partition, args.account, args.time, args.memory, args.gpus, args.cpus, jobs)
-        return lambda: engines.Slurm(runs, settings, engines.SlurmOptions(*options)), jobs
+        return lambda: engines.Slurm(tasks, environment, engines.SlurmOptions(*options)), jobs
     devices = engines.devices()
     slots = [devices[i % len(devices)] for i in range(args.jobs or len(devices))]
-    return lambda: engines.Local(runs, settings, slots), len(slots)
+    return lambda: engines.Local(tasks, environment, slots), len(slots)
 
 
 def main(argv=None):
     args = parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        settings, runs = launch.settings_of(os.environ), runs_of(args, os.environ)
-        make_engine, slots = engine_of(args, runs, settings)
-        if settings.force and not args.dry_run:
-            settings = grid.clear(runs, settings)
-        sweep = Sweep(runs, settings, slots)
-        missing = grid.missing_data(sweep.of(WAITING), settings)
+        environment, tasks = launch.read_environment(os.environ), tasks_of(args, os.environ)
+        make_engine, slots = engine_of(args, tasks, environment)
+        if environment.force and not args.dry_run:
+            environment = grid.clear(tasks, environment)
+        sweep = Sweep(tasks, environment, slots)
+        missing = grid.missing_data(sweep.of(WAITING), environment)
         if missing:
             get = f"python tools/prepare_data.py get {' '.join(missing)}"
             folders = ", ".join(missing.values())
             print(f"error: data sets are missing: no {folders}; {get} fetches them, DATA says where they are",
                   file=sys.stderr)  # fmt: skip
         if args.dry_run:
-            sweep.plan()
+            sweep.preview()
         return 2 if missing else 0 if args.dry_run else sweep.go(make_engine())
     except launch.Refused as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """PromptTrainer: what all methods do on Dassl. A method names its config node and its CustomCLIP.
 
-Runs on this repository's `dassl/` and on the original, whose public API is all that it uses.
+It runs on this repository's `dassl/` and on the original, of which it uses the public interface alone.
 """
 
 import os
@@ -20,17 +20,19 @@ from dassl.metrics import compute_accuracy
 from . import keys
 from .backbone.clip_loader import frozen_clip
 from .errors import MissingFile, NotFinite, UserError, up_to
-from .features.frozen_features import FrozenFeatures, progress
+from .features.frozen_features import FrozenFeatures
 from .features.stored_views import in_order, view_loader
 from .files.whole_files import cannot_write, disk_errors
 from .precision import Precision, first_not_finite
+from .prompting.image_batch import ImageBatch
 from .prompting.model import PromptedCLIP
 from .random_state import random_state, set_random_state
 from .run import checkpoint, experiment
 from .run.late_numbers import LateNumbers
+from .run.loader import LEARNER, PromptLoader
 from .run.optimiser import optimiser_of
-from .run.record import RunRecord
-from .run.saver import LEARNER, RunCheckpoints
+from .run.record import Evaluation, RunRecord
+from .run.saver import RunSaver
 from .run.steps import with_last_batch
 
 
@@ -43,10 +45,10 @@ class PromptTrainer(TrainerX):
     most_views: int = 1  # of a training picture (DATALOADER.K_TRANSFORMS) that a step can take
     smallest_batch: int = 1  # pictures of which a step can be made
 
-    # Of a method that is fitted in one go, which then is its only epoch; without gradients
+    # Of a method that is fitted in one go, not trained in steps: called once, without gradients, as its only epoch
     fit: Optional[Callable[[], None]] = None
 
-    facts: Mapping[str, Any] = MappingProxyType({})  # what else a caller wants in metrics.json; JSON values
+    facts: Mapping[str, Any] = MappingProxyType({})  # JSON values that train.py adds to metrics.json
 
     _text_features: Optional[torch.Tensor] = None  # inside `text_encoded_once`
 
@@ -54,12 +56,12 @@ class PromptTrainer(TrainerX):
 
     @property
     def trains_on(self):
-        """The `DatasetBase` whose train_x are the images of `train_loader_x`."""
+        """The data set (Dassl's `DatasetBase`) whose train_x the training goes over; its tests may be of another."""
         return self.dm.dataset
 
     @classmethod
     def config_nodes(cls, cfg: CN) -> List[str]:
-        """The nodes below TRAINER that a run with this config reads."""
+        """Names of the nodes below TRAINER that a run with this config reads."""
         return [cls.config_node]
 
     def check_cfg(self, cfg):
@@ -92,24 +94,24 @@ class PromptTrainer(TrainerX):
         moves = self.epoch_ends if cfg.OPTIM.LR_STEP == "iteration" else range(cfg.OPTIM.MAX_EPOCH + 1)
         self.optim, self.sched = optimiser_of(self.trained, cfg.OPTIM, moves) if parameters else (None, None)
         self.register_model(LEARNER, learner, self.optim, self.sched)
-        self.checkpoints = RunCheckpoints(
-            self.model,
+        self.settings = experiment.settings_of(cfg, experiment.nodes_of(self, cfg))
+        self.loader = PromptLoader(self.model, self.settings, backbone)
+        self.checkpoints = RunSaver(
+            self.loader,
             self.optim,
             self.sched,
             self.precision,
-            settings=experiment.settings_of(cfg, experiment.nodes_of(self, cfg)),
             data=experiment.data_checksums(self.dm.dataset, self.trains_on.train_x),
-            backbone=backbone,
             directory=self.output_dir,
+            max_epoch=self.max_epoch if parameters else 0,
             started=started,
-            max_epoch=self.max_epoch,
             moves=moves,
         )
         self.frozen = FrozenFeatures(cfg, self.model, self.precision, self.device)
-        self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.folder_of(self.dm.dataset))
+        self.views = view_loader(cfg, self.train_loader_x, self.frozen, experiment.dataset_folder(self.dm.dataset))
         self.train_loader_x = self.views or self.train_loader_x
         if cfg.MODEL.INIT_WEIGHTS:
-            self.checkpoints.initialise(cfg.MODEL.INIT_WEIGHTS)
+            self.loader.initialise(cfg.MODEL.INIT_WEIGHTS)
         if torch.cuda.device_count() > 1:
             print("Several GPUs are visible; one is used (choose it with CUDA_VISIBLE_DEVICES)")
 
@@ -123,9 +125,9 @@ class PromptTrainer(TrainerX):
         """Called once before the first step of a new training, not when it resumes; without gradients."""
 
     def training_features(self, view: Optional[int] = None):
-        """(frozen features, label) of the few-shot training images in order and in batches, see `in_order`.
+        """(frozen features (B, dim), label (B,)) of the training images, in order and in batches, see `in_order`.
 
-        Features (B, dim) are what the frozen image encoder gives, not normalised, float32.
+        Features are what the frozen image encoder gives, not normalised, float32.
         """
         return self.frozen.features_of(in_order(self.cfg, self.dm.dataset, view))
 
@@ -151,21 +153,21 @@ class PromptTrainer(TrainerX):
             super().before_train()  # resumes: calls resume_model_if_exist
         except UserError:
             raise
-        except OSError as error:  # of the folder of curves
+        except OSError as error:  # the folder of tensorboard's curves
             raise cannot_write(str(error.filename or self.output_dir), error) from error
         if self.start_epoch == 0:
             state = random_state()  # preparing must not shift what training draws
-            with torch.no_grad():  # here, as a decorated generator would not cover the loop that draws from it
+            with torch.no_grad():
                 self.prepare_training()
             set_random_state(state)
 
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
         self.model.monitors.clear()
-        known = self.views and (lambda _: self.views.features(batch["index"]))
-        with self.precision.autocast(), self.model.image_encoder.known(image, known):
+        with self.precision.autocast():
             logits, losses = self.model(image, label)
             loss = sum(losses.values())
+        label = label if label.dim() == 1 else label.argmax(dim=1)  # of a teacher's scores, the class it takes it for
         check = partial(self.check_finite, f"epoch {self.epoch + 1}, batch {self.batch_idx + 1}")
         monitors, acc = self.model.monitors, compute_accuracy(logits, label)[0]
         summary = LateNumbers(check, loss=loss, **losses, **monitors, acc=acc)
@@ -199,16 +201,18 @@ class PromptTrainer(TrainerX):
         return " or ".join([*(["use other weights of CLIP"] if self.fit else ["lower OPTIM.LR"]), *ways])
 
     def parse_batch_train(self, batch):
-        """Images, of several views (DATALOADER.K_TRANSFORMS) a list of them, and labels, on the device."""
-        views = batch["img"] if isinstance(batch["img"], list) else [batch["img"]]
-        views = [view.to(self.device, non_blocking=True) for view in views]
-        image, label = views if len(views) > 1 else views[0], batch["label"].to(self.device, non_blocking=True)
-        if label is not batch["label"]:
-            label.on_host = batch["label"]  # for what depends on it: to ask a GPU is to wait for it
-        return image, label
+        """Images, of several views (DATALOADER.K_TRANSFORMS) a list of them, and labels (B,), on the device."""
+        image, label = batch["img"], batch["label"].to(self.device, non_blocking=True)
+        if isinstance(image, list):
+            return [view.to(self.device, non_blocking=True) for view in image], label
+        return ImageBatch(image.to(self.device, non_blocking=True), batch.get("features"), batch["label"]), label
+
+    def parse_batch_test(self, batch):
+        image, label = super().parse_batch_test(batch)
+        return ImageBatch(image, batch.get("features")), label
 
     def after_train(self):
-        # again, for a run that was killed between its last epoch and that
+        # after_epoch has done so, unless the run was killed between its last checkpoint and that
         self.checkpoints.prune(os.path.join(self.output_dir, LEARNER), self.cfg.TRAIN.CHECKPOINT_FREQ)
         super().after_train()  # tests, unless TEST.NO_TEST
         if self.cfg.TEST.NO_TEST:
@@ -232,7 +236,7 @@ class PromptTrainer(TrainerX):
 
     def save_model(self, epoch, directory, is_best=False, val_result=None, model_name=""):
         """As Dassl's, which calls it: `epoch` counts from 0."""
-        name = checkpoint.BEST if is_best else model_name or f"model.pth.tar-{epoch + 1}"
+        name = checkpoint.BEST if is_best else model_name or checkpoint.name_of(epoch + 1)
         self.checkpoints.save(os.path.join(directory, LEARNER, name), epoch + 1, self.best_result, val_result)
 
     def resume_model_if_exist(self, directory):
@@ -254,7 +258,7 @@ class PromptTrainer(TrainerX):
         return epochs
 
     def load_model(self, directory, epoch=None):
-        """Load trained prompts to test them, see `RunCheckpoints.load`; without learned prompts there are none."""
+        """Load trained prompts to test them, see `PromptLoader.load`."""
         if not directory:
             print("Note that load_model() is skipped as no pretrained model is given")
             return
@@ -290,45 +294,34 @@ class PromptTrainer(TrainerX):
         with TEST.SAVE_PREDICTIONS that on the test split to predictions.npz. A call for "val" chooses a model: it
         leaves nothing.
         """
-        with disk_errors(self.output_dir), torch.no_grad():
-            return self._test(split)
-
-    def _test(self, split):
-        self.evaluator.reset()
-        recorded = split in (None, "test")
-        split = split or self.cfg.TEST.SPLIT
-        if split == "val" and self.val_loader is None:
+        tested = split or self.cfg.TEST.SPLIT
+        if tested == "val" and self.val_loader is None:
             raise UserError(
                 f"{self.cfg.DATASET.NAME} has no validation split: set TEST.SPLIT to test and TEST.FINAL_MODEL to "
                 f"last_step."
             )
-        loader = self.val_loader if split == "val" else self.test_loader
-        record = self.record(split)
-        reading = self.frozen.reading(loader, self.model.reads_pixels(training=False))
-        print(f"Evaluate on the *{split}* set")
-        with self.text_encoded_once():
-            for batch, known in progress(reading, desc="Testing", unit="batch"):
-                image, label = self.parse_batch_test(batch)
-                with self.model.image_encoder.known(image, known):
-                    logits = self.model_inference(image)
-                self.evaluator.process(logits, label)
-                record.add(logits, label, batch["impath"])
-        if reading.found:
-            print(f"{reading.found:,} of {record.n:,} image features came from {self.frozen.store.folder}")
-        record.facts = {**record.facts, "features_from_store": reading.found}
-        results = self.evaluator.evaluate()
-        for name, value in results.items():
-            self.write_scalar(f"{split}/{name}", value, self.epoch)
-        if recorded:
-            record.write(results)
-        return next(iter(results.values()))
+        loader, evaluator = f"{tested}_loader", self.evaluator
+        plain = getattr(self, loader)
+        reading = self.frozen.reading(plain, self.model.reads_pixels(training=False))
+        self.evaluator = Evaluation(evaluator, reading, self.record(tested))
+        setattr(self, loader, reading)
+        with disk_errors(self.output_dir):
+            try:
+                with self.text_encoded_once():
+                    accuracy = super().test(split)
+                if split in (None, "test"):
+                    self.evaluator.write()
+            finally:
+                self.evaluator = evaluator
+                setattr(self, loader, plain)
+        return accuracy
 
     def record(self, split: Optional[str] = None) -> RunRecord:
-        """What metrics.json is to say of the weights at hand; `split` None: they are not evaluated."""
+        """What goes into metrics.json about the weights at hand; split None: they are not evaluated."""
         weights = {**self.checkpoints.at_hand(), "learnable_parameters": self.n_params}
         weights.update(getattr(self.dm.dataset, "origin", {}))  # of the loaders here, see datasets/published.py
         trained_here = not weights["model_dir"] and (self.fit or self.optim)
         if not trained_here or self.trains_on is not self.dm.dataset:
             weights.pop("sample", None)  # nothing was learned from it
-        settings, started, of = self.checkpoints.settings, self.checkpoints.started, self.dm.dataset.classnames
-        return RunRecord(self.cfg, split, weights, settings, of, self.device, started, self.facts)
+        started, classnames = self.checkpoints.started, self.dm.dataset.classnames
+        return RunRecord(self.cfg, split, weights, self.settings, classnames, self.device, started, self.facts)

@@ -28,7 +28,7 @@ DEFAULTS.N_CTX = Key(4, TOKENS)  # context tokens, when CTX_INIT is empty (secti
 DEFAULTS.CTX_INIT = "a photo of a"  # words whose embedding starts the context; they set its length (section 4)
 add_defaults("COCOOP", DEFAULTS)
 
-SEQUENCES = 1024  # evaluated at once, or one image's (our choice)
+SEQUENCES = 1024  # prompts that an evaluation encodes at once, of one image at least (our choice)
 REDUCTION = 16  # the meta network's hidden layer is so much narrower than its input (section 3.2)
 
 

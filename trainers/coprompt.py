@@ -24,7 +24,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
 from .compat import autocast
-from .keys import TOKENS, TRAINING_FILE, Key, Range, add_defaults, at_least, between, is_number, method_defaults
+from .keys import TOKENS, TRAINING_FILE, WEIGHT_OR_AUTHORS, Key, add_defaults, at_least, between, method_defaults
 from .prompting.coupled_prompts import CoupledPrompts
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.sentences import Sentences, encode_sentences, read_sentences
@@ -37,7 +37,7 @@ DEFAULTS.PROMPT_DEPTH = Key(9, at_least(1))  # layers with prompts of their own 
 DEFAULTS.IMAGE_ADAPTER = Key(0.1, between(0, 1))  # a, share of the adapter in image features (authors' code)
 DEFAULTS.TEXT_ADAPTER = Key(0.2, between(0, 1))  # share of the adapter in text features (authors' code)
 # Weight of the consistency loss; -1: the authors' for the data set (authors' code)
-DEFAULTS.W = Key(-1.0, Range("0 or more, or -1", lambda value: is_number(value) and (value >= 0 or value == -1)))
+DEFAULTS.W = Key(-1.0, WEIGHT_OR_AUTHORS)
 # JSON file of sentences about the training classes, {class name: [sentence, ...]}; empty: the template [ours]
 DEFAULTS.SENTENCES = Key("", TRAINING_FILE)
 add_defaults("COPROMPT", DEFAULTS)
@@ -114,10 +114,8 @@ class CustomCLIP(PromptedCLIP):
         learner = self.prompt_learner
         return normalise(learner.adapted("text", learner.encode_text(self.text_encoder)))
 
-    def forward(self, image, label=None, text_features=None):
-        """image: in training also a pair of views, of which the frozen CLIP sees the second; each (B, 3, H, W)."""
-        if label is None:
-            return super().forward(image, text_features=text_features)
+    def training_pass(self, image, label):
+        """image: also a pair of views, of which the frozen CLIP sees the second; each (B, 3, H, W)."""
         view, other = image if isinstance(image, (list, tuple)) else (image, image)
         f, g, g0 = self.encode_image(view), self.encode_text(), self.sentences().draw()
         with torch.no_grad():
@@ -128,7 +126,7 @@ class CustomCLIP(PromptedCLIP):
             con_text=self.w * (1 - (g * g0).sum(dim=-1).mean()),
             con_image=self.w * (1 - (f * f0).sum(dim=-1).mean()),
         )
-        return logits, losses
+        return f, g, logits, losses
 
 
 @TRAINER_REGISTRY.register()

@@ -17,8 +17,9 @@ encoder's own output. BASE is looked up by its name and its code is not changed:
 BASE's and those here.
 """
 
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, List, Tuple
+from typing import Any, List
 
 import torch
 from torch import nn
@@ -43,7 +44,7 @@ add_defaults("DEPT", DEFAULTS)
 
 
 def base_of(cfg) -> type:
-    """The trainer that TRAINER.DEPT.BASE names. Raises UserError if it is none of these files'."""
+    """The trainer that TRAINER.DEPT.BASE names. Raises UserError if it is none of `BASES`."""
     name = cfg.TRAINER.DEPT.BASE
     trainer = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
     if name not in BASES or not (trainer and issubclass(trainer, PromptTrainer)):
@@ -90,14 +91,14 @@ class TransferHead(nn.Module):
         return self
 
 
-# ---- the features that BASE classifies with ----------------------------------------------------------------------
+# ---- the lengths of the features that BASE classifies with -------------------------------------------------------
 
 
-class Seen:
-    """What a forward pass of BASE has shown: outputs of the encoders, and features with the logits made of them."""
+class Outputs:
+    """What the encoders have given in a pass of BASE, which makes its features of unit length."""
 
     def __init__(self):
-        self.images, self.texts, self.matched = [], [], []
+        self.images, self.texts = [], []
 
     def image_length(self):
         """(B, 1), of the encoder's output for the batch: of the pass with BASE's tokens, if it has any."""
@@ -107,26 +108,32 @@ class Seen:
     def text_length(self):
         return _length(self.texts[0])  # (n_cls, 1)
 
-    def features_of(self, logits) -> Tuple[torch.Tensor, torch.Tensor]:
-        """The image (B, dim) and text features (n_cls, dim) that `logits` are of."""
-        return next((f, g) for of, f, g in self.matched if of is logits)
-
 
 def _length(features):
     return features.float().norm(dim=-1, keepdim=True)
 
 
-_SEEN: ContextVar = ContextVar("what the forward pass that is under way has shown", default=None)  # of each thread
+_OUTPUTS: ContextVar = ContextVar("the outputs of the pass that is under way", default=None)  # of each thread
 
 
-def _see_image(_, args, output):
-    if _SEEN.get() is not None:
-        _SEEN.get().images.append((output, len(args) > 1))
+@contextmanager
+def noting_outputs():
+    """Inside, what the encoders of a `CustomCLIP` give is noted in the `Outputs` that this yields."""
+    before = _OUTPUTS.set(Outputs())
+    try:
+        yield _OUTPUTS.get()
+    finally:
+        _OUTPUTS.reset(before)
 
 
-def _see_text(_, args, output):
-    if _SEEN.get() is not None:
-        _SEEN.get().texts.append(output)
+def _note_image(_, args, output):
+    if _OUTPUTS.get() is not None:
+        _OUTPUTS.get().images.append((output, len(args) > 1))
+
+
+def _note_text(_, args, output):
+    if _OUTPUTS.get() is not None:
+        _OUTPUTS.get().texts.append(output)
 
 
 # ---- the model ---------------------------------------------------------------------------------------------------
@@ -146,8 +153,8 @@ class CustomCLIP(PromptedCLIP):
         super().__init__(cfg, classnames, clip_model)
         self.head_share = cfg.TRAINER.DEPT.WEIGHT
         self.training_only["cat"] = TransferHead(clip_model.text_projection.shape[1], len(self.classnames))
-        self.image_encoder.register_forward_hook(_see_image)
-        self.text_encoder.register_forward_hook(_see_text)
+        self.image_encoder.register_forward_hook(_note_image)
+        self.text_encoder.register_forward_hook(_note_text)
 
     @property
     def predicts_by_text(self):
@@ -167,35 +174,32 @@ class CustomCLIP(PromptedCLIP):
         checkpoint.load_weights(head, weights, path)
         self.training_only["cat"].load_state_dict(head.rows(classnames, self.classnames).state_dict())
 
-    def logits(self, image_features, text_features):
-        logits = super().logits(image_features, text_features)
-        if _SEEN.get() is not None:
-            _SEEN.get().matched.append((logits, image_features, text_features))
-        return logits
-
     def forward(self, image, label=None, text_features=None):
-        if label is None and not self.fuses:
-            return super().forward(image, text_features=text_features)
-        seen = Seen()
-        outer = _SEEN.set(seen)
-        try:
-            result = super().forward(image, label, text_features)
-        finally:
-            _SEEN.reset(outer)
-        matching = result if label is None else result[0]
-        f, g = seen.features_of(matching)
+        if label is not None or not self.fuses:
+            return super().forward(image, label, text_features)
+        with noting_outputs() as outputs:
+            f = self.encode_image(image)
+        g = self.encode_text() if text_features is None else text_features
+        with autocast(f.device.type, enabled=False):
+            of_images = self.training_only["cat"].of_images(outputs.image_length() * f)
+            return self.fused(self.logits(f, g), of_images)
+
+    def fused(self, matching, of_images):
+        """The prediction (B, n_cls) of image-text matching and the head's of the images."""
+        return (1 - self.head_share) * matching + self.head_share * of_images
+
+    def training_pass(self, image, label):
+        with noting_outputs() as outputs:
+            f, g, matching, losses = super().training_pass(image, label)
         head, share = self.training_only["cat"], self.head_share
         with autocast(f.device.type, enabled=False):
-            of_images = head.of_images(seen.image_length() * f)
-            logits = (1 - share) * matching + share * of_images
-            if label is None:
-                return logits
-            of_texts = head.of_texts((seen.text_length() * g)[label])
+            of_images = head.of_images(outputs.image_length() * f)
+            of_texts = head.of_texts((outputs.text_length() * g)[label])
             cat = F.cross_entropy(torch.cat([of_texts, of_images]), label.repeat(2))
-        losses = result[1]
+            logits = self.fused(matching, of_images)
         losses["ce"] = (1 - share) * losses["ce"]
         losses["cat"] = share * cat
-        return logits, losses
+        return f, g, logits, losses
 
 
 @TRAINER_REGISTRY.register()

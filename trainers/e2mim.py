@@ -18,6 +18,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .base import PromptTrainer
 from .errors import UserError
 from .keys import TOKENS, WEIGHT, WIDTH, Key, above, add_defaults, between, from_below, method_defaults, one_of
+from .prompting.image_batch import labels_on_host, pixels_of
 from .prompting.mixup import draw_lam, draw_partners, mix_features, mix_targets, mixup, soft_cross_entropy
 from .prompting.model import PromptedCLIP
 from .prompting.mutual_information import (
@@ -89,11 +90,6 @@ def estimator_of(options, dim):
     return CriticInformation(options.MI_ESTIMATOR, critic, options.DV_DECAY)
 
 
-def mean(terms):
-    terms = list(terms)
-    return sum(terms) / len(terms)
-
-
 class CustomCLIP(PromptedCLIP):
     def __init__(self, cfg, classnames, clip_model):
         super().__init__(cfg, classnames, clip_model)
@@ -106,18 +102,53 @@ class CustomCLIP(PromptedCLIP):
             dim = len(classnames) if options.MI_INPUT == "probability" else self.hand_features.shape[1]
             self.training_only["estimator"] = estimator_of(options, dim)
 
+    # ---- the method ------------------------------------------------------------------------------------------
+
+    def training_pass(self, image, label):
+        """Cross-entropy, and the information that T_h's and T_s's predictions of real and mixed images share."""
+        f, hand, learned = self.encode_image(image), self.hand_features, self.learned_features()  # F, T_h, T_s
+        judged = self.judged(learned)
+        losses = OrderedDict(ce=self.cross_entropy(f, judged, label))
+        mixed = self.mix(image, f, label, len(learned))
+        if mixed and self.reads_mixed("ce"):
+            f_mix, target = mixed
+            losses["mix"] = self.options.MIXUP_WEIGHT * self.cross_entropy(f_mix, judged, target)
+        both = torch.cat([f, mixed[0]]) if mixed and self.reads_mixed("mi") else f  # [f; f_mix]
+        if self.options.MI_WEIGHT > 0 and self.has_pairs(both):
+            losses["mi"] = -self.options.MI_WEIGHT * self.information(both, hand, learned)
+        g = self.text_of(self.options.EVAL_VIEW, learned)
+        return f, g, self.logits(f, g), losses
+
+    def mix(self, image, f, label, n_cls):
+        """Class-wise Mixup: features of "class 1 & 2" and their targets.
+
+        f (B, dim), label (B,) -> (B, dim) normalised, (B, n_cls). None if no term reads them, or all are of one class.
+        """
+        if not (self.reads_mixed("ce") or self.reads_mixed("mi")):
+            return None
+        partner = draw_partners(labels_on_host(image, label))
+        if partner is None:
+            self.say_once("a batch held images of one class only: its mixed part is left out")
+            return None
+        partner = partner.to(label.device, non_blocking=True)
+        lam = draw_lam(len(label), self.options.MIXUP_ALPHA, label.device)
+        if self.mixes_pixels:
+            pixels = pixels_of(image)
+            f_mix = self.encode_image(mixup(pixels, pixels[partner], lam))
+        else:
+            f_mix = mix_features(f, partner, lam)
+        return f_mix, mix_targets(label, partner, lam, n_cls)
+
+    def information(self, f, *views):
+        """The estimate of the mutual information of what two views (n_cls, dim) predict of images f (n, dim)."""
+        estimator = self.training_only["estimator"]
+        estimate = estimator(*(self.prediction(f, view) for view in views))
+        self.monitors["mi_nats" if estimator.nats else "mi_jsd"] = estimate.detach()
+        return estimate
+
     def learned_features(self):
         """T_s (n_cls, dim)."""
         return super().encode_text()
-
-    def ensemble(self, learned):
-        """(1 - a) T_h + a T_s, which gives the same logits as averaging those of the views. [ours]"""
-        a = self.options.ENSEMBLE_WEIGHT
-        return (1 - a) * self.hand_features + a * learned
-
-    def text_of(self, view, learned):
-        """Text features (n_cls, dim) that the view `learned` or `ensemble` predicts with."""
-        return learned if view == "learned" else self.ensemble(learned)
 
     def encode_text(self):
         return self.text_of(self.options.EVAL_VIEW, self.learned_features())
@@ -125,56 +156,38 @@ class CustomCLIP(PromptedCLIP):
     def text_views(self):
         return {"hand-crafted": self.hand_features, "learned": self.learned_features()}
 
-    def mix(self, image, f, label, n_cls):
-        """Class-wise Mixup: features of "class 1 & 2" and their targets, or None for a batch of one class.
+    # ---- what the paper leaves open, as the config says [ours] ----------------------------------------------
 
-        f (B, dim), label (B,) -> (B, dim) normalised, (B, n_cls).
+    def text_of(self, view, learned):
+        """Text features (n_cls, dim) of the view `learned` or `ensemble`.
+
+        The ensemble, (1 - a) T_h + a T_s, gives the same logits as averaging those of the views.
         """
-        partner = draw_partners(label)
-        if partner is None:
-            return None
-        lam = draw_lam(len(label), self.options.MIXUP_ALPHA, label.device)
-        if self.mixes_pixels:
-            f_mix = self.encode_image(mixup(image, image[partner], lam))
-        else:
-            f_mix = mix_features(f, partner, lam)
-        return f_mix, mix_targets(label, partner, lam, n_cls)
+        a = self.options.ENSEMBLE_WEIGHT
+        return learned if view == "learned" else (1 - a) * self.hand_features + a * learned
 
-    def forward(self, image, label=None, text_features=None):
-        f = self.encode_image(image)
-        if label is None:
-            return self.logits(f, self.encode_text() if text_features is None else text_features)
-        options = self.options
-        learned = self.learned_features()
-        judged = ("learned", "ensemble") if options.LOSS_VIEW == "both" else (options.LOSS_VIEW,)
-        judged = [self.text_of(view, learned) for view in judged]  # text features of the views whose CE is trained
-        losses = OrderedDict(ce=mean(F.cross_entropy(self.logits(f, g), label) for g in judged))
+    def judged(self, learned):
+        """Text features of the views whose predictions the cross-entropy is of."""
+        views = ("learned", "ensemble") if self.options.LOSS_VIEW == "both" else (self.options.LOSS_VIEW,)
+        return [self.text_of(view, learned) for view in views]
 
-        views_of = f  # F, which becomes [f; f_mix]
-        in_ce = options.MIXUP_IN in ("ce", "both") and options.MIXUP_WEIGHT > 0
-        in_mi = options.MIXUP_IN in ("mi", "both") and options.MI_WEIGHT > 0
-        mixed = self.mix(image, f, label, len(learned)) if in_ce or in_mi else None
-        if mixed is not None:
-            f_mix, target = mixed
-            if in_ce:
-                loss = mean(soft_cross_entropy(self.logits(f_mix, g), target) for g in judged)
-                losses["mix"] = options.MIXUP_WEIGHT * loss
-            if in_mi:
-                views_of = torch.cat([f, f_mix])
-        elif in_ce or in_mi:
-            self.say_once("a batch held images of one class only: its mixed part is left out")
+    def cross_entropy(self, f, judged, target):
+        """The mean over views. target: labels (B,), or probabilities (B, n_cls)."""
+        loss = F.cross_entropy if target.dim() == 1 else soft_cross_entropy
+        return sum(loss(self.logits(f, g), target) for g in judged) / len(judged)
 
-        if options.MI_WEIGHT > 0 and len(views_of) > 1:
-            estimator = self.training_only["estimator"]
-            estimate = estimator(*(self.seen(views_of, t) for t in (self.hand_features, learned)))
-            losses["mi"] = -options.MI_WEIGHT * estimate
-            self.monitors["mi_nats" if estimator.nats else "mi_jsd"] = estimate.detach()
-        elif options.MI_WEIGHT > 0:
+    def reads_mixed(self, term):
+        """Whether the term "ce" or "mi" is trained, and on mixed images as well."""
+        weight = self.options.MIXUP_WEIGHT if term == "ce" else self.options.MI_WEIGHT
+        return self.options.MIXUP_IN in (term, "both") and weight > 0
+
+    def has_pairs(self, f):
+        if len(f) == 1:
             self.say_once("a batch of one image has no pairs: its mutual information is left out")
-        return self.logits(f, self.text_of(options.EVAL_VIEW, learned)), losses
+        return len(f) > 1
 
-    def seen(self, f, text):
-        """What the estimator reads of a view: its log-probabilities (n, n_cls), or the text they expect (n, dim)."""
+    def prediction(self, f, text):
+        """What the estimator reads: log-probabilities (n, n_cls), or the text that they expect (n, dim)."""
         log_p = self.logits(f, text).log_softmax(dim=-1)
         return log_p if self.options.MI_INPUT == "probability" else log_p.exp() @ text
 

@@ -24,7 +24,7 @@ class Range(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A config key's default and, unless every value of its type will do, its range."""
+    """A config key's default and its range; None: any value of the default's type."""
 
     default: Any
     range: Optional[Range] = None
@@ -74,7 +74,8 @@ def several(n: Optional[int], each: Range, distinct: bool = False) -> Range:
 
 NAMES = Range("a name", lambda value: isinstance(value, str))
 SOME_NAMES = several(None, NAMES, distinct=True)
-# What only a training reads, so that a test may lack it; what run/experiment.py puts in the place of the path
+# Paths that only a training reads, so that a test does without. Of a run's settings, a checksum of what lies there is a
+# part in their place (run/experiment.py)
 TRAINING_FILE = Range("a path, or empty", NAMES.fits)  # of a file
 RUN_FOLDER = Range("a path, or empty", NAMES.fits)  # of a run's folder
 
@@ -86,6 +87,8 @@ def whole(least: int, most: float = math.inf) -> Range:
 
 TOKENS = whole(1, 1024)  # more than any encoder takes, less than memory does
 WEIGHT = at_least(0)
+# -1 stands for the one that a method's authors have for the data set
+WEIGHT_OR_AUTHORS = Range("0 or more, or -1", lambda value: is_number(value) and (value >= 0 or value == -1))
 WIDTH = whole(1, 65536)
 LAYERS = several(None, whole(0), distinct=True)
 WHOLE = Range("a whole number", is_whole)
@@ -94,7 +97,7 @@ WHOLE = Range("a whole number", is_whole)
 
 SAMPLERS = one_of("RandomSampler", "SequentialSampler", "RandomDomainSampler", "SeqDomainSampler", "RandomClassSampler")
 
-# Where every value of the key's type will do, or nothing here reads it, a key is left out.
+# A key that is not listed takes any value of its default's type.
 RANGES: Dict[str, Range] = {
     "SEED": between(-(2**31), 2**32 - 1),  # NumPy's largest; below 0 means none
     "INPUT.SIZE": several(2, whole(1)),
@@ -166,7 +169,7 @@ RUN_FOLDERS: Set[str] = set()  # keys whose range is RUN_FOLDER
 
 
 def declare(key: str, allowed: Optional[Range]) -> None:
-    """Take a method's key (dotted) in, whose range is `allowed`; None: every value will do."""
+    """Add a method's key (dotted) with its range; None: any value of its default's type."""
     if allowed is not None:
         RANGES[key] = allowed
     if allowed is TRAINING_FILE:

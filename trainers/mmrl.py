@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
-from .keys import TOKENS, Key, Range, add_defaults, between, is_number, method_defaults, whole
+from .keys import TOKENS, WEIGHT_OR_AUTHORS, Key, add_defaults, between, method_defaults, whole
 from .prompting.deep_prompts import insert_image, insert_text
 from .prompting.encoders import check_layer
 from .prompting.model import PromptedCLIP, normalise
@@ -34,9 +34,7 @@ DEFAULTS.LAYER = Key(5, whole(0))  # first layer with such tokens, from 0 (paper
 DEFAULTS.REP_DIM = Key(0, whole(0, 65536))  # width of their space; 0: the authors' for the data set, 512 or 2048
 DEFAULTS.ALPHA = Key(0.7, between(0, 1))  # share of the class token's feature (paper)
 # Weight of the losses that keep features near the frozen ones; -1: the authors' for the data set (authors' code)
-DEFAULTS.REG_WEIGHT = Key(
-    -1.0, Range("0 or more, or -1", lambda value: is_number(value) and (value >= 0 or value == -1))
-)
+DEFAULTS.REG_WEIGHT = Key(-1.0, WEIGHT_OR_AUTHORS)
 add_defaults("MMRL", DEFAULTS)
 
 REG_WEIGHTS = {  # by data set; 1 for the others (authors' code)
@@ -117,9 +115,7 @@ class CustomCLIP(PromptedCLIP):
         learner = self.prompt_learner
         return normalise(self.text_encoder(learner(), learner.text_tokens()))
 
-    def forward(self, image, label=None, text_features=None):
-        if label is None:
-            return super().forward(image, text_features=text_features)
+    def training_pass(self, image, label):
         (f, r), g, g0 = self.both_features(image), self.encode_text(), self.hand_features
         with torch.no_grad():
             f0 = normalise(self.image_encoder(image))
@@ -129,7 +125,8 @@ class CustomCLIP(PromptedCLIP):
             reg_image=self.w * (1 - (f * f0).sum(dim=-1).mean()),
             reg_text=self.w * (1 - (g * g0).sum(dim=-1).mean()),
         )
-        return self.logits(self.mixed(f, r), g), losses
+        mixed = self.mixed(f, r)
+        return mixed, g, self.logits(mixed, g), losses
 
 
 @TRAINER_REGISTRY.register()

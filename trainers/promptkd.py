@@ -31,6 +31,7 @@ from .errors import UserError
 from .keys import RUN_FOLDER, TOKENS, WEIGHT, WIDTH, Key, above, add_defaults, at_least, method_defaults
 from .precision import first_not_finite
 from .prompting.deep_prompts import check_depth, random_prompts, replace_image
+from .prompting.image_batch import pixels_of
 from .prompting.model import PromptedCLIP, normalise
 from .random_state import random_state, set_random_state
 from .run import checkpoint
@@ -98,10 +99,10 @@ class Teacher:
                 f"{ours.NAME}, and new ones are to be without: train it on the base classes."
             )
 
-    def logits(self, image: torch.Tensor) -> torch.Tensor:
-        """image (B, 3, H, W) -> (B, C), float32, in the teacher's own precision."""
-        with torch.no_grad(), autocast(image.device.type, enabled=False), self.precision.autocast():
-            return self.model(image, text_features=self.text_features)
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, C), float32, in the teacher's own precision."""
+        with torch.no_grad(), autocast(pixels.device.type, enabled=False), self.precision.autocast():
+            return self.model(pixels, text_features=self.text_features)
 
 
 class ClassVectors(nn.Module):
@@ -137,7 +138,6 @@ class CustomCLIP(PromptedCLIP):
         self.training_only["classes"] = ClassVectors(len(self.classnames), self.options.TEACHER_DIM)
         self._teacher = None
         self._rows = None  # of the class vectors, those of `classnames`
-        self._seen = None, None  # images, and the teacher's logits of them
 
     # ---- the teacher and its class vectors ---------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ class CustomCLIP(PromptedCLIP):
     def encode_image(self, image):
         first, *deep = self.prompt_learner.ctx_visual
         h = self.image_encoder(image, first, replace_image(deep)).float()  # (B, dim)
-        with autocast(image.device.type, enabled=False):
+        with autocast(h.device.type, enabled=False):
             return normalise(self.prompt_learner.projector(h))  # (B, D)
 
     def encode_text(self):
@@ -202,21 +202,18 @@ class CustomCLIP(PromptedCLIP):
             self.before_training()
         return self.training_only["classes"].vectors[self._rows]  # (n_cls, D)
 
-    def teacher_logits(self, image):
-        """(B, C) of all classes; computed once for a batch."""
-        if self._seen[0] is not image:
-            self._seen = image, self.teacher.logits(image)
-        return self._seen[1]
+    def training_pass(self, image, label):
+        """label: the teacher's logits (B, C), which are asked for if it has numbers of classes: those are not read.
 
-    def forward(self, image, label=None, text_features=None):
-        """`label` says that this is training; its numbers are not read. Training logits are of all classes, (B, C)."""
-        if label is None:
-            return super().forward(image, text_features=text_features)
-        t, temperature = self.teacher_logits(image), self.options.TEMPERATURE
-        s = self.logits(self.encode_image(image), self.training_only["classes"].vectors)
+        The student's logits are of all classes as well.
+        """
+        t = label if label.dim() == 2 else self.teacher.logits(pixels_of(image))
+        temperature, g = self.options.TEMPERATURE, self.training_only["classes"].vectors
+        f = self.encode_image(image)
+        s = self.logits(f, g)
         log_p, p = (s / temperature).log_softmax(dim=-1), (t / temperature).softmax(dim=-1)
         kl = F.kl_div(log_p, p, reduction="sum")  # KL(p || softmax(s / T))
-        return s, OrderedDict(kd=self.options.KD_WEIGHT * temperature**2 * kl / s.numel())
+        return f, g, s, OrderedDict(kd=self.options.KD_WEIGHT * temperature**2 * kl / s.numel())
 
 
 @TRAINER_REGISTRY.register()
@@ -255,9 +252,9 @@ class PromptKD(PromptTrainer):
         self.model.refuse_another_teacher(self.output_dir)
 
     def parse_batch_train(self, batch):
-        """The images, and in the place of labels, for the log's acc, what the teacher takes them for."""
+        """The images, and in the place of labels the teacher's logits."""
         image = batch["img"].to(self.device, non_blocking=True)
-        return image, self.model.teacher_logits(image).argmax(dim=1)
+        return image, self.model.teacher.logits(image)
 
     def record(self, split=None):
         record = super().record(split)

@@ -102,9 +102,7 @@ class CustomCLIP(PromptedCLIP):
         learner = self.prompt_learner
         return normalise(self.text_encoder(learner(), replace_text(learner.deep_ctx)))
 
-    def forward(self, image, label=None, text_features=None):
-        if label is None:
-            return super().forward(image, text_features=text_features)
+    def training_pass(self, image, label):
         f, g, g0 = self.encode_image(image), self.encode_text(), self.hand_features
         logits = self.logits(f, g)
         with torch.no_grad():
@@ -117,7 +115,7 @@ class CustomCLIP(PromptedCLIP):
             scl_image=self.options.IMAGE_LOSS_WEIGHT * F.l1_loss(f, f0),
             scl_logits=kl / logits.numel(),
         )
-        return logits, losses
+        return f, g, logits, losses
 
 
 @TRAINER_REGISTRY.register()

@@ -203,12 +203,9 @@ class CustomCLIP(PromptedCLIP):
         """10 cos(f, V): (B, dim) -> (B, n_cls)."""
         return PROTO_SCALE * features @ normalise(self.training_only["prototypes"].weight).t()
 
-    def forward(self, image, label=None, text_features=None):
-        f, frozen = self._encode_image(image)
-        g = self.encode_text() if text_features is None else text_features
+    def training_pass(self, image, label):
+        (f, frozen), g = self._encode_image(image), self.encode_text()
         logits = self.logits(f, g)
-        if label is None:
-            return logits
         proto = sum(F.cross_entropy(self.prototype_logits(x), label) for x in (f, frozen))
         losses = OrderedDict(
             ce=F.cross_entropy(logits, label),
@@ -216,7 +213,7 @@ class CustomCLIP(PromptedCLIP):
             visual=self.w_v * (1 - (f * frozen).sum(dim=-1).mean()),
             proto=self.w_proto * proto,
         )
-        return logits, losses
+        return f, g, logits, losses
 
 
 @TRAINER_REGISTRY.register()

@@ -21,11 +21,10 @@ from harness.catalogue import METHODS, Method
 from harness.errors import UserError
 from harness.layout import PARTS, Place
 from harness.running.protocols import SHOTS, STEPS
+from trainers.run import checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
-BEST = "model-best.pth.tar"
 TRAINS = {PARTS[step.folder].protocol: step for step in STEPS.values() if not step.needs}  # protocol -> its training
-_EPOCH = re.compile(r"model\.pth\.tar-(\d+)")
 _SEED = re.compile(r"seed_?(\d+)")
 _SHOTS = re.compile(r"(?:^|_)(?:shots_(\d+)|(\d+)shots?)(?:_|$)")
 _TESTS = ("novel", "new", "test_new", "test_base")
@@ -36,8 +35,8 @@ def checkpoints_below(folder: str) -> list[str]:
     found = []
     for path, folders, files in os.walk(folder):
         folders.sort()
-        epochs = {int(match[1]): match[0] for match in map(_EPOCH.fullmatch, files) if match}
-        name = epochs[max(epochs)] if epochs else BEST
+        epochs = checkpoint.epochs_in(path)
+        name = checkpoint.name_of(epochs[-1]) if epochs else checkpoint.BEST
         if name in files:
             found.append(os.path.join(path, name))
     return found

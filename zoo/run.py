@@ -3,8 +3,6 @@
 Its record (metrics.json) and its checkpoint say that it was imported, and from what file; there is no result in it.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -15,9 +13,9 @@ from trainers.base import LEARNER  # first, as it imports clip without a warning
 from trainers.errors import UserError
 from trainers.files.whole_files import write_whole
 from trainers.prompting.prompt_text import n_tokens, words_of
-from trainers.run import checkpoint
-from trainers.run.experiment import fingerprint, flatten, settings_of
-from trainers.run.record import git_commit
+from trainers.run import checkpoint, metrics_file
+from trainers.run.experiment import fingerprint, flatten, settings_of, sha256_of
+from trainers.run.record import git_commit, what_ran
 
 from .convert import convert, node_of
 from .layouts import LAYOUTS
@@ -50,7 +48,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
             f'Checkpoint "{path}" is of epoch {converted.epoch}, but the config trains for {cfg.OPTIM.MAX_EPOCH} '
             f"(OPTIM.MAX_EPOCH): give the config that it was trained with."
         )
-    source = {"file": os.path.abspath(path), "sha256": _sha256(path), "code": f"the public code of {trainer}"}
+    source = {"file": os.path.abspath(path), "sha256": sha256_of(path), "code": f"the public code of {trainer}"}
     settings = settings_of(cfg, [node_of(trainer)])
     imported = Imported(folder, len(converted.weights), converted.ignored, changed, new=True)
     target = checkpoint.path_of(os.path.join(folder, LEARNER), converted.epoch)
@@ -65,12 +63,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
     checkpoint.write(state, target)
     write_whole(os.path.join(folder, "config.yaml"), lambda f: f.write(cfg.dump().encode()))
     record = {
-        "trainer": trainer,
-        "dataset": cfg.DATASET.NAME,
-        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-        "split": None,
-        "shots": cfg.DATASET.NUM_SHOTS,
-        "seed": cfg.SEED,
+        **what_ran(cfg, split=None),
         "imported": source,
         "epoch": converted.epoch,
         "trained_epochs": converted.epoch,
@@ -81,8 +74,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
         "fingerprint": fingerprint(settings),
         "settings": settings,
     }
-    text = json.dumps(record, indent=2) + "\n"
-    write_whole(os.path.join(folder, "metrics.json"), lambda f: f.write(text.encode()))
+    metrics_file.write_metrics(folder, record)
     return imported
 
 
@@ -116,14 +108,6 @@ def _take_settings(cfg, settings, given, path):
     return changed
 
 
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _is_there(folder, target, sha256, settings):
     """Whether the same import is in `folder`, whole. Raises UserError if anything else is."""
     try:
@@ -135,8 +119,7 @@ def _is_there(folder, target, sha256, settings):
     if not names:
         return False
     try:
-        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
-            record = json.load(file)
+        record = metrics_file.read_metrics(folder)
         if record["imported"]["sha256"] == sha256 and record["settings"] == settings:
             return True
     except FileNotFoundError:  # an import that was interrupted is done again

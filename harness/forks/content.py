@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,20 +70,33 @@ from . import {modules}  # noqa: F401
 
 def _package(added):
     """trainers/ as it is here, but for the methods that are not asked for, under an __init__.py of its own."""
-    left_out = {f"{method.folder}.py" for method in METHODS} - {f"{each.method.folder}.py" for each in added}
+    asked = {f"{each.method.folder}.py" for each in added}
+    places = (_files_of_trainers() | asked) - ({f"{method.folder}.py" for method in METHODS} - asked)
     texts = {}
-    for path in sorted((ROOT / "trainers").glob("**/*.py")):
-        place = path.relative_to(ROOT / "trainers").as_posix()
-        if place not in left_out:
-            text = path.read_text(encoding="utf-8")
-            for each in added:
-                text = _renamed(text, each)
-            texts[f"{FOLDER}/{place}"] = text
+    for place in sorted(places):
+        text = (ROOT / "trainers" / place).read_text(encoding="utf-8")
+        for each in added:
+            text = _renamed(text, each)
+        texts[f"{FOLDER}/{place}"] = text
     names = " and ".join(filter(None, [", ".join(each.name for each in added[:-1]), added[-1].name]))
     modules = ", ".join(["base", *(each.method.folder for each in added)])
     texts[f"{FOLDER}/__init__.py"] = _INIT.format(names=names, modules=modules)
     texts[f"{FOLDER}/LICENSE"] = (ROOT / "LICENSE").read_text(encoding="utf-8")
     return texts
+
+
+def _files_of_trainers():
+    """Paths below trainers/ of the files that git tracks there: a user's own scratch file is not for a fork.
+
+    Of all files where git tracks none, as in a checkout that was downloaded as an archive.
+    """
+    folder = ROOT / "trainers"
+    there = {path.relative_to(folder).as_posix() for path in folder.glob("**/*.py")}
+    try:
+        listed = subprocess.run(["git", "-C", str(folder), "ls-files", "-z"], capture_output=True, text=True).stdout
+    except OSError:  # there is no git
+        listed = ""
+    return there & set(listed.split("\0")) or there
 
 
 def _renamed(text, each):
@@ -100,7 +114,7 @@ def _renamed(text, each):
 
 
 def _complete(text, changed_defaults):
-    """A config that also states what it leaves to Dassl's defaults, of the keys that the fork's train.py changes."""
+    """The config, which also states those keys that it left to Dassl's default and that the fork's train.py changes."""
     ours, stated = dassl_defaults(), _keys(text)
     for key, theirs in changed_defaults.items():
         if key in ours and ours[key] != theirs and key not in stated:
@@ -132,6 +146,7 @@ def _keys(text):
 
 
 def _state(text, key, value):
+    """The config with a line that sets `key`, in the innermost of its sections that is there."""
     stated, parts, lines = _keys(text), key.split("."), text.splitlines()
     known = max((n for n in range(len(parts)) if ".".join(parts[:n]) in stated), default=0)
     new = [f"{'  ' * n}{parts[n]}:" for n in range(known, len(parts))]

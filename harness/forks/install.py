@@ -1,4 +1,4 @@
-"""Putting methods into a fork and taking them out: what would change is a plan, which is then carried out.
+"""Putting methods into a fork and taking them out: what would change is known first, and then carried out.
 
 The package in the fork has a record of all that was written there, with checksums, by which it can be taken away to the
 byte, and what somebody has edited since is known.
@@ -22,7 +22,7 @@ TRAIN = "train.py"
 DEFAULT = ("SEP", "E2MIM")
 
 
-class Plan(NamedTuple):
+class Changes(NamedTuple):
     """What is to be done to a fork."""
 
     root: Path
@@ -52,8 +52,8 @@ class Plan(NamedTuple):
 
 def add(
     folder: Path, trainers: Iterable[str] = DEFAULT, names: Optional[dict[str, str]] = None, dirty: bool = False
-) -> Plan:
-    """The plan to have `trainers` in the fork beside what this command has put there before.
+) -> Changes:
+    """What it takes to have `trainers` in the fork beside what this command has put there before.
 
     Args:
         names: trainer -> what the fork's registry is to call it.
@@ -91,11 +91,11 @@ def add(
     write = {path: text for path, text in content.items() if _read(root / path) != text}
     gone = [path for path in record["files"] if path not in content]
     told = [f"{TRAIN}, after line {line.after}: {line.text.strip()}" for line in lines] if TRAIN in write else []
-    return Plan(root, added, write, gone, sorted(folders), told, [])
+    return Changes(root, added, write, gone, sorted(folders), told, [])
 
 
-def remove(folder: Path) -> Plan:
-    """The plan to take away what this command has put into the fork. Raises UserError, and NoPlace as `add`."""
+def remove(folder: Path) -> Changes:
+    """What it takes to take away what this command has put into the fork. Raises UserError, and NoPlace as `add`."""
     root, train = tree.find(folder)
     record = _read_record(root)
     if not record["files"]:
@@ -107,7 +107,7 @@ def remove(folder: Path) -> Plan:
     write = {TRAIN: before} if before != train.content else {}
     gone = [*(path for path in record["files"] if (root / path).exists()), RECORD]
     lines = [f"{TRAIN}: {line.strip()}" for line in record["lines"]] if write else []
-    return Plan(root, [], write, gone, record["folders"], lines, list(_others(root, gone)))
+    return Changes(root, [], write, gone, record["folders"], lines, list(_others(root, gone)))
 
 
 # ---- what is there ---------------------------------------------------------------------------------------------

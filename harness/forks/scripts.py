@@ -1,6 +1,7 @@
 """Scripts for a fork: plain bash as CoOp's own, one for each step of a protocol, which call the fork's train.py."""
 
 from ..catalogue import Method
+from ..layout import Place
 from ..running.protocols import SHOTS, STEPS, Step
 
 _HEAD = """\
@@ -73,7 +74,8 @@ def script(method: Method, step: Step, folder: str, trainer: str) -> str:
 
 
 def _place(step, dataset):
-    return f'"output/{step.folder}/${{{dataset}}}/shots_${{SHOTS}}/${{TRAINER}}/${{CFG}}/seed${{SEED}}"'
+    place = Place(step.folder, f"${{{dataset}}}", "${SHOTS}", "${TRAINER}", "${CFG}", "${SEED}")
+    return f'"{place.below("output")}"'
 
 
 def _config(method, protocol, source):

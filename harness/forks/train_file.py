@@ -116,7 +116,7 @@ class TrainFile:
         end = rows[0][len(rows[0].rstrip(b"\r\n")) :] or b"\n"
         for line in reversed(lines):
             row, text = rows[line.after - 1], line.text.encode()
-            # behind a last row without an end, ours has none either
+            # where the last row has no line end, ours becomes the last and has none either
             rows[line.after - 1 : line.after] = [row, text + end] if row.endswith(b"\n") else [row + end, text]
         changed = b"".join(rows)
         self._check(changed, {ast.dump(ast.parse(line.text.strip()).body[0]) for line in lines})

@@ -6,13 +6,11 @@ interval of a data set is over its seeds, that of the last rows over the data se
 
 from collections import defaultdict
 
-from ..catalogue import DATASETS, DOMAIN_SHIFTS
 from ..errors import UserError
-from .results import MISSING, combine, mean_and_std, measured, number, rank, shots_rank, signed
+from .results import MISSING, ORDER, combine, mean_and_std, measured, number, rank, shots_rank, signed
 from .significance import RANDOM_STATE, RESAMPLES, interval, least_p, signed_rank
 from .tables import Table, leave_out, method_text, numbers_text
 
-ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])
 CONSTANT = ("folder", "shots", "of", "wins/ties/losses", "n", "p")  # left out where they say one thing
 NOTE = (
     f"Difference: first minus second, of the seeds that both have. 95 % interval: percentile bootstrap ({RESAMPLES} "

@@ -1,15 +1,12 @@
 """Published accuracies (configs/published.yaml) beside ours, and the distance between them."""
 
-import difflib
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ..catalogue import BUNDLED, DATASETS, TRAINERS, learns, targets
 from ..config import flatten, read_config
-from ..errors import UserError
 from .results import Number, combine, mean_and_std, measured, number, rank, same_seeds, shots_rank, signed
 from .tables import Table, in_papers_order, leave_out, method_text, seeds_text
 
@@ -27,9 +24,6 @@ DATASETS_OF = {
     "xd": [SOURCE_DATASET, *AVERAGED["xd"], "average"],
     "dg": [SOURCE_DATASET, *AVERAGED["dg"], "average"],
 }
-_TEXTS = ("document", "paper", "protocol", "backbone", "says")
-_KEYS = (*_TEXTS, "shots", "numbers")  # and "settings", which most do without
-_ROUNDING = 0.011  # how far an H of two rounded accuracies, itself rounded, can be from theirs, and a little
 
 
 class Source(NamedTuple):
@@ -50,59 +44,19 @@ class Source(NamedTuple):
 
 
 def read_published(file: str = FILE) -> list:
-    """The Sources in a file, in its order. Raises FileNotFoundError, and ValueError naming the place in the file."""
-    return [_source(file, name, entry) for name, entry in read_config(file).items()]
+    """The Sources in a file, in its order."""
+    return [_source(name, entry) for name, entry in read_config(file).items()]
 
 
-def _source(file, name, entry):
-    where = f"{file}, {name}"
-    if not isinstance(entry, Mapping):
-        raise UserError(f"{where} must hold the keys {', '.join(_KEYS)}")
-    for key in _KEYS:
-        if not entry.get(key):
-            raise UserError(f"{where} has no {key}: a published number needs its source and what it is of")
-    unknown = next((key for key in entry if key not in (*_KEYS, "settings")), None)
-    if unknown:
-        raise UserError(f"{where} has an unknown key {unknown}: known are {', '.join(_KEYS)}, settings")
-    protocol = _known(where, "protocol", str(entry["protocol"]), list(MEASURES))
-    if not re.fullmatch(r"\d{4}\.\d{5}", str(entry["paper"])):
-        raise UserError(f"{where}: paper is {entry['paper']!r}, but must be an arXiv number in quotes")
-    if not isinstance(entry["numbers"], Mapping):
-        raise UserError(f"{where}: numbers must be accuracies by method and data set")
+def _source(name, entry):
     numbers = {}
     for trainer, datasets in entry["numbers"].items():
-        _known(where, "method", trainer, list(TRAINERS))
-        if not isinstance(datasets, Mapping):
-            raise UserError(f"{where}: {trainer} must have accuracies by data set")
         for dataset, values in datasets.items():
-            _known(where, "data set", dataset, DATASETS_OF[protocol])
-            for of, value in _measures(f"{where}, {trainer} on {dataset}", protocol, values):
-                numbers[trainer, dataset, of] = value
-    texts = {key: str(entry[key]) for key in _TEXTS}
-    settings = entry.get("settings", {})
-    if not isinstance(settings, Mapping):
-        raise UserError(f"{where}: settings must be config keys with their values")
-    return Source(name=name, shots=str(entry["shots"]), numbers=numbers, settings=dict(flatten(settings)), **texts)
-
-
-def _known(where, what, name, names):
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names
-        raise UserError(f"{where}: there is no {what} {name} here; nearest: {', '.join(near)}")
-    return name
-
-
-def _measures(where, protocol, values):
-    """Pairs of measure and percentage; H may be left out."""
-    expected = MEASURES[protocol]
-    values = values if isinstance(values, list) else [values]
-    fits = len(values) in {len(expected), 2 if protocol == "base2new" else 1}
-    if not fits or not all(type(value) in (int, float) and 0 <= value <= 100 for value in values):
-        raise UserError(f"{where} is {values}, but must be {', '.join(expected)} in percent")
-    h = combine(*values[:2])
-    if len(values) == 3 and abs(h - values[2]) > _ROUNDING:
-        raise UserError(f"{where}: H is {values[2]}, but of {values[0]} and {values[1]} it is {h:.2f}")
-    return zip(expected, map(float, values))
+            values = values if isinstance(values, list) else [values]  # of base2new, H may be left out
+            for of, value in zip(MEASURES[entry["protocol"]], values):
+                numbers[trainer, dataset, of] = float(value)
+    texts = {key: str(entry[key]) for key in ("document", "paper", "protocol", "backbone", "says", "shots")}
+    return Source(name, numbers=numbers, settings=dict(flatten(entry.get("settings", {}))), **texts)
 
 
 # ---- beside ours -------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from .samples import other_images
 
 MISSING = "—"
 BASE2NEW, FEW_SHOT = "Base-to-new", "Few-shot"  # titles
+ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])  # of all data sets, where several protocols share a list
 
 
 def mean_and_std(values) -> tuple:
@@ -125,7 +126,7 @@ def unmix(runs) -> tuple:
     """The runs, without the results that must not be averaged, and sentences: on those, and on results of other images.
 
     Seeds may differ in nothing but the seed, and a test in nothing but the data set from the training whose model it
-    tested. Runs whose settings are not on record cannot be told.
+    tested. Runs whose settings are not on record cannot be checked, and stay.
     """
     groups, trainings = defaultdict(list), {}
     for run in runs:

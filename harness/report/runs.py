@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 
 from ..errors import UserError
 from ..layout import PARTS, VARIANT, place_of
-from ..records import has_result, is_imported, read_record, settings_of
+from ..records import FILE, has_result, is_imported, read_record, recorded_settings
 from .logs import TESTED, TRAINED, value_in_logs
 
 ANOTHER_SPLIT, ANOTHER_SAMPLE = "another split", "another sample"
@@ -19,7 +19,8 @@ class Run(NamedTuple):
     `protocol` and `part` are as in `PARTS`: base2new has base and new, xd a source and targets, few_shot all
     classes. `source` is the data set that a run of xd was trained on, "" if it was trained on none or left no
     result. `accuracy` is in percent, None if the run left no result. `root` is the output folder that the run
-    lies in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout.
+    lies in, relative to the folder searched, `cfg` the config file's stem; both are "" outside the layout. `folder` is
+    the path of the run itself.
     `settings` are those that make the experiment, by config key; empty where they are not on record. `seconds` are
     those of the process that left the result (training and test), `peak_memory` is in MiB; both are None if not on
     record, as is the number of `learnable_parameters`. `device` is the GPU's name or the CPU's architecture; `trained`
@@ -44,6 +45,7 @@ class Run(NamedTuple):
     trained: bool = False
     imported: bool = False  # its model was trained by public code, see tools/import_checkpoint.py
     images: str = ""  # what is not CoOp's of them, where the record says so: ANOTHER_SPLIT or ANOTHER_SAMPLE
+    folder: str = ""
 
     @property
     def what(self) -> tuple:
@@ -61,7 +63,7 @@ def find_runs(folder) -> tuple:
     for path, folders, files in os.walk(folder):
         folders.sort()
         placed = place_of(path)
-        if not placed and "metrics.json" not in files:
+        if not placed and FILE not in files:
             continue
         folders.clear()  # nothing below a run is a run
         run = None
@@ -77,20 +79,20 @@ def find_runs(folder) -> tuple:
         if run is None:
             continue
         if run.what in runs:
-            earlier = runs[run.what][1]
+            earlier = runs[run.what].folder
             warnings.append(f"{path} is the same run as {earlier}, so neither counts; move one of them away")
             run = run._replace(accuracy=None)
-        runs[run.what] = (run, path)
-    return [run for run, _ in runs.values()], warnings
+        runs[run.what] = run._replace(folder=path)
+    return list(runs.values()), warnings
 
 
 def _read_placed(path, files, run):
-    if "metrics.json" not in files:
+    if FILE not in files:
         if run.protocol != "base2new":  # forks lay the others out in their own ways
             return run
         accuracy, _ = value_in_logs(path, "accuracy", TRAINED if run.part == "base" else TESTED)
         return run._replace(accuracy=accuracy)
-    source = os.path.join(path, "metrics.json")
+    source = os.path.join(path, FILE)
     record = read_record(path)
     if not has_result(record) and "split" in record:  # trained, but not tested on the test split
         return run
@@ -130,7 +132,7 @@ def _facts(record):
     numbers = {field: record.get(key) for field, key in numbers.items()}
     return {
         **{field: value if type(value) in (int, float) else None for field, value in numbers.items()},
-        "settings": settings_of(record),
+        "settings": recorded_settings(record),
         "device": str(record.get("device") or ""),
         "trained": not (record.get("model_dir") or is_imported(record)),
         "imported": is_imported(record),
@@ -174,4 +176,4 @@ def _read_unplaced(path):
             **_facts(record),
         )
     except KeyError as error:
-        raise UserError(f"{path}/metrics.json has no key {error}; test that run again") from None
+        raise UserError(f"{path}/{FILE} has no key {error}; test that run again") from None

@@ -3,7 +3,6 @@
 train.py asks this with the merged config; launch.py has answered before for runs that were given the same files.
 """
 
-import glob
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -31,7 +30,7 @@ def claim(args, cfg, settings: Callable[[], dict]) -> Claim:
     Raises UserError, naming what differs, if the folder is that of another experiment.
     """
     folder = cfg.OUTPUT_DIR
-    trained_here = bool(glob.glob(os.path.join(glob.escape(folder), "*", "model*.pth.tar*")))
+    trained_here = layout.has_checkpoints(folder)
     record = records.record_of(folder)
     if not (trained_here or record):
         return Claim({}, is_free=True)

@@ -26,8 +26,7 @@ import submitit
 from submitit.core.utils import FailedJobError, environment_variables
 
 from . import launch
-from .grid import Run
-from .states import is_finished
+from .grid import Task
 from .worker import Chain, serve
 
 KILLED = 128 + signal.SIGKILL
@@ -122,12 +121,12 @@ class Local:
 
     chains = False
 
-    def __init__(self, runs: Sequence[Run], settings: launch.Settings, slots: Sequence[Optional[str]]):
+    def __init__(self, tasks: Sequence[Task], environment: launch.Environment, slots: Sequence[Optional[str]]):
         self._folder = tempfile.mkdtemp(prefix="sweep-")  # sockets need short paths
         self._executor = submitit.LocalExecutor(folder=os.path.join(self._folder, "jobs"))
         self._executor.update_parameters(timeout_min=60 * 24 * 365, stderr_to_stdout=True)
         self._slots = slots
-        self._arguments = runs, settings, os.getcwd()
+        self._arguments = tasks, environment, os.getcwd()
         self._workers = [_Worker(os.path.join(self._folder, str(i))) for i in range(len(slots))]
         self._stillborn = 0  # workers in a row that ended before they took a run
 
@@ -214,14 +213,14 @@ class Slurm:
     requeues = 20  # after time-outs: a run that saves nothing within --time must end some day
     look_seconds, queue_seconds = 2, 10  # between looks at the jobs' files, and questions to the queue
 
-    def __init__(self, runs: Sequence[Run], settings: launch.Settings, options: SlurmOptions):
-        self._runs, self._settings = runs, settings
-        self._chain = Chain(settings, os.getcwd())
+    def __init__(self, tasks: Sequence[Task], environment: launch.Environment, options: SlurmOptions):
+        self._tasks, self._environment = tasks, environment
+        self._chain = Chain(environment, os.getcwd())
         self._jobs = {}  # job -> numbers that have not ended
         self._logs, self._gone, self._asked = {}, set(), 0.0
         if not shutil.which("srun"):
             raise Failed("there is no SLURM here (srun is not found); leave out --engine slurm")
-        shared = os.path.join(settings.output, ".sweep")  # on a file system that the nodes see
+        shared = os.path.join(environment.output, ".sweep")  # on a file system that the nodes see
         os.makedirs(shared, exist_ok=True)
         self._folder = tempfile.mkdtemp(dir=shared)
         self._executor = submitit.SlurmExecutor(folder=self._folder, max_num_timeout=self.requeues)
@@ -248,7 +247,7 @@ class Slurm:
     def start(self, batches):
         try:
             with _at_home(), contextlib.redirect_stderr(None):  # what sbatch says is in the error, too
-                chains = [{number: self._runs[number] for number in batch} for batch in batches]
+                chains = [{number: self._tasks[number] for number in batch} for batch in batches]
                 jobs = self._executor.map_array(self._chain, chains)
         except FailedJobError as error:
             raise Failed(f"sbatch refuses the jobs: {' '.join(str(error).split())}") from None
@@ -260,7 +259,7 @@ class Slurm:
         time.sleep(max(seconds, self.look_seconds))
         ended, over = [], self._gone_without_result()
         for job, left in self._jobs.items():
-            while left and is_finished(self._runs[left[0]], self._settings):
+            while left and self._tasks[left[0]].is_finished(self._environment):
                 ended.append((left.pop(0), 0))
             if job.paths.result_pickle.exists():
                 try:

@@ -40,8 +40,8 @@ class Refused(Exception):
         self.code = code
 
 
-class Settings(NamedTuple):
-    """What the environment says, checked as far as it is the same for all runs of a script."""
+class Environment(NamedTuple):
+    """The variables above, checked as far as they are the same for all runs of a script."""
 
     data: str
     output: str
@@ -60,10 +60,11 @@ class Plan(NamedTuple):
     teacher: Optional[Job] = None  # that must be trained before
 
 
-# ---- arguments and environment ---------------------------------------------------------------------------------
+# ---- environment and arguments ---------------------------------------------------------------------------------
 
 
-def settings_of(environ: dict[str, str]) -> Settings:
+def read_environment(environ: dict[str, str]) -> Environment:
+    """Raises Refused if LOADEP is no number."""
     here = environ.get("PWD", "")
     if not os.path.isdir(here) or not os.path.samefile(here, "."):
         here = os.getcwd()
@@ -79,7 +80,7 @@ def settings_of(environ: dict[str, str]) -> Settings:
         os.makedirs(os.path.join(ROOT, "data"), exist_ok=True)  # so that Shapes, which is drawn, has a place
     force = environ.get("FORCE") == "1"
     cfg = environ.get("CFG", "")
-    return Settings(folder("DATA", "data"), folder("OUTPUT", "output"), cfg, load_epoch, force)
+    return Environment(folder("DATA", "data"), folder("OUTPUT", "output"), cfg, load_epoch, force)
 
 
 def number(name: str, text: str) -> int:
@@ -94,7 +95,7 @@ def need_config(what: str, name: str, folder: str):
     known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
     if name in known:
         return
-    import difflib  # only to complain
+    import difflib  # here, since only this message needs it
 
     near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}; " if near else ""
@@ -131,7 +132,7 @@ def job_of(method, step, arguments: Sequence[str], environ: dict[str, str]) -> J
 # ---- one run -----------------------------------------------------------------------------------------------------
 
 
-def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
+def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
     """What to do for a run. Raises Refused."""
     need_dataset(job.dataset)
     need_dataset(job.source)
@@ -139,25 +140,25 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
     if job.method.on_target and job.dataset in sum(catalogue.DOMAIN_SHIFTS.values(), []):
         raise Refused(2, f"{trainer} learns from a data set's training images, and {job.dataset} has test images alone")
     base_key = job.method.base_key
-    if settings.cfg and base_key and base_key in pairs[::2]:
-        raise Refused(2, f"CFG={settings.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")
-    cfg = job.config(pairs, settings.cfg)
+    if environment.cfg and base_key and base_key in pairs[::2]:
+        raise Refused(2, f"CFG={environment.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")
+    cfg = job.config(pairs, environment.cfg)
     need_config("config", cfg, f"configs/trainers/{trainer}")
-    folder = job.place(cfg, pairs).below(settings.output)
+    folder = job.place(cfg, pairs).below(environment.output)
     arguments = [
-        *("--root", settings.data, "--seed", str(job.seed), "--trainer", trainer),
+        *("--root", environment.data, "--seed", str(job.seed), "--trainer", trainer),
         *("--dataset-config-file", f"{ROOT}/configs/datasets/{job.dataset}.yaml"),
         *("--config-file", f"{ROOT}/configs/trainers/{trainer}/{cfg}.yaml"),
         *("--output-dir", folder),
     ]
-    given_pairs, teacher = _teacher_found(job, pairs, settings)
+    given_pairs, teacher = _teacher_found(job, pairs, environment)
     own = [*given_pairs, OWN_KEYS[0], str(job.shots), OWN_KEYS[1], job.step.classes]
-    replaces = folder if settings.force and os.path.isdir(folder) else ""
+    replaces = folder if environment.force and os.path.isdir(folder) else ""
     if job.needs:
-        model = job.needs.place(cfg, pairs).below(settings.output)
-        return _plan_test(job, model, folder, arguments, own, settings)._replace(replaces=replaces)
-    record = {} if settings.force else records.record_of(folder)
-    epoch = 0 if settings.force else layout.last_epoch(folder)
+        model = job.needs.place(cfg, pairs).below(environment.output)
+        return _plan_test(job, model, folder, arguments, own, environment)._replace(replaces=replaces)
+    record = {} if environment.force else records.record_of(folder)
+    epoch = 0 if environment.force else layout.last_epoch(folder)
     if records.is_imported(record):
         arguments += ["--eval-only", "--model-dir", folder]
     elif not job.method.learns:
@@ -180,7 +181,7 @@ def plan(job: Job, pairs: Sequence[str], settings: Settings) -> Plan:
     return Plan(message, arguments, replaces, teacher)
 
 
-def _teacher_found(job, pairs, settings):
+def _teacher_found(job, pairs, environment):
     """The pairs with a run's folder in the place of a trainer to learn from, and what is to be trained before.
 
     A test needs no teacher. Raises Refused for a trainer that has no config to teach with.
@@ -198,31 +199,31 @@ def _teacher_found(job, pairs, settings):
     teacher = job.teacher(pairs)
     if not teacher:
         return pairs, None
-    folder = teacher.place(teacher.config()).below(settings.output)
+    folder = teacher.place(teacher.config()).below(environment.output)
     return [*others, key, folder], None if records.is_trained(records.record_of(folder)) else teacher
 
 
 def _skip(folder, record, arguments) -> Optional[Plan]:
-    """The plan to do nothing, if a finished run's record is of what is asked for; None if train.py must see."""
+    """The plan to do nothing, if a finished run was given the same; None if train.py has to compare all settings."""
     if record.get("given") != given(parse_args(arguments)):
         return None
     return Plan(records.finished_already(folder, record), None)
 
 
-def _plan_test(job, model, folder, arguments, own, settings) -> Plan:
+def _plan_test(job, model, folder, arguments, own, environment) -> Plan:
     command = f"bash {job.needs.command}"
     if job.source != job.dataset:
         command += " (or set SOURCE to what the model was trained on)"
     epoch, record = layout.last_epoch(model), records.record_of(model)
     if not epoch:
         raise Refused(1, f"no trained model in {model}; run first, with the same settings: {command}")
-    if not settings.load_epoch and not records.is_trained(record):
+    if not environment.load_epoch and not records.is_trained(record):
         raise Refused(1, f"training in {model} stopped after epoch {epoch}; finish it first: {command}")
 
-    load = ["--load-epoch", settings.load_epoch] if settings.load_epoch else []
+    load = ["--load-epoch", environment.load_epoch] if environment.load_epoch else []
     arguments = [*arguments, "--eval-only", "--model-dir", model, *load, *own]
     message = f"testing: {folder}"
-    earlier = {} if settings.force else records.record_of(folder)
+    earlier = {} if environment.force else records.record_of(folder)
     if not records.has_result(earlier):
         return Plan(message, arguments)
     tested = earlier.get("model_dir")
@@ -232,7 +233,7 @@ def _plan_test(job, model, folder, arguments, own, settings) -> Plan:
             f"{folder} has the result of another model, {tested}: FORCE=1 replaces it by that of {model}; "
             "to keep both, give this SOURCE an OUTPUT of its own",
         )
-    if settings.load_epoch and str(earlier.get("epoch")) != settings.load_epoch:
+    if environment.load_epoch and str(earlier.get("epoch")) != environment.load_epoch:
         return Plan(f"the earlier result is of epoch {earlier.get('epoch')}, so it is replaced\n{message}", arguments)
     if _newer(model, folder):
         return Plan(f"the model is newer than the earlier result, so it is replaced\n{message}", arguments)
@@ -242,15 +243,14 @@ def _plan_test(job, model, folder, arguments, own, settings) -> Plan:
 def _newer(model, folder) -> bool:
     """Whether the model's record was written after the test's."""
     try:
-        times = [os.stat(os.path.join(f, "metrics.json")).st_mtime_ns for f in (model, folder)]
+        return records.written_at(model) > records.written_at(folder)
     except FileNotFoundError:  # LOADEP may test a model whose training has not ended
         return False
-    return times[0] > times[1]
 
 
 def clear(folder: str):
     """Delete a run's folder. Raises Refused if a process is at work in it."""
-    from .lock import holder  # a skip starts without it
+    from .lock import holder  # here, since a run that is skipped does without it
 
     sentence = holder(folder)
     if sentence:
@@ -258,9 +258,9 @@ def clear(folder: str):
     shutil.rmtree(folder)
 
 
-def command_of(plan: Plan, settings: Settings) -> list[str]:
+def command_of(plan: Plan, environment: Environment) -> list[str]:
     """Print the plan, clear its folder, and return the command to run; empty if there is nothing to do."""
     print(plan.message, flush=True)
     if plan.replaces:
         clear(plan.replaces)
-    return [] if plan.arguments is None else [settings.python, f"{ROOT}/train.py", *plan.arguments]
+    return [] if plan.arguments is None else [environment.python, f"{ROOT}/train.py", *plan.arguments]

@@ -122,9 +122,9 @@ class Job(NamedTuple):
         return f"{self.script} {self.dataset} {self.seed}{shots}"
 
     def config(self, pairs: Sequence[str] = (), named: str = "") -> str:
-        """Config of the training, whose prompts' shape and image size are the model's; so a test has it too.
+        """Stem of its config file. A test has its training's, which says the prompts' shape and the images' size.
 
-        `named`: what the user wants in its place; a teacher keeps its own.
+        `named`: the config that the user asks for instead (CFG); a teacher keeps its own.
         """
         if self.teaches:
             return self.method.config(catalogue.TEACHER, self.source, self.shots)
@@ -149,7 +149,7 @@ class Job(NamedTuple):
         return self._replace(step=STEPS[self.step.needs], dataset=self.source)
 
     def place(self, cfg: str, pairs: Sequence[str] = ()) -> Place:
-        """Where it lives. What learns from another teacher than the default one is a variant by that name."""
+        """Where it lives. If it learns from another teacher than the default one, it is a variant named after that."""
         teacher = self.method.teacher(pairs)
         for variant in (teacher if teacher not in self.method.teachers[:1] else "", self.variant):
             cfg += variant and VARIANT + variant

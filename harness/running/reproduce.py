@@ -8,17 +8,17 @@ import sys
 from collections.abc import Sequence
 
 from . import launch, script
-from .grid import Part, Run, behind_teacher, check, part_of
+from .grid import Series, Task, behind_teacher, check, series_of
 from .protocols import PROTOCOLS, REPRODUCE, jobs_of, protocols_of
 
 
-def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
-    """All runs of a part; returns 0, or the exit code of the first that fails."""
-    runs = [each for job in jobs_of(*part) for each in behind_teacher(Run(job, tuple(pairs)))]
-    for number, (job, its_pairs, _) in enumerate(runs, start=1):
-        of = f"run {number} of {len(runs)}"
-        print(f"== {part.protocol}, {of}: {job.command}", flush=True)
-        now = settings if job.method is part.method else script.of_teacher(settings)
+def run(series: Series, pairs: Sequence[str], environment: launch.Environment) -> int:
+    """Do all tasks of a series; returns 0, or the exit code of the first that fails."""
+    tasks = [each for job in jobs_of(*series) for each in behind_teacher(Task(job, tuple(pairs)))]
+    for number, (job, its_pairs, _) in enumerate(tasks, start=1):
+        of = f"run {number} of {len(tasks)}"
+        print(f"== {series.protocol}, {of}: {job.command}", flush=True)
+        now = environment if job.method is series.method else script.of_teacher(environment)
         try:
             command = launch.command_of(launch.plan(job, its_pairs, now), now)
             code = script.call(command) if command else 0
@@ -34,8 +34,9 @@ def run(part: Part, pairs: Sequence[str], settings: launch.Settings) -> int:
     return 0
 
 
-def report(settings: launch.Settings, protocol: str) -> int:
-    return script.call([settings.python, f"{launch.ROOT}/tools/report.py", settings.output, "--protocol", protocol])
+def report(environment: launch.Environment, protocol: str) -> int:
+    command = [environment.python, f"{launch.ROOT}/tools/report.py", environment.output, "--protocol", protocol]
+    return script.call(command)
 
 
 def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
@@ -53,15 +54,15 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     protocol = environ.get("PROTOCOL") or protocols_of(method)[0]
     if protocol not in PROTOCOLS:
         raise launch.Refused(2, f'PROTOCOL must be base2new, xd, dg or few_shot, not "{protocol}"')
-    settings = launch.settings_of(environ)
+    environment = launch.read_environment(environ)
 
     def numbers(name):
         return [launch.number(name, text) for text in environ.get(name, "").split()]
 
     datasets = environ.get("DATASETS", "").split()
-    part = part_of(protocol, method, datasets, numbers("SEEDS"), numbers("SHOTS"), environ.get("SOURCE"))
-    check(part)
-    code = run(part, pairs, settings)
+    series = series_of(protocol, method, datasets, numbers("SEEDS"), numbers("SHOTS"), environ.get("SOURCE"))
+    check(series)
+    code = run(series, pairs, environment)
     if code or environ.get("REPORT") == "no":
         return code
-    return report(settings, protocol)
+    return report(environment, protocol)

@@ -30,33 +30,33 @@ def command_of(method, step: str, arguments: Sequence[str], environ: dict[str, s
     script = f"scripts/{method.folder}/{step}.sh"
     values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
     launch.check_pairs(pairs, script)
-    job, settings = launch.job_of(method, step, values, environ), launch.settings_of(environ)
-    found = launch.plan(job, pairs, settings)
+    job, environment = launch.job_of(method, step, values, environ), launch.read_environment(environ)
+    found = launch.plan(job, pairs, environment)
     if found.teacher:
-        _train(found.teacher, of_teacher(settings))
-    return launch.command_of(found, settings)
+        _train(found.teacher, of_teacher(environment))
+    return launch.command_of(found, environment)
 
 
-def of_teacher(settings: launch.Settings) -> launch.Settings:
-    """With which a run that others learn from is trained: CFG is theirs, and FORCE does not start it over."""
-    return settings._replace(cfg="", force=False)
+def of_teacher(environment: launch.Environment) -> launch.Environment:
+    """The environment that a teacher is trained in: CFG and FORCE are meant for the run that learns from it."""
+    return environment._replace(cfg="", force=False)
 
 
-def _train(job, settings):
+def _train(job, environment):
     """Train, in front of the user, what a run learns from. Raises Refused if that fails."""
     print(f"first what it learns from: {job.command}, config {job.config()}", flush=True)
-    command = launch.command_of(launch.plan(job, (), settings), settings)
+    command = launch.command_of(launch.plan(job, (), environment), environment)
     code = call(command) if command else 0
     if code:
         raise launch.Refused(code, f"{job.command} ended with exit code {code}; the same command goes on from there")
 
 
 def call(command: list[str]) -> int:
-    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is the command's to answer.
+    """Run a command; returns its exit code, 128 + n if signal n ended it. Ctrl-C is left to the command.
 
-    After Ctrl-C it is never 0: the user wants no further run, and what interrupts a wait may lose the child's status.
+    After Ctrl-C the code is never 0: the user wants no further run, and an interrupted wait may lose the real code.
     """
-    import subprocess  # only for what is run before the run itself
+    import subprocess  # here, since most scripts call nothing but become train.py
 
     process, interrupted = subprocess.Popen(command, stdin=subprocess.DEVNULL), False
     while True:

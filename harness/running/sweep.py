@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from .. import records
 from . import launch, lock
+from .durations import Durations, in_words
 from .engines import last_lines
-from .grid import Run
-from .states import Durations, in_words, is_finished
+from .grid import Task
 from .worker import CONSOLE, IN_USE
 
 POLL = 1.0  # seconds
@@ -28,35 +28,35 @@ STATES = RUNNING, WAITING, DONE, SKIPPED, FAILED, HELD = "running", "to do", "do
 
 
 class Sweep:
-    """The states of the runs of a grid; `engine` as in engines.py, `slots` how many it does at once."""
+    """The states of the tasks of a grid; `slots` are how many of them the engine does at once."""
 
-    def __init__(self, runs: Sequence[Run], settings: launch.Settings, slots: int):
-        self.runs, self.settings, self.slots = runs, settings, slots
-        self.durations = Durations(settings)
-        numbers = {run: number for number, run in enumerate(runs)}
-        self._needs = [numbers.get(run.needs) for run in runs]
+    def __init__(self, tasks: Sequence[Task], environment: launch.Environment, slots: int):
+        self.tasks, self.environment, self.slots = tasks, environment, slots
+        self.durations = Durations(environment)
+        numbers = {task: number for number, task in enumerate(tasks)}
+        self._needs = [numbers.get(task.needs) for task in tasks]
         self._behind = defaultdict(list)
         for number, need in enumerate(self._needs):
             self._behind[need].append(number)
-        self.states = [SKIPPED if is_finished(run, settings) else WAITING for run in runs]
-        for run, state in zip(runs, self.states):
+        self.states = [SKIPPED if task.is_finished(environment) else WAITING for task in tasks]
+        for task, state in zip(tasks, self.states):
             if state == SKIPPED:
-                self.durations.add(run)
+                self.durations.add(task)
         self._tries, self._later = Counter(), {}
 
-    def of(self, *states) -> list[Run]:
-        return [run for run, state in zip(self.runs, self.states) if state in states]
+    def of(self, *states) -> list[Task]:
+        return [task for task, state in zip(self.tasks, self.states) if state in states]
 
-    def elsewhere(self) -> dict[Run, str]:
-        """{run: who holds it} of what other processes do just now."""
-        held = {run: lock.holder(run.folder(self.settings)) for run in self.of(WAITING)}
-        return {run: holder for run, holder in held.items() if holder}
+    def elsewhere(self) -> dict[Task, str]:
+        """{task: who holds it} of what other processes do just now."""
+        held = {task: lock.holder(task.folder(self.environment)) for task in self.of(WAITING)}
+        return {task: holder for task, holder in held.items() if holder}
 
     def go(self, engine) -> int:
         """Do all that is to be done; returns the exit code. Raises engines.Failed and KeyboardInterrupt."""
-        print(f"{len(self.runs)} runs, {len(self.of(SKIPPED))} finished before", flush=True)
+        print(f"{len(self.tasks)} runs, {len(self.of(SKIPPED))} finished before", flush=True)
         # disable=None: no bar without a terminal
-        self._bar = tqdm(total=len(self.runs), initial=len(self.of(SKIPPED)), disable=None, bar_format=BAR)
+        self._bar = tqdm(total=len(self.tasks), initial=len(self.of(SKIPPED)), disable=None, bar_format=BAR)
         try:
             while self.of(WAITING, RUNNING):
                 batches = self._batches(engine)
@@ -95,7 +95,7 @@ class Sweep:
         return batches
 
     def _chain(self, number) -> list[int]:
-        """A run and all that waits for it, directly or not, in order."""
+        """A task and all that waits for it, directly or not, in order."""
         behind = [one for one in self._behind[number] if self.states[one] == WAITING]
         return sorted({number, *(one for each in behind for one in self._chain(each))})
 
@@ -107,14 +107,14 @@ class Sweep:
         return need is None or self.states[need] in (DONE, SKIPPED)
 
     def _is_elsewhere(self, number) -> bool:
-        """Whether another process does this run, or has done it since it was last seen there."""
-        holder = lock.holder(self.runs[number].folder(self.settings))
+        """Whether another process does this run, or has done it since it was last found there."""
+        holder = lock.holder(self.tasks[number].folder(self.environment))
         if holder:
             if number not in self._later:
                 self._say(f"waiting: {holder}")
             self._later[number] = time.monotonic() + LOOK_AGAIN
             return True
-        if number in self._later and is_finished(self.runs[number], self.settings):
+        if number in self._later and self.tasks[number].is_finished(self.environment):
             self._settle(number, 0, None)
             return True
         return False
@@ -122,26 +122,26 @@ class Sweep:
     # ---- what has ended ----
 
     def _settle(self, number, code, engine):
-        run = self.runs[number]
-        if code == 0 or is_finished(run, self.settings):  # its worker may have died before it
+        task = self.tasks[number]
+        if code == 0 or task.is_finished(self.environment):  # its worker may have been killed before it could tell
             self.states[number] = DONE
-            self.durations.add(run)
-            self._report(number, "done", self._result(run))
+            self.durations.add(task)
+            self._report(number, "done", self._result(task))
         elif code in (None, IN_USE):
             self.states[number] = WAITING
         else:
             self._tries[number] += 1
             again = code != WRONG and self._tries[number] < TRIES
             self.states[number] = WAITING if again else FAILED
-            where = f"{run.folder(self.settings)}/{CONSOLE}"
+            where = f"{task.folder(self.environment)}/{CONSOLE}"
             lines = last_lines(where) or last_lines(engine.log(number))
             if again:
-                self._say(f"exit code {code}, once more: {run}")
+                self._say(f"exit code {code}, once more: {task}")
             else:
                 self._report(number, "FAILED", f"exit code {code}, {where}:", *lines)
 
-    def _result(self, run) -> str:
-        record = records.record_of(run.folder(self.settings))
+    def _result(self, task) -> str:
+        record = records.record_of(task.folder(self.environment))
         parts = [f"{record['accuracy']:.2f} %"] if records.has_result(record) else []
         return ", ".join(parts + ([in_words(record["seconds"])] if "seconds" in record else []))
 
@@ -154,8 +154,8 @@ class Sweep:
 
     def _report(self, number, word, what, *lines):
         self._bar.update()
-        ended = len(self.runs) - len(self.of(WAITING, RUNNING))
-        line = f"[{ended} of {len(self.runs)}] {word}: {self.runs[number]}" + (f", {what}" if what else "")
+        ended = len(self.tasks) - len(self.of(WAITING, RUNNING))
+        line = f"[{ended} of {len(self.tasks)}] {word}: {self.tasks[number]}" + (f", {what}" if what else "")
         if self._bar.disable:
             line += f"  ({self._counts()})"
         self._say(line, *(f"    {text}" for text in lines))
@@ -175,23 +175,23 @@ class Sweep:
     def _summary(self) -> int:
         counts = Counter(self.states)
         words = [f"{counts[state]} {state}" for state in (DONE, SKIPPED, FAILED, HELD) if counts[state]]
-        print(f"{len(self.runs)} runs: {', '.join(words)}")
-        for run in self.of(FAILED):
-            print(f"failed: {run}: {run.folder(self.settings)}/{CONSOLE}", file=sys.stderr)
-        for run in self.of(HELD):
-            print(f"not run, since its training failed: {run}", file=sys.stderr)
+        print(f"{len(self.tasks)} runs: {', '.join(words)}")
+        for task in self.of(FAILED):
+            print(f"failed: {task}: {task.folder(self.environment)}/{CONSOLE}", file=sys.stderr)
+        for task in self.of(HELD):
+            print(f"not run, since its training failed: {task}", file=sys.stderr)
         return 1 if counts[FAILED] else 0
 
-    def plan(self):
+    def preview(self):
         """Print what would run, what is done, and how long the rest takes."""
         elsewhere = self.elsewhere()
-        for run, state in zip(self.runs, self.states):
-            state = "in use" if run in elsewhere else "done" if state == SKIPPED else state
-            print(f"{state:8}{run}{''.join(f' {text}' for text in run.pairs)}")
+        for task, state in zip(self.tasks, self.states):
+            state = "in use" if task in elsewhere else "done" if state == SKIPPED else state
+            print(f"{state:8}{task}{''.join(f' {text}' for text in task.pairs)}")
         left = self.of(WAITING)
         seconds, unknown = self.durations.total(left)
         in_use = f", {len(elsewhere)} of them in use" if elsewhere else ""
-        print(f"{len(self.runs)} runs: {len(self.runs) - len(left)} done, {len(left)} to do{in_use}")
+        print(f"{len(self.tasks)} runs: {len(self.tasks) - len(left)} done, {len(left)} to do{in_use}")
         if unknown < len(left):
             print(f"about {seconds / 3600 / self.slots:.2f} hours, {self.slots} at once", end="")
             print(f"; not in it: {unknown} runs of whose kind none is finished" if unknown else "")

@@ -1,7 +1,7 @@
 """What a sweep's jobs do: runs, one after the other, each a fork of a process that has loaded train.py once.
 
-Loading PyTorch and everything else takes seconds, a fork milliseconds, and it starts as a fresh interpreter would:
-nothing is computed, drawn or asked of a GPU before it.
+Loading PyTorch and everything else takes seconds, a fork milliseconds. A fork starts in the state of a fresh
+interpreter: before it nothing is computed, no random number drawn, no GPU asked for anything.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Optional
 
 from . import launch, lock
-from .grid import Run
+from .grid import Task
 
 CONSOLE = "console.txt"  # in a run's folder: all that it printed
 IN_USE = 75  # exit code of a run whose folder another process holds
@@ -45,14 +45,14 @@ def load() -> Callable:
 class Process:
     """A run in a process of its own."""
 
-    def __init__(self, main, run: Run, settings: launch.Settings, folder: str):
+    def __init__(self, main, task: Task, environment: launch.Environment, folder: str):
         sys.stdout.flush()
-        self._process = multiprocessing.get_context("fork").Process(target=_run, args=(main, run, settings, folder))
+        self._process = multiprocessing.get_context("fork").Process(target=_run, args=(main, task, environment, folder))
         self._process.start()
 
     def wait(self, *others) -> int:
         """Its exit code when it ends, 128 + n if signal n ended it; None if one of `others` can be read before."""
-        while True:  # and not the sentinel alone, which what a killed run leaves behind may hold
+        while True:  # the sentinel alone is not enough: processes that a killed run leaves behind may keep it open
             ready = multiprocessing.connection.wait([self._process.sentinel, *others], timeout=1)
             code = self._process.exitcode
             if code is not None:
@@ -69,21 +69,21 @@ class Process:
         self._process.join()
 
 
-def _run(main, run, settings, cwd):
+def _run(main, task, environment, cwd):
     """In the fork: take the folder, see what is to be done there, and do it."""
-    # SIGINT is `stop`'s. What SLURM says before it takes a job back is for the worker, which stops this.
+    # SIGINT comes from `stop`. What SLURM sends before it takes a job back is for the worker, which then calls `stop`.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for ignored in (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT):
         signal.signal(ignored, signal.SIG_IGN)
     os.chdir(cwd)  # relative paths among the pairs are the user's
-    folder = run.folder(settings)
+    folder = task.folder(environment)
     try:
         with lock.locked(folder):  # train.py takes it once more, which is free for the same process
             console = os.open(os.path.join(folder, CONSOLE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             os.dup2(console, 1)
             os.dup2(console, 2)
             sys.stdout, sys.stderr = (open(n, "w", buffering=1, encoding="utf-8", closefd=False) for n in (1, 2))
-            plan = launch.plan(run.job, run.pairs, settings)
+            plan = launch.plan(task.job, task.pairs, environment)
             print(plan.message)
             if plan.arguments and _cuda_has_started():
                 sys.stdout.flush()
@@ -104,7 +104,7 @@ def _cuda_has_started() -> bool:
     return bool(torch) and torch.cuda._is_in_bad_fork()
 
 
-def serve(address: str, device: Optional[str], runs: Sequence[Run], settings: launch.Settings, cwd: str):
+def serve(address: str, device: Optional[str], tasks: Sequence[Task], environment: launch.Environment, cwd: str):
     """A local worker: do the runs whose numbers come through the socket, and answer with their exit codes.
 
     It ends when the socket does, which is when the sweep ends, however that ends. `device` is what
@@ -120,7 +120,7 @@ def serve(address: str, device: Optional[str], runs: Sequence[Run], settings: la
         sweep.connect(address)
         with contextlib.suppress(ConnectionError):
             while number := sweep.recv(16):
-                process = Process(main, runs[int(number)], settings, cwd)
+                process = Process(main, tasks[int(number)], environment, cwd)
                 code = process.wait(sweep)
                 if code is None:  # the sweep has gone
                     process.stop()
@@ -129,30 +129,30 @@ def serve(address: str, device: Optional[str], runs: Sequence[Run], settings: la
 
 
 class Chain(NamedTuple):
-    """A SLURM job: a training and all that needs it, tests and students. It is called with {number: run}, in order."""
+    """A SLURM job: a training and all that needs it, tests and students. It is called with {number: task}, in order."""
 
-    settings: launch.Settings
+    environment: launch.Environment
     cwd: str
 
-    def __call__(self, runs: dict[int, Run]) -> dict[int, int]:
+    def __call__(self, tasks: dict[int, Task]) -> dict[int, int]:
         """{number: exit code}; a run whose training failed is left out."""
-        main, codes, left = load(), {}, set(runs.values())
-        for number, run in runs.items():
-            if run.needs in left:
+        main, codes, left = load(), {}, set(tasks.values())
+        for number, task in tasks.items():
+            if task.needs in left:
                 continue
-            _current[:] = [Process(main, run, self.settings, self.cwd)]
+            _current[:] = [Process(main, task, self.environment, self.cwd)]
             codes[number] = _current[0].wait()
             if codes[number] == 0:
-                left.discard(run)
+                left.discard(task)
         return codes
 
-    def checkpoint(self, runs: dict[int, Run]):
+    def checkpoint(self, tasks: dict[int, Task]):
         """submitit asks what goes on after a time-out or a preemption: the same, since runs resume by themselves."""
         from submitit.helpers import DelayedSubmission
 
         for process in _current:
             process.stop()
-        return DelayedSubmission(self, runs)
+        return DelayedSubmission(self, tasks)
 
 
 _current = []  # the process of a chain that runs

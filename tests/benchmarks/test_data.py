@@ -30,10 +30,3 @@ def test_seconds_are_compared_with_their_limits_and_nothing_is_left(one_process,
     assert table.title.startswith("ImageNet's list of files, 1,006 in 3 classes")
     assert [(row[0], row[-1]) for row in table.rows] == [("first", verdict), ("cached", verdict)]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_too_much_memory_is_seen(one_process, monkeypatch):
-    monkeypatch.setattr(data, "N_CLASSES", 3)
-    monkeypatch.setattr(data, "IMAGES", {"train": 30, "val": 6})
-    monkeypatch.setattr(data, "MEMORY_LIMIT", 1)
-    assert [row[-1] for row in data.measure(None).rows] == ["NO", "NO"]

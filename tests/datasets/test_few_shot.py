@@ -151,23 +151,11 @@ def test_a_run_that_goes_on_in_another_folder_keeps_its_sample(tmp_path):
         assert entries(train, "data") == first[0]
 
 
-def test_an_image_that_is_listed_twice_may_be_drawn_twice(tmp_path):
-    items = [Item("data/a.jpg", classname="a"), Item("data/a.jpg", classname="a"), Item("data/b.jpg", 1, classname="b")]
-    first = draw_few_shot(Drawer(), items, None, config(2, -1, tmp_path), "data")
-    assert draw_few_shot(Drawer(), items, None, config(2, -1, tmp_path), "data") == first and len(first[0]) == 3
-
-
 def test_the_sample_of_a_run_is_of_its_data_set_wherever_that_lies(tmp_path):
     first = draw_in(tmp_path)
     split = read_split(GOLDEN / "fewshot_split.json", str(tmp_path / "moved"))
     train, val = draw_few_shot(Drawer(), *split[:2], config(2, -1, tmp_path), str(tmp_path / "moved"))
     assert (entries(train, tmp_path / "moved"), entries(val, tmp_path / "moved")) == first
-
-
-def test_other_shots_draw_anew(tmp_path):
-    draw_in(tmp_path)
-    assert len(draw_in(tmp_path, shots=3)[0]) > len(draw_in(tmp_path, shots=3)[1]) / 3
-    assert json.loads((tmp_path / "few_shot.json").read_text())["shots"] == 3
 
 
 def test_without_a_seed_and_without_val(tmp_path):

@@ -2,14 +2,13 @@
 
 import json
 import os
-import pickle
 import shutil
 
 import pytest
 
 import datasets.imagenet
 from dassl.data.datasets import build_dataset
-from datasets.listing import CACHE, SETTLED_NS, ListedImage, list_classes
+from datasets.listing import CACHE, SETTLED_NS, list_classes
 from tests.datasets.stubs import CLASSNAMES, VARIANTS, WNIDS, config, entries, make, picture
 
 
@@ -104,11 +103,6 @@ def test_making_the_list_looks_at_no_file(tree, monkeypatch):
     monkeypatch.setattr(os.path, "isfile", lambda path: looked.append(path) or isfile(path))
     load(tree, "DATASET.SUBSAMPLE_CLASSES", "base")
     assert not [path for path in looked if "JPEG" in str(path)]
-
-
-def test_a_listed_image_survives_a_worker():
-    image = pickle.loads(pickle.dumps(ListedImage("a.jpg", 3, 0, "great_white shark")))
-    assert (image.impath, image.label, image.domain, image.classname) == ("a.jpg", 3, 0, "great_white shark")
 
 
 def test_only_images_are_listed(tmp_path):

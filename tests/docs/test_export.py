@@ -103,8 +103,8 @@ def as_transformers(state):
     [
         ("open_clip", "coop", "coop.safetensors"),
         ("transformers", "coop", "coop.safetensors"),
-        ("onnxruntime", "sep", "sep.onnx"),
-        ("torch.export", "sep", "sep.pt2"),
+        pytest.param("onnxruntime", "sep", "sep.onnx", marks=pytest.mark.long),
+        pytest.param("torch.export", "sep", "sep.pt2", marks=pytest.mark.long),
     ],
 )
 def test_the_lines_give_the_runs_logits(

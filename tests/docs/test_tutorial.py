@@ -85,6 +85,7 @@ def test_nothing_of_the_machine_is_in_it():
     assert not re.search(r"Elapsed|\d+ ?(seconds|ms|s/it|it/s)\b", text)
 
 
+@pytest.mark.long
 def test_it_runs(kept, shapes, tmp_path, monkeypatch):
     """With one picture a class and one epoch, every cell gives what it gave, in kind."""
     output = tmp_path / "output"

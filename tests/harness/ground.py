@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 
 from tests.conftest import REPOSITORY
@@ -62,6 +63,13 @@ def work(args, folder):
     os.replace(f"{folder}/metrics.new", f"{folder}/metrics.json")
     return 0
 '''
+
+
+def wait_for(what, seconds=60):
+    give_up = time.monotonic() + seconds
+    while not what() and time.monotonic() < give_up:
+        time.sleep(0.02)
+    assert what()
 
 
 class Ground:

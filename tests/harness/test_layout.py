@@ -5,9 +5,7 @@ from harness import layout
 from harness.layout import PARTS, Place, place_of
 from tests.harness.runs import run_dir
 
-name = st.text(st.characters(blacklist_characters="/\0", blacklist_categories=("Cs",)), min_size=1).filter(
-    lambda text: text not in (".", "..") and text == text.strip("\n")
-)
+name = st.text("aZ9._-@+ \té漢", min_size=1).filter(lambda text: text not in (".", ".."))
 
 
 @given(st.sampled_from(sorted(PARTS)), name, st.integers(-1, 99), name, name, st.integers(0, 999))
@@ -35,3 +33,13 @@ def test_last_epoch(tmp_path):
     for file in ("model.pth.tar-9", "model.pth.tar-10", "model.pth.tar-11.tmp-3", "model-best.pth.tar", "checkpoint"):
         (folder / file).touch()
     assert layout.last_epoch(folder.parent) == 10
+
+
+def test_any_checkpoint_makes_a_folder_somebodys(tmp_path):
+    run = tmp_path / "[1] a *run"
+    (run / "prompt_learner").mkdir(parents=True)
+    (run / "prompt_learner/checkpoint").touch()
+    assert not layout.has_checkpoints(run) and not layout.has_checkpoints(tmp_path / "nothing")
+    (run / "model").mkdir()
+    (run / "model/model.pth.tar-3.damaged").touch()
+    assert layout.has_checkpoints(run)

@@ -31,12 +31,6 @@ def test_the_same_logits_as_the_test(run, row):
         torch.testing.assert_close(model._model.logit_scale.exp().detach() * f @ g.t(), logits, atol=2e-4, rtol=1e-4)
 
 
-def test_a_backbone_of_another_library(run, family):
-    folder, test = run(METHODS["sep"], *family.options)
-    logits = load_run(folder).logits(list(test["impaths"]))
-    torch.testing.assert_close(logits, torch.from_numpy(test["logits"]), atol=2e-4, rtol=1e-4)
-
-
 def test_a_run_from_before_there_was_another_activation(run, tmp_path):
     """Its config has no such key, its weights file does not say, and QuickGELU is what it was trained with."""
     folder, test = run(METHODS["kgcoop"])
@@ -195,9 +189,3 @@ def test_what_cannot_be(run, tmp_path):
     (tmp_path / "output/config.yaml").write_text("TRAINER: [")
     with pytest.raises(UserError, match="is no config of a run"):
         load_run(folder)
-
-
-def test_text_that_depends_on_the_image(run):
-    folder, _ = run(METHODS["cocoop"])
-    with pytest.raises(UserError, match="CoCoOp has no text features of its own"):
-        load_run(folder).encode_text()

@@ -15,7 +15,7 @@ from inference import export
 from inference.api import load_run
 from inference.export import BATCHES, TOLERANCE, export_run, facts, pictures, transform_facts
 from tests.tiny import CLASSNAMES
-from tests.trainers.methods import METHODS
+from tests.trainers.methods import METHODS, often
 from trainers.backbone.clip_loader import load_clip
 from trainers.errors import UserError
 from trainers.prompting.model import PromptedCLIP
@@ -31,6 +31,8 @@ MORE_THAN_TEXT = ["tipadapter", "tipadapter_f", "linear_probe"]
 WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", "dept", *LEARNED_IMAGE_SIDE]] + [
     (key, ".onnx") for key in ["e2mim", "cocoop", "dept-sep", *MORE_THAN_TEXT, *LEARNED_IMAGE_SIDE]
 ]
+# Text alone is learned, there are tokens in the image encoder, text is made for each picture
+QUICK = [("coop", ".pt2"), ("promptsrc", ".onnx"), ("cocoop", ".pt2")]
 IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -48,7 +50,7 @@ def opened(path):
     return torch.export.load(path, extra_files=said).module(), said
 
 
-@pytest.mark.parametrize("key, ending", WHOLE, ids=str)
+@pytest.mark.parametrize("key, ending", often(WHOLE, QUICK), ids=str)
 def test_a_whole_model(run, key, ending, tmp_path):
     folder, path = run(METHODS[key])[0], str(tmp_path / f"new/model{ending}")
     done = export_run(folder, path)
@@ -57,14 +59,9 @@ def test_a_whole_model(run, key, ending, tmp_path):
     assert said == facts(model) and json.loads(said["classnames"]) == CLASSNAMES
     for n in (1, 2, 7):  # it was traced with two
         torch.testing.assert_close(logits_of(IMAGES[:n]), model.logits(IMAGES[:n]), atol=1e-4, rtol=0)
-
-
-def test_a_program_leaves_the_text_side_behind(run, tmp_path):
-    folder, path = run(METHODS["sep"])[0], str(tmp_path / "sep.pt2")
-    export_run(folder, path)
-    kept = set(torch.export.load(path).state_dict)
-    assert "model.prompt_learner.ctx_visual" in kept and "text_features" in kept
-    assert not [name for name in kept if "text_e" in name or "hand" in name or "sequences" in name]
+    if ending == ".pt2" and key != "cocoop":  # what no picture changes is left behind
+        kept = torch.export.load(path).state_dict
+        assert not [name for name in kept if "text_e" in name or "hand" in name or "sequences" in name]
 
 
 @pytest.mark.parametrize("key", [key for key in PLAIN if key not in MORE_THAN_TEXT])
@@ -80,7 +77,7 @@ def test_a_classifier_goes_with_a_plain_clip(run, key, tmp_path):
     torch.testing.assert_close(float(said["logit_scale"]) * cosines, model.logits(IMAGES), atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("ending", [".safetensors", ".pt2", ".onnx"])
+@pytest.mark.parametrize("ending", often([".safetensors", ".pt2", ".onnx"], [".safetensors"]))
 def test_a_resnet(run, weights, ending, tmp_path):
     folder = run(METHODS["coop"], "MODEL.BACKBONE.NAME", weights["resnet"])[0]
     assert export_run(folder, str(tmp_path / f"resnet{ending}")).difference <= TOLERANCE
@@ -175,7 +172,10 @@ def test_what_is_not_the_runs_is_not_written(run, tmp_path, monkeypatch):
         ("sep", "a.safetensors", "SEP has learned on the image side"),
         ("cocoop", "a.safetensors", "CoCoOp has no text features of its own"),
         *((key, "a.safetensors", "predicts by more than text") for key in MORE_THAN_TEXT),
-        ("sep-released", "a.pt2", "SEP of this run judges a picture by the others of its batch"),
+        pytest.param(
+            *("sep-released", "a.pt2", "SEP of this run judges a picture by the others of its batch"),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_what_cannot_be(run, key, name, sentence, tmp_path):

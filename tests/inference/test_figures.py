@@ -38,12 +38,6 @@ def test_figure_is_png_and_svg(figure):
     assert all(colour in drawn for colour in COLOURS[:4])
 
 
-def test_same_panels_give_the_same_files(figure, tmp_path):
-    paths, panels = figure
-    for first, again in zip(paths, plot(panels, tmp_path / "tsne")):
-        assert first.read_bytes() == Path(again).read_bytes()
-
-
 def test_texts_land_among_the_images_of_their_class():
     panel = make_panel(views=("hand-crafted", "learned"))
     image, views = embed(panel)

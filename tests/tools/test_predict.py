@@ -15,16 +15,14 @@ from PIL import Image
 
 from inference.api import load_run
 from tests.tiny import CLASSNAMES
+from tests.trainers.methods import METHODS
 from tools import predict
 
 
 @pytest.fixture
-def run(make_trainer, tmp_path):
+def run(run):
     """Folder of a finished test of zero-shot CLIP."""
-    trainer = make_trainer("ZeroshotCLIP")
-    trainer.test()
-    (tmp_path / "output/config.yaml").write_text(trainer.cfg.dump())
-    return str(tmp_path / "output")
+    return run(METHODS["zsclip"])[0]
 
 
 @pytest.fixture

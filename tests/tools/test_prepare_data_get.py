@@ -1,7 +1,6 @@
 """prepare_data get: from the mirror, interrupted, and on disks that fail; the server is in web.py."""
 
 import hashlib
-import io
 import os
 import zipfile
 
@@ -69,22 +68,6 @@ def test_only_the_data_set_is_taken(site, tmp_path, capsys):
     site.files[f"/{MIRROR}/resolve/main/dtd.zip"] = zipped(tmp_path / "stub")
     assert run(capsys, "get", "dtd", "--root", tmp_path / "data")[0] == 0
     assert {p.name for p in (tmp_path / "data/dtd").iterdir()} == {"images", "split_zhou_DescribableTextures.json"}
-
-
-def test_home_and_a_root_that_is_new(site, tmp_path, monkeypatch, capsys):
-    on_mirror(site, "eurosat", tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert run(capsys, "get", "EuroSAT", "--root", "~/my/sets")[0] == 0
-    assert same_tree(tmp_path / "stub", tmp_path / "home/my/sets")
-
-
-def test_a_data_set_that_is_a_link(site, tmp_path, capsys):
-    on_mirror(site, "eurosat", tmp_path)
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/eurosat").symlink_to(tmp_path / "disk")
-    assert run(capsys, "get", "eurosat", "--root", tmp_path / "data")[0] == 0
-    assert same_tree(tmp_path / "stub/eurosat", tmp_path / "disk")
 
 
 def test_only_what_is_missing_is_added(site, tmp_path, capsys):
@@ -267,27 +250,3 @@ def test_a_disk_that_is_full(site, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(fetch.shutil, "disk_usage", lambda path: usage)
     code, out, _ = run(capsys, "get", "dtd", "--source", "mirror", "--root", tmp_path / "data")
     assert code == 1 and "has 0.0 GB free, and 0.0 are needed: make room first" in out
-
-
-def test_a_disk_that_fills_up_is_named(site, tmp_path, monkeypatch, capsys):
-    on_mirror(site, "dtd", tmp_path)
-
-    class Full(io.FileIO):
-        def write(self, block):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(fetch, "open", Full, raising=False)
-    code, _, err = run(capsys, "get", "dtd", "--root", tmp_path / "data")
-    assert code == 1 and err == f"error: No space left on device: {tmp_path}/data/dtd/{WORK}/dtd.zip.part\n"
-
-
-def test_an_archive_that_is_encrypted(site, elsewhere, tmp_path, capsys):
-    path, _ = on_mirror(site, "dtd", tmp_path)
-    body = bytearray(site.files[path])
-    body[6] |= 1
-    for i in range(len(body)):
-        if body[i : i + 4] == b"PK\x01\x02":
-            body[i + 8] |= 1
-    site.files[path] = bytes(body)
-    code, out, err = run(capsys, "get", "dtd", "--root", tmp_path / "data")
-    assert code == 1 and err == "" and "is encrypted): unpack it by hand or" in out

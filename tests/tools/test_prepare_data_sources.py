@@ -141,13 +141,6 @@ def test_a_damaged_split_file_is_not_overwritten(site, tmp_path, capsys):
     assert site.requests == []
 
 
-def test_a_split_with_other_numbers_is_said_and_not_fetched_again(site, tmp_path, monkeypatch, capsys):
-    make("dtd", tmp_path / "data")
-    monkeypatch.setattr(loader_of("dtd"), "expected_images", (2_820, None, None))
-    code, out, _ = run(capsys, "get", "dtd", "--root", tmp_path / "data")
-    assert code == 1 and "18 train images instead of 2,820" in out and site.requests == []
-
-
 def test_get_all(site, elsewhere, tmp_path, capsys):
     for stem in FETCHED:
         on_mirror(site, stem, tmp_path)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from harness.running import grid
+from harness.running import sweep_file
 from tests.conftest import REPOSITORY
 
 
@@ -16,18 +16,7 @@ def sweep(tmp_path, *arguments, **env):
 
 
 def test_flags_are_a_grid(tmp_path):
-    flags = [
-        "--methods",
-        "sep",
-        "zsclip",
-        "--protocols",
-        "base2new",
-        "few_shot",
-        "--datasets",
-        "shapes",
-        "--seeds",
-        "2",
-    ]
+    flags = "--methods sep zsclip --protocols base2new few_shot --datasets shapes --seeds 2".split()
     dry = sweep(tmp_path, *flags, "--source", "shapes", "--set", "OPTIM.LR", "0.1", "--dry-run")
     assert (dry.returncode, dry.stderr) == (0, "")
     runs = [f"scripts/{m}/base2new_{part}.sh shapes 2" for m in ("sep", "zsclip") for part in ("train", "test")]
@@ -38,7 +27,7 @@ def test_flags_are_a_grid(tmp_path):
 
 def test_seeds_of_the_environment_take_the_place_of_the_files(tmp_path):
     file = REPOSITORY / "configs/sweeps/demo_full.yaml"
-    runs, of_one = (len(grid.read(str(file), seeds=seeds)) for seeds in ([], [1]))
+    runs, of_one = (len(sweep_file.read(str(file), seeds=seeds)) for seeds in ([], [1]))
     assert runs == 3 * of_one
     assert f"{runs} runs: 0 done, {runs} to do\n" in sweep(tmp_path, "--config", file, "--dry-run").stdout
     assert (

@@ -4,6 +4,8 @@ import importlib
 from types import ModuleType
 from typing import NamedTuple
 
+import pytest
+
 
 class Method(NamedTuple):
     trainer: str  # name in Dassl's registry
@@ -38,12 +40,8 @@ _ROWS = {
         "PromptSRC",
         "PROMPTSRC",
         (
-            "TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT",
-            2,
-            "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION",
-            3,
-            "TRAINER.PROMPTSRC.GPA_MEAN",
-            2,
+            *("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 2, "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 3),
+            *("TRAINER.PROMPTSRC.GPA_MEAN", 2),
         ),
         resnet=False,
     ),
@@ -57,13 +55,7 @@ _ROWS = {
         "CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2, "DATALOADER.K_TRANSFORMS", 2), resnet=False
     ),
     "sep": Method("SEP", "SEP", resnet=False),
-    "sep-released": Method(
-        "SEP",
-        "SEP",
-        ("TRAINER.SEP.VARIANT", "released"),
-        resnet=False,
-        batch_independent=False,
-    ),
+    "sep-released": Method("SEP", "SEP", ("TRAINER.SEP.VARIANT", "released"), resnet=False, batch_independent=False),
     "e2mim": Method("E2MIM", "E2MIM"),
     "e2mim-image-dv": Method(
         "E2MIM",
@@ -96,4 +88,16 @@ _ROWS = {
     ),
 }
 
+# What the feature store and foreign backbones can meet: text alone is learned, there is a frozen branch beside the
+# learned one, a picture has two views, pixels are mixed, a teacher looks too, nothing is learned by steps
+KINDS = ("coop", "promptsrc", "coprompt-views", "e2mim-image-dv", "promptkd", "tipadapter")
+
 METHODS: dict[str, Method] = {key: row._replace(file=key.partition("-")[0]) for key, row in _ROWS.items()}
+
+
+def often(keys, quick=KINDS):
+    """Parameters of a test: all `keys`, of which `make test` runs the quick ones and `make test-long` the others."""
+    return [
+        pytest.param(*(key if isinstance(key, tuple) else (key,)), marks=[] if key in quick else pytest.mark.long)
+        for key in keys
+    ]

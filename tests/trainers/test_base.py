@@ -57,21 +57,6 @@ def test_building_and_preparing_do_not_shift_training(make_trainer):
     assert torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[1]
 
 
-@pytest.mark.parametrize(
-    "key, wrong, choices",
-    [
-        ("TEST.SPLIT", "train", "test or val"),
-        ("TEST.SPLIT", "VAL", "test or val"),
-        ("TEST.SPLIT", "", "test or val"),
-        ("TEST.FINAL_MODEL", "best", "last_step or best_val"),
-    ],
-)
-def test_wrong_choices_are_refused_before_anything_is_built(make_trainer, capsys, key, wrong, choices):
-    with pytest.raises(ValueError, match=f"{key} is '{wrong}', but must be {choices}."):
-        make_trainer("CoOp", key, wrong)
-    assert "Loading CLIP" not in capsys.readouterr().out
-
-
 def test_preparation_has_no_gradients(make_trainer, monkeypatch):
     """Nor has the loop of a method that draws images: each batch is one of the consumer's."""
     trainer = make_trainer("CoOp", "DATALOADER.TEST.BATCH_SIZE", 20)

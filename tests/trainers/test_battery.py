@@ -13,7 +13,7 @@ from dassl.config import get_cfg_default
 from datasets.shapes import world
 from tests.conftest import REPOSITORY
 from tests.tiny import CLASSNAMES, give_teacher
-from tests.trainers.methods import METHODS
+from tests.trainers.methods import METHODS, often
 from trainers.backbone.clip_loader import cast_weights, load_clip
 from trainers.errors import UserError
 from trainers.features import frozen_features
@@ -82,8 +82,8 @@ def test_loss_falls_on_shapes(learning, tmp_path):
     torch.manual_seed(0)
     model = learning.module.CustomCLIP(cfg, names, load_clip("shapes-tiny"))
     optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
-    losses = [step(model, optimiser, (image, torch.arange(8))) for _ in range(20)]
-    assert np.isfinite(losses).all() and np.mean(losses[-5:]) < losses[0] - 0.01
+    losses = [step(model, optimiser, (image, torch.arange(8))) for _ in range(8)]
+    assert np.isfinite(losses).all() and np.mean(losses[-3:]) < 0.98 * losses[0]
 
 
 def test_only_the_learner_is_trained(learning, build, batch):
@@ -240,12 +240,21 @@ def test_run_leaves_its_record(method, make_trainer, tmp_path):
     assert accuracy == pytest.approx(metrics["accuracy"])
     assert list(predictions["classnames"]) == CLASSNAMES
     assert all(os.path.isfile(path) for path in predictions["impaths"])
-    if method.learns:
-        assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [metrics["epoch"]]
-        assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
+    if not method.learns:
+        return
+    assert checkpoint.epochs_in(tmp_path / "run" / "prompt_learner") == [metrics["epoch"]]
+    assert trainer.model._modules["prompt_learner"] is trainer._models["prompt_learner"]
+    # The checkpoint says what it is of, so that no run with other settings goes on from it
+    state = checkpoint.read(checkpoint.path_of(str(tmp_path / "run" / "prompt_learner"), metrics["epoch"]))
+    assert state["settings"] == settings_of(trainer.cfg, nodes_of(trainer, trainer.cfg))
+    assert state["data"] == data_checksums(trainer.trains_on)["train"] != ""
+    with pytest.raises(ValueError, match="was trained with OPTIM.LR .*, but this run has .*FORCE=1"):
+        run(make_trainer, method, tmp_path / "run", "OPTIM.LR", 0.5)
 
 
-def test_backbones_of_other_libraries(method, family, make_trainer, tmp_path):
+@pytest.mark.parametrize("key", often(METHODS))
+def test_backbones_of_other_libraries(key, family, make_trainer, tmp_path):
+    method = METHODS[key]
     options = (*method.options, *family.options, "OPTIM.MAX_EPOCH", 1)
     before = make_trainer(method.trainer, *options).model.prompt_learner.state_dict()
     trainer = run(make_trainer, method, tmp_path / "run", *family.options, "OPTIM.MAX_EPOCH", 1)
@@ -291,8 +300,10 @@ def logits_of(folder):
 
 
 @pytest.mark.parametrize("transforms", [["random_flip", "random_resized_crop", "normalize"], ["normalize"]])
-def test_stored_features_change_no_bit(method, make_trainer, tmp_path, transforms):
+@pytest.mark.parametrize("key", often(METHODS))
+def test_stored_features_change_no_bit(key, make_trainer, tmp_path, transforms):
     """Of training with evaluations in between and of the test: nothing stored, the store cold, and warm."""
+    method = METHODS[key]
     options = ("OPTIM.MAX_EPOCH", 2, "TEST.SAVE_PREDICTIONS", True, "TEST.FINAL_MODEL", "best_val")
     options = (*options, "INPUT.TRANSFORMS", transforms)
     none = run(make_trainer, method, tmp_path / "none", *options, "STORE.MAX_GB", 0.0)
@@ -303,8 +314,10 @@ def test_stored_features_change_no_bit(method, make_trainer, tmp_path, transform
             assert torch.equal(value, again.trained.state_dict()[key]), key
 
 
-def test_stored_views_change_no_bit(learning, make_trainer, tmp_path, monkeypatch):
+@pytest.mark.parametrize("key", often(LEARNING))
+def test_stored_views_change_no_bit(key, make_trainer, tmp_path, monkeypatch):
     """Of a training that draws the same views and keeps nothing; nor does a kill that leaves the store half filled."""
+    learning = METHODS[key]
     views = ("DATALOADER.STORED_VIEWS", 2)
     none = run(make_trainer, learning, tmp_path / "none", *views, "STORE.MAX_GB", 0.0)
     monkeypatch.setattr(frozen_features, "BLOCK", 8)
@@ -332,17 +345,6 @@ def kill_at(n, function):
         return function(*args)
 
     return or_die
-
-
-def test_checkpoints_say_what_they_are_of(learning, make_trainer, tmp_path):
-    """So that no run with another learning rate, seed, number of shots or half of the classes goes on from them."""
-    trainer = run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
-    state = checkpoint.read(str(tmp_path / "run" / "prompt_learner" / "model.pth.tar-1"))
-    assert state["settings"] == settings_of(trainer.cfg, nodes_of(trainer, trainer.cfg))
-    assert state["data"] == data_checksums(trainer.trains_on)["train"] != ""
-    for key, value in {"OPTIM.LR": 0.5, "SEED": 2, "DATASET.NUM_SHOTS": 4, "DATASET.SUBSAMPLE_CLASSES": "base"}.items():
-        with pytest.raises(ValueError, match=f'model.pth.tar-1" was trained with {key} .*, but this run has .*FORCE=1'):
-            run(make_trainer, learning, tmp_path / "run", "OPTIM.MAX_EPOCH", 1, key, value)
 
 
 def test_weights_that_are_not_finite_are_never_saved(learning, make_trainer, tmp_path, monkeypatch):

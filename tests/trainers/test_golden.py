@@ -23,8 +23,7 @@ import trainers.sep
 import trainers.tcp
 import trainers.zsclip
 from dassl.config import get_cfg_default
-from tests.golden.formula import clip_state_dict, fill
-from trainers.backbone.clip_loader import build_clip
+from tests.golden.formula import fill
 from zoo.convert import match
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -99,11 +98,6 @@ LOSS_PARTS = {
     "con_text": "con_text",
     "con_image": "con_image",
 }
-
-
-@pytest.fixture(scope="module")
-def golden_clip():
-    return build_clip(clip_state_dict())
 
 
 @pytest.fixture(scope="module")

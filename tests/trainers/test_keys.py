@@ -28,6 +28,26 @@ def test_every_key_with_a_range_is_there_and_its_default_fits():
     check(cfg)
 
 
+PUBLISHED = {  # of the papers or their authors' scripts
+    "CLIPLORA": dict(RANK=2, ALPHA=1.0, DROPOUT=0.25, PARTS=["q", "k", "v"], LAYERS=[], ITERATIONS=500),
+    "COCOOP": dict(N_CTX=4, CTX_INIT="a photo of a"),
+    "COPROMPT": dict(N_CTX=2, CTX_INIT="a photo of a", PROMPT_DEPTH=9, IMAGE_ADAPTER=0.1, TEXT_ADAPTER=0.2),
+    "KGCOOP": dict(N_CTX=4, CTX_INIT="a photo of a", W=8.0),
+    "MAPLE": dict(N_CTX=2, CTX_INIT="a photo of a", PROMPT_DEPTH=9),
+    "MMA": dict(LAYER=4, DIM=32, SCALE=0.001),
+    "MMRL": dict(N_REP_TOKENS=5, LAYER=5, ALPHA=0.7),
+    "PROGRAD": dict(N_CTX=16, CTX_INIT=True, LAMBDA=1.0, T=1.0),
+    "PROMPTKD": dict(N_CTX_VISION=4, PROMPT_DEPTH_VISION=9, TEMPERATURE=1.0, KD_WEIGHT=1000.0, TEACHER_DIM=768),
+    "PROMPTSRC": dict(N_CTX_TEXT=4, N_CTX_VISION=4, PROMPT_DEPTH_TEXT=9, PROMPT_DEPTH_VISION=9, GPA_MEAN=15, GPA_STD=1),
+    "TCP": dict(N_CTX=4, CTX_INIT="", LAYER=8, W=8.0),
+}
+
+
+@pytest.mark.parametrize("node", PUBLISHED)
+def test_defaults_are_the_published_settings(node):
+    assert PUBLISHED[node].items() <= get_cfg_default().TRAINER[node].items()
+
+
 def test_every_number_and_choice_of_a_method_has_a_range():
     """Whatever is missing here is accepted: GPA_MEAN may lie outside of the epochs, text may be anything."""
     cfg = get_cfg_default()

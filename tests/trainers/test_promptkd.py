@@ -12,10 +12,9 @@ import trainers.promptsrc
 from dassl.config import get_cfg_default
 from inference.api import load_run
 from tests.conftest import GOLDEN
-from tests.golden.formula import clip_state_dict, fill
+from tests.golden.formula import clip_array, clip_shapes, fill
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from trainers.backbone.clip_loader import build_clip
 from trainers.errors import MissingFile, UserError
 from trainers.run import checkpoint
 from trainers.run.experiment import run_key, settings_of
@@ -29,10 +28,14 @@ BASE = ("DATASET.SUBSAMPLE_CLASSES", "base")
 # ---- against the authors' code ---------------------------------------------------------------------------------
 
 
-def golden_teacher(folder, info):
+def golden_teacher(folder, info, golden_clip):
     """`folder` becomes a run of PromptSRC on a CLIP with features of 768 numbers, its prompts filled by formula."""
     weights, cfg = folder / "clip.pt", get_cfg_default()
-    torch.save(clip_state_dict(g=info["teacher_geometry"]), weights)
+    shapes, state = clip_shapes(info["teacher_geometry"]), golden_clip.state_dict()
+    for name in ("text_projection", "visual.proj"):  # where the formula gives another one
+        state[name] = torch.from_numpy(clip_array(name, shapes[name]))
+    assert all(state[name].shape == shape for name, shape in shapes.items())
+    torch.save(state, weights)
     options = ["TRAINER.NAME", "PromptSRC", "TRAINER.PROMPTSRC.PREC", "fp32", "INPUT.SIZE", (64, 64)]
     cfg.merge_from_list([*options, "MODEL.BACKBONE.NAME", str(weights), "MODEL.BACKBONE.ACTIVATION", "quickgelu"])
     cfg.OPTIM.MAX_EPOCH = 1
@@ -46,15 +49,16 @@ def golden_teacher(folder, info):
     return str(folder)
 
 
-def test_golden_numbers(tmp_path):
+def test_golden_numbers(golden_clip, tmp_path):
     info = json.loads((GOLDEN / "promptkd.json").read_text())
     expected, inputs = np.load(GOLDEN / "promptkd.npz"), np.load(GOLDEN / "inputs.npz")
     image, names, theirs = torch.from_numpy(inputs["images_preprocessed"]), info["classnames"], info["cfg"]["TRAINER"]
     cfg = get_cfg_default()
-    cfg.merge_from_list(["INPUT.SIZE", (64, 64), "TRAINER.PROMPTKD.TEACHER", golden_teacher(tmp_path, info)])
+    teacher = golden_teacher(tmp_path, info, golden_clip)
+    cfg.merge_from_list(["INPUT.SIZE", (64, 64), "TRAINER.PROMPTKD.TEACHER", teacher])
     for key in ("KD_WEIGHT", "TEMPERATURE", "PREC"):
         cfg.TRAINER.PROMPTKD[key] = theirs["PROMPTKD"][key]
-    model = trainers.promptkd.CustomCLIP(cfg, names, build_clip(clip_state_dict())).eval()
+    model = trainers.promptkd.CustomCLIP(cfg, names, golden_clip).eval()
 
     ours = {"image_encoder.VPT": "ctx_visual.0"}
     ours.update({f"image_encoder.transformer.resblocks.{i}.VPT_shallow": f"ctx_visual.{i}" for i in range(1, 9)})
@@ -70,7 +74,7 @@ def test_golden_numbers(tmp_path):
         np.testing.assert_allclose(actual.detach(), expected[name], atol=atol, rtol=0)
 
     close(model.teacher.text_features, "text_features", 1e-6)
-    close(model.teacher_logits(image), "teacher_logits6")
+    close(model.teacher.logits(image), "teacher_logits6")
     for n in (6, 3, 1):
         with torch.no_grad():
             logits = model(image[:n])
@@ -99,15 +103,13 @@ def test_golden_numbers(tmp_path):
 
 
 @pytest.fixture
-def teach(make_trainer, tmp_path):
+def teach(make_trainer, finished_run, tmp_path):
     """teach(row of methods.py or its name, KEY, value, ...) -> folder of a run of its that was trained for an epoch."""
 
     def make(row, *options, name="taught"):
         row = METHODS[row]
-        trainer = make_trainer(row.trainer, *row.options, "OPTIM.MAX_EPOCH", 1, *options, output=tmp_path / name)
-        trainer.train()
-        (tmp_path / name / "config.yaml").write_text(trainer.cfg.dump())
-        return str(tmp_path / name)
+        made = finished_run(make_trainer, row.trainer, *row.options, "OPTIM.MAX_EPOCH", 1, *options)
+        return str(shutil.copytree(made, tmp_path / name))
 
     return make
 
@@ -157,20 +159,14 @@ def test_across_data_sets(teach, distil, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("row", ["promptsrc", "sep", "coop", "zsclip"])
-def test_the_teacher_is_the_run_as_it_was(row, teach, distil, make_trainer, tmp_path):
+def test_the_teacher_is_the_run_as_it_was(row, teach, distil, tmp_path):
     """Its logits and text features are those of the run itself, on classes that it was not trained on as well."""
-    if METHODS[row].learns:
-        folder = teach(row, *BASE)
-    else:
-        trainer = make_trainer(METHODS[row].trainer, output=tmp_path / "taught")
-        trainer.test()
-        folder = str(tmp_path / "taught")
-        (tmp_path / "taught/config.yaml").write_text(trainer.cfg.dump())
+    folder = teach(row, *(BASE if METHODS[row].learns else ()))
     trainer = distil(folder, *BASE, output=tmp_path / "run")
     model, itself = trainer.model, load_run(folder, CLASSNAMES)
     trainer.train()
     image = torch.randn(4, 3, 32, 32)
-    torch.testing.assert_close(model.teacher_logits(image), itself.logits(image), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(model.teacher.logits(image), itself.logits(image), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(model.training_only["classes"].vectors, itself.encode_text())
     with torch.no_grad():  # the student's own logits are of the base classes, compared with the same vectors
         f = model.eval().encode_image(image)
@@ -183,18 +179,17 @@ def test_the_loss(build):
     options = ("TRAINER.PROMPTKD.KD_WEIGHT", 50.0, "TRAINER.PROMPTKD.TEMPERATURE", 3.0)
     model, image = build("promptkd", *options), torch.randn(8, 3, 32, 32)
     s, losses = model(image, torch.zeros(8))
-    p, q = ((logits / 3).softmax(dim=1) for logits in (model.teacher_logits(image), s))
+    p, q = ((logits / 3).softmax(dim=1) for logits in (model.teacher.logits(image), s))
     expected = 50 * 9 * (p * (p / q).log()).sum() / (8 * len(CLASSNAMES))
     torch.testing.assert_close(losses["kd"], expected)
 
 
-def test_an_image_is_shown_to_the_teacher_once(build, monkeypatch):
-    model, image, calls = build("promptkd"), torch.randn(2, 3, 32, 32), []
-    monkeypatch.setattr(model.teacher, "logits", lambda x: calls.append(x) or torch.zeros(2, 6))
-    model.teacher_logits(image)
-    model(image, torch.zeros(2))
-    model(image.clone(), torch.zeros(2))
-    assert len(calls) == 2
+def test_an_image_is_shown_to_the_teacher_once(teach, distil, monkeypatch, tmp_path):
+    trainer, calls = distil(teach("promptsrc", *BASE), *BASE, output=tmp_path / "run"), []
+    original = trainer.model.teacher.logits
+    monkeypatch.setattr(trainer.model.teacher, "logits", lambda pixels: calls.append(pixels) or original(pixels))
+    trainer.train()
+    assert len(calls) == len(trainer.train_loader_x)
 
 
 def test_the_teacher_is_no_part_of_the_student(teach, distil, tmp_path):
@@ -237,7 +232,7 @@ def test_settings_name_the_teachers_run_and_not_its_place(teach, distil, tmp_pat
     shutil.copytree(first, moved)
     second = teach("promptsrc", *BASE, "SEED", 2, name="second")
     other = teach("promptsrc", *BASE, "OPTIM.LR", 0.5, name="other")
-    said = [distil(folder, *BASE).checkpoints.settings for folder in (first, moved, second, other, "")]
+    said = [distil(folder, *BASE).settings for folder in (first, moved, second, other, "")]
     assert said[0] == said[1] == said[2] and said[0][TEACHER_RUN].startswith("PromptSRC ")
     assert said[3][TEACHER_RUN] != said[0][TEACHER_RUN] and TEACHER_RUN not in said[4]
     assert "TRAINER.PROMPTKD.TEACHER" not in said[0]
@@ -267,7 +262,7 @@ def test_no_teacher(distil, tmp_path):
     (tmp_path / "foreign/config.yaml").write_text(
         "TRAINER:\n  NAME: MCD\nINPUT:\n  SIZE: [32, 32]\n  TRANSFORMS: [normalize]\n"
     )
-    with pytest.raises(UserError, match='foreign" is a run of trainer MCD, which is none of these files'):
+    with pytest.raises(UserError, match='foreign" is a run of trainer MCD, whose prompts cannot be loaded'):
         distil(str(tmp_path / "foreign")).train()
     (tmp_path / "foreign/config.yaml").write_text("TRAINER: [\n")
     with pytest.raises(UserError, match="is no config of a run"):
@@ -302,9 +297,3 @@ def test_class_vectors_that_are_not_finite(teach, distil, tmp_path):
     checkpoint.write(state, path)
     with pytest.raises(UserError, match="holds infinite or NaN class vectors"):
         distil("", output=tmp_path / "test").load_model(str(tmp_path / "run"))
-
-
-def test_published_settings():
-    node = get_cfg_default().TRAINER.PROMPTKD
-    assert (node.N_CTX_VISION, node.PROMPT_DEPTH_VISION, node.TEMPERATURE, node.KD_WEIGHT) == (4, 9, 1.0, 1000.0)
-    assert node.TEACHER_DIM == 768 and node.TEACHER == ""

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from dassl.config import get_cfg_default
 from tests.golden.formula import clip_state_dict
 from tests.tiny import CLASSNAMES, GEOMETRY
 from trainers.backbone.clip_loader import build_clip
@@ -11,23 +10,10 @@ from trainers.prompting.model import encode_prompts
 from trainers.prompting.prompt_text import tokenize
 
 
-def test_published_settings():
-    node = get_cfg_default().TRAINER.TCP
-    assert (node.N_CTX, node.CTX_INIT, node.LAYER, node.W) == (4, "", 8, 8.0)
-
-
 def test_features_of_a_class_depend_on_its_own_name_only(build):
     among_all = build("tcp").encode_text()
     for i, name in enumerate(CLASSNAMES):
         torch.testing.assert_close(build("tcp", classnames=[name]).encode_text()[0], among_all[i], atol=1e-6, rtol=0)
-
-
-def test_two_names_get_different_tokens(build):
-    model = build("tcp")
-    prompts = model.prompt_learner.class_prompts(model.hand_features)
-    assert prompts.shape == (len(CLASSNAMES), 4, 64)
-    distances = torch.cdist(prompts.flatten(1), prompts.flatten(1)) + torch.eye(len(CLASSNAMES))
-    assert distances.min() > 1e-3
 
 
 def test_tokens_enter_at_their_layer(build, monkeypatch):
@@ -43,22 +29,6 @@ def test_tokens_enter_at_their_layer(build, monkeypatch):
     ours = model.prompt_learner.class_prompts(model.hand_features)
     ours = ours[model.prompt_learner.sequences.rows]
     assert [torch.equal(x, ours) for x in seen] == [False, False, True]
-
-
-def test_context_is_read_before_that_layer(build):
-    model = build("tcp")
-    with torch.no_grad():
-        before = model.encode_text()
-        model.prompt_learner.ctx.add_(torch.randn_like(model.prompt_learner.ctx))
-        assert not torch.allclose(model.encode_text(), before, atol=1e-4)
-
-
-def test_sizes_are_read_from_the_model(build):
-    wide = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_width": 128, "embed_dim": 48}))
-    learner = build("tcp", "TRAINER.TCP.N_CTX", 3, clip_model=wide).prompt_learner
-    assert learner.ctx.shape == (3, 128)
-    assert learner.meta_net.linear1.weight.shape == (12, 48)  # dim / 4
-    assert learner.meta_net.linear2.weight.shape == (3 * 128, 12)
 
 
 @pytest.mark.parametrize("layer", [0, 2])
@@ -89,7 +59,3 @@ def test_words_of_a_data_set(build, tiny_clip, data_set, learned, hand):
     expected = tokenize([learned.format("ox"), learned.format("cat")])
     assert torch.equal(model.prompt_learner.sequences.tokenized_prompts, expected)
     torch.testing.assert_close(model.hand_features, encode_prompts(tiny_clip(), [hand], ["ox", "cat"]))
-
-
-def test_views_for_a_figure(build):
-    assert list(build("tcp").text_views()) == ["hand-crafted", "TCP"]

@@ -2,7 +2,6 @@
 
 import re
 
-import numpy as np
 import pytest
 import torch
 
@@ -144,12 +143,6 @@ def test_what_is_no_checkpoint(tmp_path, content, sentence):
     torch.save(content, tmp_path / "model.pth.tar-5")
     with pytest.raises(UserError, match=f"{sentence}.*import another file"):
         convert(str(tmp_path / "model.pth.tar-5"), "CoOp")
-
-
-def test_numbers_of_numpy_beside_the_weights(tmp_path):
-    more = {"epoch": np.float64(5), "val_result": np.float32(71.5)}
-    path = theirs.save(tmp_path / "model.pth.tar-5", theirs.coop(), **more)
-    assert convert(path, "CoOp").epoch == 5 and type(convert(path, "CoOp").epoch) is int
 
 
 def test_files_that_are_not_whole(tmp_path):

@@ -84,13 +84,8 @@ def test_protocol_by_hand_and_folders_above(tmp_path):
 
 
 def test_the_newest_of_each_run(tmp_path):
-    for name in (
-        "a/L/model.pth.tar-2",
-        "a/L/model.pth.tar-10",
-        "a/L/checkpoint",
-        "b/L/model-best.pth.tar",
-        "c/log.txt",
-    ):
+    files = "a/L/model.pth.tar-2 a/L/model.pth.tar-10 a/L/checkpoint b/L/model-best.pth.tar c/log.txt"
+    for name in files.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     found = zoo.checkpoints_below(str(tmp_path))

@@ -28,10 +28,10 @@ OPENAIS_WIDEST = 1024  # channels of ViT-L/14
 
 ASSETS = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, "assets")
 BUNDLED = {"shapes-tiny": "shapes-tiny.pt"}
-CACHE = os.path.join("~", ".cache", "clip")  # where OpenAI's package keeps its downloads
+CACHE = os.path.join("~", ".cache", "clip")  # of OpenAI's files, those of its package
 
 
-def load_clip(name, activation="", cache=CACHE):
+def load_clip(name, activation=""):
     """Build a CLIP in fp32 on the CPU, in eval mode, without gradients.
 
     Beside OpenAI's attributes it has `activation`, what its layers have and why (text), and `pictures`, the
@@ -41,14 +41,13 @@ def load_clip(name, activation="", cache=CACHE):
         name: OpenAI name ("ViT-B/16"), path of a weights file (OpenAI's JIT archive or a state dict in its names),
             "shapes-tiny", or what open_clip_loader.py and transformers_loader.py take.
         activation: "quickgelu" or "gelu", of the layers of a file that does not say; "" if it does.
-        cache: folder with OpenAI's files; a missing file is downloaded there.
 
     Raises:
         UserError: unknown name, a file that cannot be read or holds no CLIP, an activation that is not known or not
             what it says.
         MissingFile: no such file, or a download that cannot be made.
     """
-    weights = _find(name, cache)
+    weights = _find(name)
     with _saying_that_it_is_none(weights):
         _check(weights.state_dict)
         if weights.heads is None and "visual.proj" in weights.state_dict:
@@ -58,7 +57,7 @@ def load_clip(name, activation="", cache=CACHE):
         return _build(weights, known, weights.why if weights.activation else "MODEL.BACKBONE.ACTIVATION")
 
 
-def _find(name, cache):
+def _find(name):
     """The `ClipWeights` that a name stands for."""
     urls, path = clip.clip._MODELS, os.path.expanduser(name)
     if name in BUNDLED:
@@ -67,7 +66,7 @@ def _find(name, cache):
             raise MissingFile(f'Weights of the bundled "{name}" are missing: put them back at "{path}".')
         return _of_file(path)
     if name in urls:
-        path = _openai_file(name, urls[name], os.path.expanduser(cache))
+        path = _openai_file(name, urls[name])
         return ClipWeights(read_file(path), name, "quickgelu", "as all of OpenAI's weights")
     if name.startswith("open_clip:"):
         from . import open_clip_loader  # here, as transformers_loader: few names need them
@@ -243,8 +242,9 @@ def _restore_embedding(state_dict):
     return state_dict
 
 
-def _openai_file(name, url, cache):
+def _openai_file(name, url):
     digest, file_name = url.split("/")[-2:]
+    cache = os.path.expanduser(CACHE)
     path = os.path.join(cache, file_name)
     by_hand = f"fetch {url} (SHA-256 {digest}) by hand and pass its path as MODEL.BACKBONE.NAME."
     try:
@@ -266,7 +266,7 @@ def _openai_file(name, url, cache):
 def fingerprint(clip_model):
     """A number that tells CLIPs apart whatever their files are called: checksum of text projection and activation.
 
-    QuickGELU adds nothing to it, so that it is what it was before there was another.
+    QuickGELU adds nothing to it: checkpoints hold such numbers from before there was a choice.
     """
     weights = zlib.crc32(clip_model.text_projection.detach().float().cpu().numpy().tobytes())
     gelu = isinstance(clip_model.transformer.resblocks[0].mlp.gelu, nn.GELU)

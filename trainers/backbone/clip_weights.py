@@ -26,7 +26,7 @@ class ClipWeights(NamedTuple):
     state_dict: Dict[str, torch.Tensor]
     where: str  # file or name that they come from, for errors
     activation: str = ""  # "quickgelu" or "gelu"; "" if nothing says
-    why: str = ""  # who says so, as "(...)" behind it
+    why: str = ""  # who says so, for the line that a run prints
     format: str = "OpenAI's format"  # what they are in there
     heads: Optional[Tuple[int, int]] = None  # of a layer, of images and of text; None: a head is 64 wide
     pictures: Optional[Pictures] = None  # None: not known
@@ -34,7 +34,7 @@ class ClipWeights(NamedTuple):
 
 
 def refused(where: str, reason: str) -> UserError:
-    """The error for a CLIP that the walks of encoders.py or the prompts' tokens would get wrong."""
+    """The error for a CLIP whose layers or tokens are others than OpenAI's, which methods here rely on."""
     return UserError(f'Backbone "{where}" cannot be used, as {reason}: docs/backbones.md lists which ones can.')
 
 

@@ -5,14 +5,14 @@ by blocks of batches, as the loader gives them: in a batch of another size the l
 depend on what was stored before. In training they are kept where a picture is the same in each epoch, and for views
 that the seed gives (DATALOADER.STORED_VIEWS, `stored_views.py`).
 
-No method does anything for it: `ImageEncoder.known` puts the features in the place of the plain pass, and pictures are
-decoded only for a method that reads more of them (`PromptedCLIP.reads_pixels`).
+No method does anything for it: a batch carries its features to `ImageEncoder` (`ImageBatch`), and pictures are decoded
+only for a method that reads more of them (`PromptedCLIP.reads_pixels`).
 """
 
 import functools
 import hashlib
 import os
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import PIL
@@ -30,10 +30,8 @@ except ImportError:  # the original Dassl
 VERSION = 1  # of the encoder's numbers: raised when the last bits of a feature change
 BLOCK = 1024  # pictures, about: 2 MiB of ViT-B/16's features, and the most that a killed run encodes again
 
-Features = Callable[[torch.Tensor], torch.Tensor]  # a batch's images, on the device, -> features (B, dim)
 
-
-def folder_of(cfg) -> str:
+def store_folder(cfg) -> str:
     """STORE.DIR, the environment's STORE, or `feature_store` beside the data sets, if need be in the run's folder."""
     given = cfg.STORE.DIR or os.environ.get("STORE", "")
     if given:
@@ -52,7 +50,7 @@ class FrozenFeatures:
 
     def __init__(self, cfg, model, precision, device):
         self.model, self.precision, self.device = model, precision, device
-        self.store = FeatureStore(folder_of(cfg), int(cfg.STORE.MAX_GB * 2**30))
+        self.store = FeatureStore(store_folder(cfg), int(cfg.STORE.MAX_GB * 2**30))
 
     @property
     def dim(self) -> int:
@@ -65,14 +63,15 @@ class FrozenFeatures:
 
     def features_of(self, loader: DataLoader) -> Iterator[Tuple[torch.Tensor, torch.Tensor]]:
         """(frozen features (B, dim), label (B,)) of each batch of the loader, on the device."""
-        for batch, known in progress(self.reading(loader, pixels=False), desc="Encoding", unit="batch"):
-            features = (known or self.encode)(batch["img"])
+        for batch in progress(self.reading(loader, pixels=False), desc="Encoding", unit="batch"):
+            features = batch.get("features", self.encode)(batch["img"])
             yield features.to(self.device), batch["label"].to(self.device)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 3, H, W) -> what the frozen encoder gives of it (B, dim), not normalised, float32."""
         with torch.no_grad(), self.precision.autocast():
-            return self.model.image_encoder.encode(image.to(self.device)).float()
+            # .forward, as hooks on the encoder (DePT's) are for what the method itself asks of it
+            return self.model.image_encoder.forward(image.to(self.device)).float()
 
     def _kind(self, images: Dataset) -> Optional[str]:
         """A digest of all that features depend on but the picture; None if it is not known, or nothing is kept."""
@@ -107,22 +106,31 @@ class FrozenFeatures:
 
 
 class Reading:
-    """A pass over a loader: (batch, features) of each batch; features are for `ImageEncoder.known`, here None."""
+    """A pass over a loader, batch by batch."""
 
     found = 0  # pictures whose features the store had
 
     def __init__(self, loader):
         self.loader = loader
+        self.paths: List[str] = []  # of the pictures that have passed
 
     def __len__(self):
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[Tuple[dict, Optional[Features]]]:
-        return ((batch, None) for batch in self.loader)
+    def __iter__(self) -> Iterator[dict]:
+        self.paths = []
+        for batch in self._batches():
+            self.paths += batch["impath"]
+            yield batch
+
+    def _batches(self):
+        return iter(self.loader)
 
 
 class StoredReading(Reading):
-    """A pass over a loader that always gives the same batches; features come from the store, or are encoded and kept.
+    """A pass over a loader that always gives the same batches; each with its "features", as an `ImageBatch` has them.
+
+    They come from the store, or are encoded and kept.
 
     pixels: whether the images are needed beside their features; if not, those of stored batches are not loaded, and are
         tensors (B, 0, 0, 0).
@@ -132,7 +140,7 @@ class StoredReading(Reading):
 
     def __init__(self, loader, kind, store, encode, pixels):
         super().__init__(loader)
-        self.encode, self.pixels = encode, pixels
+        self.store, self.encode, self.pixels = store, encode, pixels
         self.bare = WithoutPixels(loader.dataset)
         batches = list(loader.batch_sampler)
         n = max(1, BLOCK // len(batches[0]))
@@ -140,26 +148,17 @@ class StoredReading(Reading):
             Block(batches[i : i + n], loader.dataset.data_source, kind, store) for i in range(0, len(batches), n)
         ]
 
-    def __iter__(self):
+    def _batches(self):
         self.found = 0
         loads = [self.pixels or block.features is None for block in self.blocks]
-        loaded = iter(self._loader([b for block, load in zip(self.blocks, loads) if load for b in block.batches]))
+        batches = [b for block, load in zip(self.blocks, loads) if load for b in block.batches]
+        loaded = iter(loader_like(self.loader, self.loader.dataset, processes=bool(batches), batch_sampler=batches))
         for block, load in zip(self.blocks, loads):
             for number, indices in enumerate(block.batches):
                 batch = next(loaded) if load else default_collate([self.bare[i] for i in indices])
-                yield batch, functools.partial(self._features, block, number)
+                yield {**batch, "features": functools.partial(self._features, block, number)}
             block.keep()
         next(loaded, None)  # lets its processes end
-
-    def _loader(self, batches):
-        loader = self.loader
-        return DataLoader(
-            loader.dataset,
-            batch_sampler=batches,
-            num_workers=loader.num_workers if batches else 0,
-            pin_memory=loader.pin_memory,
-            generator=loader.generator,
-        )
 
     def _features(self, block, number, image):
         features = block.get(number)
@@ -167,6 +166,17 @@ class StoredReading(Reading):
             self.found += len(features)
             return features.to(image.device)
         return block.add(number, self.encode(image))
+
+
+def loader_like(loader: DataLoader, images: Dataset, processes: bool, **batches) -> DataLoader:
+    """A loader of other images or batches, with the processes of `loader` or without any."""
+    return DataLoader(
+        images,
+        num_workers=loader.num_workers if processes else 0,
+        pin_memory=loader.pin_memory,
+        generator=loader.generator,
+        **batches,
+    )
 
 
 class Block:

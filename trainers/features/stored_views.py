@@ -21,8 +21,8 @@ from dassl.data.data_manager import DatasetWrapper, build_data_loader
 from dassl.data.transforms import build_transform
 
 from ..random_state import random_state, set_random_state
-from ..run.experiment import folder_of, path_in
-from .frozen_features import FrozenFeatures, WithoutPixels
+from ..run.experiment import dataset_folder, path_in
+from .frozen_features import FrozenFeatures, WithoutPixels, loader_like
 
 # Pictures that are encoded together, whatever the batch size of the training: the last bits of features depend on it
 BATCH = 32
@@ -84,10 +84,12 @@ class ViewLoader:
     def __len__(self):
         return len(self.loader)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[dict]:
+        """Batches, each with its "features", as an `ImageBatch` has them."""
         pixels = self.frozen.model.reads_pixels(training=True)
         images = self.dataset if pixels else WithoutPixels(self.loader.dataset)
-        return iter(self._over(images, batch_sampler=self.loader.batch_sampler, load=pixels))
+        for batch in loader_like(self.loader, images, pixels, batch_sampler=self.loader.batch_sampler):
+            yield {**batch, "features": lambda _, index=batch["index"]: self.features(index)}
 
     @property
     def view(self) -> int:
@@ -108,19 +110,10 @@ class ViewLoader:
     def _encode(self):
         """All pictures in the order of the data set, so that no feature depends on how training draws its batches."""
         state = random_state()  # encoding or not must not shift what training draws
-        features = [x for x, _ in self.frozen.features_of(self._over(self.dataset, batch_size=BATCH))]
+        images = loader_like(self.loader, self.dataset, processes=True, batch_size=BATCH)
+        features = [x for x, _ in self.frozen.features_of(images)]
         set_random_state(state)
         return torch.cat(features)
-
-    def _over(self, images, load=True, **batches):
-        loader = self.loader
-        return DataLoader(
-            images,
-            num_workers=loader.num_workers if load else 0,
-            pin_memory=loader.pin_memory,
-            generator=loader.generator,
-            **batches,
-        )
 
 
 def view_loader(cfg, loader: DataLoader, frozen: FrozenFeatures, dataset_dir: str) -> Optional[ViewLoader]:
@@ -134,7 +127,7 @@ def view_loader(cfg, loader: DataLoader, frozen: FrozenFeatures, dataset_dir: st
 def in_order(cfg, dataset, view: Optional[int] = None) -> DataLoader:
     """The training images of a `DatasetBase` in order: under the test transform, or each as its view of that number.
 
-    A run without a seed draws the view anew. Numbers below 0 are those of no training under STORED_VIEWS.
+    A run without a seed draws the view anew. A view of a number below 0 is none that STORED_VIEWS trains on.
     """
 
     def wrapper(*args, **kwargs):
@@ -142,7 +135,7 @@ def in_order(cfg, dataset, view: Optional[int] = None) -> DataLoader:
         if view is None:
             return images
         seed = cfg.SEED if cfg.SEED >= 0 else random.getrandbits(32)
-        return View(images, seed, view, folder_of(dataset))
+        return View(images, seed, view, dataset_folder(dataset))
 
     with contextlib.redirect_stdout(io.StringIO()):  # it says each time what the run's loaders have said
         transform = build_transform(cfg, is_train=view is not None)

@@ -99,7 +99,7 @@ def _damaged(name: str, remedy: str) -> DamagedFile:
 
 def _verified(content: io.BytesIO, name: str, remedy: str) -> Dict[str, bytearray]:
     """The members of a zip archive by their names, each checked; none if it is no zip archive."""
-    with _damaged_if_it_fails(name, remedy):
+    with _parsing(name, remedy, _damaged(name, remedy)):
         if not zipfile.is_zipfile(content):
             return {}
         with zipfile.ZipFile(content) as archive:
@@ -107,14 +107,17 @@ def _verified(content: io.BytesIO, name: str, remedy: str) -> Dict[str, bytearra
 
 
 @contextlib.contextmanager
-def _damaged_if_it_fails(name: str, remedy: str) -> Iterator[None]:
+def _parsing(name: str, remedy: str, failed: UserError) -> Iterator[None]:
+    """Inside, content is parsed. What a pickle wants and does not get is named; any other failure is `failed`."""
     try:
         yield
     except (UserError, MemoryError):
         raise
+    except plain_pickle.Refused as error:
+        raise UserError(f"{name} holds {error}, and only plain data and tensors are read: {remedy}.") from error
     except Exception as error:  # of a type for each field that may be wrong
-        _refuse_no_memory(error, str(error))
-        raise _damaged(name, remedy) from error
+        _refuse_no_memory(error)
+        raise failed from error
 
 
 def _load_archive(members: Dict[str, bytearray], name: str, remedy: str, inert: Container[str]) -> Any:
@@ -133,7 +136,7 @@ def _load_archive(members: Dict[str, bytearray], name: str, remedy: str, inert: 
             raise _damaged(name, remedy)
         return _elements(data, dtype)
 
-    with _naming_what_it_holds(name, remedy):
+    with _parsing(name, remedy, UserError(f"{name} holds something else than plain data and tensors: {remedy}.")):
         return plain_pickle.read(io.BytesIO(members[pickles[0]]), storage, inert)
 
 
@@ -149,17 +152,16 @@ def _load_legacy(content: io.BytesIO, name: str, remedy: str, inert: Container[s
         return storages[key]
 
     def nothing(*_):
-        raise plain_pickle.Refused("a tensor in its head")
+        raise ValueError("a tensor where none can be")
 
     content.seek(0)
-    with _damaged_if_it_fails(name, remedy):
+    with _parsing(name, remedy, _damaged(name, remedy)):
         head = [plain_pickle.read(content, nothing) for _ in range(3)]
         if head[:2] != [_LEGACY_MAGIC, _LEGACY_VERSION]:
             raise UserError(f"{name} is a pickle that torch.save did not write: {remedy}.")
         if head[2]["little_endian"] != (sys.byteorder == "little"):
             raise UserError(f"{name} was written on a machine of another byte order: {remedy}.")
-        with _naming_what_it_holds(name, remedy, damaged=True):
-            result = plain_pickle.read(content, storage, inert)
+        result = plain_pickle.read(content, storage, inert)
         for key in plain_pickle.read(content, nothing):
             elements = storages.pop(key)
             (numel,) = struct.unpack("<q", content.read(8))
@@ -183,22 +185,6 @@ def _size(dtype: torch.dtype) -> int:
     return torch.empty(0, dtype=dtype).element_size()
 
 
-@contextlib.contextmanager
-def _naming_what_it_holds(name: str, remedy: str, damaged: bool = False) -> Iterator[None]:
-    """Inside, a pickle is read. damaged: one that is not well formed is, since no checksum says otherwise."""
-    try:
-        yield
-    except (UserError, MemoryError):
-        raise
-    except plain_pickle.Refused as error:
-        raise UserError(f"{name} holds {error}, and only plain data and tensors are read: {remedy}.") from error
-    except Exception as error:
-        _refuse_no_memory(error, str(error))
-        if damaged:
-            raise
-        raise UserError(f"{name} holds something else than plain data and tensors: {remedy}.") from error
-
-
 def _load_torchscript(path: str, name: str, remedy: str) -> Any:
     try:
         with warnings.catch_warnings():  # torch.jit is deprecated, OpenAI's files are not
@@ -207,13 +193,13 @@ def _load_torchscript(path: str, name: str, remedy: str) -> Any:
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        _refuse_no_memory(error, str(error))
+        _refuse_no_memory(error)
         raise UserError(
             f"{name} is a TorchScript archive that PyTorch {torch.__version__} cannot load: {remedy}."
         ) from error
 
 
-def _refuse_no_memory(error: Exception, text: str) -> None:
+def _refuse_no_memory(error: Exception) -> None:
     """PyTorch's allocator raises RuntimeError."""
-    if isinstance(error, RuntimeError) and re.search("allocate|not enough memory|out of memory", text):
+    if isinstance(error, RuntimeError) and re.search("allocate|not enough memory|out of memory", str(error)):
         raise MemoryError("not enough memory") from error

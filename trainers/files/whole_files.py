@@ -17,7 +17,7 @@ _TOKEN = secrets.token_hex(4)  # of this process: an earlier one may have had th
 _TEMPORARY = re.compile(r"\.([A-Za-z0-9]+)-(\d+)-([0-9a-f]{8})-\d+\.tmp")  # host, process, token
 _numbers = itertools.count()
 
-# What only a disk that is written to says; no missing or unreadable file does
+# Errors of a full or read-only disk, which only writing meets
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 

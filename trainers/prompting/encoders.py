@@ -6,12 +6,11 @@ computed but the tokens whose features are read.
 
 What changes a layer itself is `beside(i, part, x) -> y or None`: it gets the input of one of the layer's parts, and y,
 of the shape of that part's output, is added to it. The parts are attention's linear maps "q", "k", "v" and "o", and
-"block", the whole layer, whose input is ln_1's output. It acts on each token by itself: x is (..., width), and says
-neither which tokens these are nor that none is missing.
+"block", the whole layer, whose input is ln_1's output. It must act on each token by itself: x is (..., width), of some
+of the tokens, in no order to rely on.
 """
 
 import os
-from contextlib import contextmanager
 from typing import Any, Callable, Optional
 
 import torch
@@ -20,40 +19,40 @@ from torch.nn import functional as F
 
 from ..compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
 from ..errors import UserError
+from .image_batch import Image, ImageBatch, pixels_of
 from .text_tokens import TextTokens
 
 BeforeLayer = Callable[[int, Any], Any]
 Beside = Callable[[int, str, torch.Tensor], Optional[torch.Tensor]]
 
-
-# Activations that autograd keeps of a token in a layer, in widths, counted: with low-rank updates of q, k and v whose
-# input has dropout
-KEPT_BESIDE = 20
+# How many vectors of its width a layer keeps of each token for the gradients (counted): as it is, and at most with
+# something beside it, low-rank updates of q, k and v with dropout
+KEPT, KEPT_BESIDE = 14, 20
 
 
 def memory_limit(device: torch.device) -> int:
     """Bytes that a pass through the text encoder may keep: a quarter of the device's memory (our choice).
 
-    Not of what is free, which differs from one moment to the next: so would the passes, and with them the last bits of
-    the same run done twice.
+    Of all memory and not of what is free, which differs from one moment to the next: so would the number of passes, and
+    with it the last bits of the same run done twice.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 4
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
-def attend(heads, query, key, value, causal=False, seen=None):
+def attend(heads, query, key, value, causal=False, visible=None):
     """Attention over dim 1: query (batch, n, width), key and value (batch, m, width) -> (batch, n, width).
 
-    causal: query i sees the keys up to m - n + i.  seen: (batch, m), the keys that all queries see.
+    causal: query i attends to the keys up to m - n + i.  visible: (batch, m), true at keys that queries attend to.
     """
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     n, m = query.shape[1], key.shape[1]
-    mask = None if seen is None else seen[:, None, None]
+    mask = None if visible is None else visible[:, None, None]
     if causal and n < m:
         mask = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
     # On a CPU in 16 bits the gradients of the fused kernel take half of a step on text (docs/performance.md)
-    text = causal or seen is not None
+    text = causal or visible is not None
     plain = text and q.device.type == "cpu" and q.dtype != torch.float32
     attention = plain_attention if plain else scaled_dot_product_attention
     x = attention(q, k, v, attn_mask=mask, is_causal=causal and n == m)
@@ -143,12 +142,12 @@ class TextEncoder(nn.Module):
         return torch.cat(features)[tokens.rows.argsort()]
 
     def _chunk(self, tokens, before_layer, beside=None):
-        """How many sequences fit, if nothing is known of the hooks but that one may end all sharing."""
+        """How many sequences a pass may have. With a hook, which may end all sharing, every position is a token."""
         positions = sum(n * length for n, length in zip(*tokens.groups))
-        each = 14 if beside is None else KEPT_BESIDE
-        kept = each * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # times width: counted
+        each = KEPT if beside is None else KEPT_BESIDE
+        vectors = each * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # counted
         layers = self.n_layers if torch.is_grad_enabled() else 2
-        need = layers * self.width * self.text_projection.element_size() * kept
+        need = layers * vectors * self.width * self.text_projection.element_size()
         n = len(tokens.rows)
         return max(1, min(n, n * memory_limit(tokens.x.device) // need))
 
@@ -184,8 +183,8 @@ class TextEncoder(nn.Module):
         eos = tokens.eos.split(tokens.groups.counts)
         for query, key, value, end, *begin in zip(queries, keys, values, eos, tokens.each(k), tokens.each(v)):
             key, value = (torch.cat(both, dim=1) for both in zip(begin, (key, value)))
-            seen = torch.arange(key.shape[1], device=end.device) <= end[:, None]
-            mixed.append(attend(layer.heads, query, key, value, seen=seen))
+            visible = torch.arange(key.shape[1], device=end.device) <= end[:, None]
+            mixed.append(attend(layer.heads, query, key, value, visible=visible))
         return layer.finish(tokens.x[ends], read, torch.cat(mixed).squeeze(1))
 
 
@@ -195,7 +194,6 @@ class ImageEncoder(nn.Module):
     def __init__(self, visual):
         super().__init__()
         self.visual = visual
-        self._known = None, None  # images, and what gives their features
 
     @property
     def is_vit(self):
@@ -209,54 +207,34 @@ class ImageEncoder(nn.Module):
     def width(self):
         return self.visual.conv1.weight.shape[0]
 
-    @contextmanager
-    def known(self, image: torch.Tensor, features: Optional[Callable[[torch.Tensor], torch.Tensor]]):
-        """Inside, the plain pass of `image` (without tokens and hooks) is features(image); None: it is as ever."""
-        self._known = image, features
-        try:
-            yield
-        finally:
-            self._known = None, None
-
     def forward(
         self,
-        image: torch.Tensor,
+        image: Image,
         tokens: Optional[torch.Tensor] = None,
         before_layer: Optional[BeforeLayer] = None,
         beside: Optional[Beside] = None,
     ) -> torch.Tensor:
-        """As `encode`, but for images whose plain pass is known."""
-        known, features = self._known
-        plain = tokens is None and before_layer is None and beside is None
-        if image is known and features is not None and plain:
-            return features(image)
-        return self.encode(image, tokens, before_layer, beside)
-
-    def encode(
-        self,
-        image: torch.Tensor,
-        tokens: Optional[torch.Tensor] = None,
-        before_layer: Optional[BeforeLayer] = None,
-        beside: Optional[Beside] = None,
-    ) -> torch.Tensor:
-        """image (batch, 3, H, W) -> features (batch, dim), not normalised.
+        """image (batch, 3, H, W) -> features (batch, dim), not normalised; those that are known are not computed.
 
         tokens (m, width) are appended to every image's sequence [CLS, patches] behind the position embeddings
         and before ln_pre; they have no position of their own.
         """
+        plain = tokens is None and before_layer is None and beside is None
+        if plain and isinstance(image, ImageBatch) and image.features is not None:
+            return image.features(image.pixels)
         if not self.is_vit:
             return self.visual(self._pixels(image))
         return self.outputs(image, tokens, before_layer, beside)[:, 0] @ self.visual.proj
 
     def outputs(
         self,
-        image: torch.Tensor,
+        image: Image,
         tokens: Optional[torch.Tensor] = None,
         before_layer: Optional[BeforeLayer] = None,
         beside: Optional[Beside] = None,
         n_read: int = 1,
     ) -> torch.Tensor:
-        """As `encode`, but a ViT's outputs at its first `n_read` tokens behind ln_post: (batch, n_read, width)."""
+        """As `forward`, but a ViT's outputs at its first `n_read` tokens behind ln_post: (batch, n_read, width)."""
         visual, image = self.visual, self._pixels(image)
         x = visual.conv1(image).flatten(2).transpose(1, 2)  # (batch, patches, width)
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
@@ -271,9 +249,10 @@ class ImageEncoder(nn.Module):
         return visual.ln_post(x)
 
     def _pixels(self, image):
-        if image.shape[1] == 0:
+        pixels = pixels_of(image)
+        if pixels.shape[1] == 0:
             raise RuntimeError("these images were not read: PromptedCLIP.reads_pixels must say that they are needed")
-        return image.to(self.visual.conv1.weight.dtype)
+        return pixels.to(self.visual.conv1.weight.dtype)
 
     @staticmethod
     def _layer(layer, x, n_read=None):

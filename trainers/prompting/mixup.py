@@ -14,14 +14,13 @@ from ..errors import UserError
 def draw_partners(label):
     """For each sample the index of a partner of a different class, drawn uniformly from the batch.
 
-    label (B,), with its copy `on_host` if it has one -> (B,) int64 on its device, or None when the batch has one class
-    only: there is nothing to mix then.
+    label (B,), in the host's memory -> (B,) int64 there, or None when the batch has one class only: there is nothing to
+    mix then.
     """
-    host = getattr(label, "on_host", label).cpu()
-    if len(set(host.tolist())) < 2:
+    if len(set(label.tolist())) < 2:
         return None
-    different = host[:, None] != host[None, :]  # (B, B)
-    return torch.multinomial(different.float(), 1).squeeze(1).to(label.device, non_blocking=True)
+    different = label[:, None] != label[None, :]  # (B, B)
+    return torch.multinomial(different.float(), 1).squeeze(1)
 
 
 def draw_lam(n, alpha, device=None):

@@ -11,9 +11,11 @@ from yacs.config import CfgNode
 from ..compat import autocast
 from ..errors import UserError
 from .encoders import ImageEncoder, TextEncoder
+from .image_batch import Image
 from .prompt_text import PromptSequences
 
 Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
+TrainingPass = Tuple[torch.Tensor, torch.Tensor, torch.Tensor, Losses]  # see `PromptedCLIP.training_pass`
 
 
 class PromptedCLIP(nn.Module):
@@ -24,13 +26,13 @@ class PromptedCLIP(nn.Module):
 
     A method gives itself a `prompt_learner` and overrides `encode_text`, `encode_image` or `losses` where it differs.
     What is trained but belongs to the training classes or batches alone (prototypes, critics) goes into
-    `training_only`: it is optimised with the prompts, and neither saved with them nor used in evaluation, unless
-    `load_training_only` says so.
+    `training_only`: it is optimised with the prompts, and in a checkpoint only for a training that goes on, unless
+    `load_training_only` takes it.
 
     A method whose prompts depend on the image says so by `text_depends_on_image`. Its `encode_text` takes the images'
     features (B, dim) and returns (B, n_cls, dim), and its `logits` take that.
 
-    What `image_encoder(image)` gives may come from a store (`ImageEncoder.known`). A method that reads images otherwise
+    What `image_encoder(image)` gives may come from a store (`ImageBatch`). A method that reads images otherwise
     overrides `encode_image` or sets `mixes_pixels`: for the others, they may not even be read.
     """
 
@@ -94,16 +96,15 @@ class PromptedCLIP(nn.Module):
         """Called before a training, new or resumed: gets what only that needs. A test goes without."""
 
     def load_training_only(self, modules: Dict[str, torch.Tensor], classnames: List[str], path: str) -> None:
-        """What a model that is loaded to be tested takes of the `training_only` of its training: nothing.
+        """Take what evaluation needs of a training's `training_only`, for the classes of this model; here nothing.
 
-        A method whose evaluation uses some of it says here what holds for the classes of the test.
-
-        modules: its tensors by name, not checked; classnames: of the training; path: of the checkpoint, for errors.
+        Called when prompts are loaded to be tested. modules: the tensors by name, not checked; classnames: of the
+        training; path: of the checkpoint, for errors.
         """
 
     @property
     def image_side_is_plain(self) -> bool:
-        """Whether images are encoded by the frozen CLIP as it is: then a store's features, or another program's, do."""
+        """Whether images are encoded by the frozen CLIP as it is, so that any plain CLIP's features will do."""
         return type(self).encode_image is PromptedCLIP.encode_image
 
     @property
@@ -115,7 +116,7 @@ class PromptedCLIP(nn.Module):
         """Whether images are needed where the features of the plain image encoder are known."""
         return not self.image_side_is_plain or (training and self.mixes_pixels)
 
-    def encode_image(self, image: torch.Tensor) -> torch.Tensor:
+    def encode_image(self, image: Image) -> torch.Tensor:
         """image (B, 3, H, W) -> normalised features (B, dim), float32."""
         return normalise(self.image_encoder(image))
 
@@ -139,8 +140,8 @@ class PromptedCLIP(nn.Module):
         ctx = [learner.ctx] if hasattr(learner, "ctx") else []
         return dict(enumerate([*ctx, *getattr(learner, "deep_ctx", [])]))
 
-    def chosen_tokens(self, image: torch.Tensor) -> Dict[int, torch.Tensor]:
-        """Which of an image's tokens are picked before a layer, the first the first: layer -> positions (B, n).
+    def chosen_tokens(self, image: Image) -> Dict[int, torch.Tensor]:
+        """Which of an image's tokens are picked before a layer, by rank: layer -> positions (B, n).
 
         Position 0 is CLS, then come the patches, row by row. Most methods pick none.
         """
@@ -158,27 +159,32 @@ class PromptedCLIP(nn.Module):
         return OrderedDict(ce=F.cross_entropy(logits, label))
 
     def backward(self, losses: Losses) -> None:
-        """Fill the gradients of what is trained, empty before, from the terms (or all terms times the same number)."""
+        """Set the gradients of what is trained, which are empty, from the terms; loss scaling has scaled all alike."""
         sum(losses.values()).backward()
 
+    def training_pass(self, image: Image, label: torch.Tensor) -> TrainingPass:
+        """What a step trains: (image features, text features, the logits of both, losses).
+
+        A method whose losses need more than `losses` is told overrides this.
+        """
+        f = self.encode_image(image)
+        g = self.encode_text(f) if self.text_depends_on_image else self.encode_text()
+        logits = self.logits(f, g)
+        return f, g, logits, self.losses(f, g, logits, label)
+
     def forward(
-        self,
-        image: torch.Tensor,
-        label: Optional[torch.Tensor] = None,
-        text_features: Optional[torch.Tensor] = None,
+        self, image: Image, label: Optional[torch.Tensor] = None, text_features: Optional[torch.Tensor] = None
     ) -> Union[torch.Tensor, Tuple[torch.Tensor, Losses]]:
-        """image (B, 3, H, W) -> logits (B, n_cls); with label (B,) -> (logits, losses).
+        """image (B, 3, H, W) -> logits (B, n_cls); with label (B,) -> (logits, losses), of `training_pass`.
 
         text_features (n_cls, dim): what `encode_text` returned, for an evaluation that calls it once.
         """
+        if label is not None:
+            return self.training_pass(image, label)[2:]
         f = self.encode_image(image)
-        g = text_features
-        if g is None:
-            g = self.encode_text(f) if self.text_depends_on_image else self.encode_text()
-        logits = self.logits(f, g)
-        if label is None:
-            return logits
-        return logits, self.losses(f, g, logits, label)
+        if text_features is None:
+            text_features = self.encode_text(f) if self.text_depends_on_image else self.encode_text()
+        return self.logits(f, text_features)
 
 
 def _check_normalisation(cfg, clip_model):

@@ -26,7 +26,7 @@ def n_tokens(text: str) -> int:
 
 
 def word_of(token: int) -> str:
-    """The word that a token id stands for; a "-" follows the beginning or middle of one. Half a character is in hex."""
+    """The word of a token id, with a "-" behind it if it goes on. Bytes that are no whole character are in hex."""
     spelled = _tokenizer.decoder[token]
     whole = spelled.endswith("</w>") or spelled.startswith("<|")
     letters = bytes(_tokenizer.byte_decoder[c] for c in spelled.replace("</w>", ""))

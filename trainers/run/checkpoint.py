@@ -16,6 +16,7 @@ from torch import nn
 from ..errors import UserError
 from ..files import torch_file
 from ..files.whole_files import cannot_write, write_whole
+from ..precision import first_not_finite
 
 BEST = "model-best.pth.tar"
 _NAME = re.compile(r"model\.pth\.tar-([1-9][0-9]*)")
@@ -23,8 +24,12 @@ _NAME = re.compile(r"model\.pth\.tar-([1-9][0-9]*)")
 # ---- places ------------------------------------------------------------------------------------------------
 
 
+def name_of(epoch: int) -> str:
+    return f"model.pth.tar-{epoch}"
+
+
 def path_of(folder: str, epoch: int) -> str:
-    return os.path.join(folder, f"model.pth.tar-{epoch}")
+    return os.path.join(folder, name_of(epoch))
 
 
 def epoch_of(path: str) -> Optional[int]:
@@ -176,6 +181,16 @@ def _looks(weights, name):
     if name not in weights:
         return "nothing"
     return f"{tuple(weights[name].shape)}{'' if weights[name].is_floating_point() else ' of whole numbers'}"
+
+
+def check_finite(weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Raise UserError naming the first of these weights that is infinite or NaN."""
+    bad = first_not_finite(weights.items())
+    if bad:
+        raise UserError(
+            f'Checkpoint "{path}" holds infinite or NaN weights ({bad}): load an earlier epoch, or train again '
+            f"with a lower OPTIM.LR."
+        )
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, torch.Tensor], path: str) -> None:

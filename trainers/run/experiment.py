@@ -7,10 +7,11 @@ from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from ..errors import UserError
 from ..keys import RUN_FOLDERS, TRAINING_FILES, flatten
+from .metrics_file import read_metrics
 
 # What may change between two commands that continue one run: where and how it runs, not what it computes.
 NOT_THE_EXPERIMENT = {
-    "MODEL.INIT_WEIGHTS",  # a path; what it leads to is INIT_CHECKSUM
+    "MODEL.INIT_WEIGHTS",  # a path; its checksum is in the settings
     "DATALOADER.NUM_WORKERS",
     "DATALOADER.TEST.BATCH_SIZE",
     "DATASET.ROOT",
@@ -31,7 +32,7 @@ NOT_THE_EXPERIMENT = {
     "VERSION",
 }
 
-# Keys that came later. While they are empty a run is what it was without them, and its fingerprint, too.
+# Keys that are younger than runs on users' disks: an empty one is left out, so that their fingerprints still hold.
 NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
 
 # Others, and what every run did before them: settings leave them out where a run does so, too (harness/records.py)
@@ -39,16 +40,14 @@ AS_BEFORE = {"DATALOADER.TRAIN_X.DROP_LAST": True, "OPTIM.LR_STEP": "epoch", "OP
 
 
 def checksum_key(key: str) -> str:
-    """What settings have in the place of a path `key`, which may come to lead to something else."""
+    """The key under which settings hold the checksum of the file that config key `key` names."""
     return f"{key}_CHECKSUM"
 
 
 def run_key(key: str) -> str:
-    """What settings have in the place of a folder `key`: trainer and settings of the run there, but for the seed."""
+    """The key under which settings hold trainer and settings (but the seed) of the run that config key `key` names."""
     return f"{key}_RUN"
 
-
-INIT_CHECKSUM = checksum_key("MODEL.INIT_WEIGHTS")  # in settings, not in the config
 
 _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 
@@ -56,9 +55,9 @@ _DIGITS = 16  # hexadecimal digits of a checksum, 64 bits
 def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
-    They are all but those of `NOT_THE_EXPERIMENT`, those of other methods, empty ones of `NOTHING_IF_EMPTY` and those
-    `AS_BEFORE`; the checksums of the files that MODEL.INIT_WEIGHTS and `TRAINING_FILES` name are more of them, and so
-    is what the folders of `RUN_FOLDERS` say of their runs, if they are there: a test needs none.
+    Left out are those of `NOT_THE_EXPERIMENT`, those of other methods, empty ones of `NOTHING_IF_EMPTY` and those
+    `AS_BEFORE`. In the place of a path (MODEL.INIT_WEIGHTS, `TRAINING_FILES`, `RUN_FOLDERS`) stands what lies there:
+    the checksum of a file (`checksum_key`), and of a run, if it is there, its trainer and settings (`run_key`).
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
@@ -91,23 +90,27 @@ def nodes_of(trainer: Any, cfg: Mapping[str, Any]) -> Optional[List[str]]:
 def _file_checksum(key, path):
     if not path:
         return ""
-    digest = hashlib.sha256()
     try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(2**20), b""):
-                digest.update(block)
+        return sha256_of(path)[:_DIGITS]
     except OSError as error:
         what = "file" if key in TRAINING_FILES else "checkpoint"
         raise UserError(f"The {what} {path} ({key}) cannot be read ({error.strerror}): correct the path.") from error
-    return digest.hexdigest()[:_DIGITS]
+
+
+def sha256_of(path: str) -> str:
+    """Of a file: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _run_in(key, folder):
     if not folder:
         return {}
     try:
-        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
-            record = json.load(file)
+        record = read_metrics(folder)
         settings = {key: value for key, value in record["settings"].items() if key != "SEED"}
         return {run_key(key): f"{record['trainer']} {fingerprint(settings)}"}
     except (OSError, AttributeError, KeyError, TypeError, ValueError):
@@ -147,12 +150,12 @@ def data_checksums(dataset, train: Optional[Iterable[Any]] = None) -> Dict[str, 
     and class names in their order, not of pixels.
     Paths count from `dataset_dir`, so that a data set may be moved; those that lie elsewhere count as they are.
     """
-    folder = folder_of(dataset)
+    folder = dataset_folder(dataset)
     parts = {"train": dataset.train_x if train is None else train, "val": dataset.val, "test": dataset.test}
     return {part: _checksum(items, folder) for part, items in parts.items()}
 
 
-def folder_of(dataset) -> str:
+def dataset_folder(dataset) -> str:
     """`dataset_dir` with a separator at its end; "" where a loader names none."""
     return os.path.join(getattr(dataset, "dataset_dir", "") or "", "")
 

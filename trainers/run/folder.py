@@ -1,11 +1,10 @@
-"""The folder of a run becomes the model that was trained there, as `api.py` and PromptKD use it.
+"""The folder of a run becomes the model that was trained there: for inference/, tools/, and PromptKD's teacher.
 
-In forks, whose runs have no config.yaml, the settings in metrics.json take its place.
+What makes a folder one of a run: config.yaml, or, as a fork's runs have none, the settings in metrics.json.
 """
 
 import contextlib
 import io
-import json
 import os
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -20,8 +19,8 @@ from ..backbone.clip_loader import frozen_clip
 from ..errors import MissingFile, UserError
 from ..precision import Precision
 from ..prompting.model import PromptedCLIP
-from . import experiment
-from .saver import RunCheckpoints
+from . import experiment, metrics_file
+from .loader import PromptLoader
 
 
 class RunFolder:
@@ -45,25 +44,17 @@ class RunFolder:
         """
         cfg, name = self.cfg, self.cfg.TRAINER.NAME
         trainer = TRAINER_REGISTRY.get(name) if name in TRAINER_REGISTRY.registered_names() else None
-        if not hasattr(trainer, "custom_clip"):  # it is none of the `PromptTrainer`s
-            raise UserError(f'"{self.folder}" is a run of trainer {name}, which is none of these files\'.')
+        if not hasattr(trainer, "custom_clip"):  # one that is no `PromptTrainer`
+            raise UserError(
+                f'"{self.folder}" is a run of trainer {name}, whose prompts cannot be loaded: it is not one of the '
+                f"methods of this project that are installed here."
+            )
         with contextlib.redirect_stdout(io.StringIO()):
             precision = Precision(prec or cfg.TRAINER[trainer.config_node].PREC, device)
             clip_model, backbone = frozen_clip(cfg, precision, device)
             model = trainer.custom_clip(cfg, list(classnames), clip_model).to(device)
-            learned = list(model.prompt_learner.parameters())
-            checkpoints = RunCheckpoints(
-                model,
-                torch.optim.SGD(learned, lr=0.0) if learned else None,  # is there something to load?
-                None,
-                precision,
-                settings=experiment.settings_of(cfg, [trainer.config_node]),
-                data={},
-                backbone=backbone,
-                directory=self.folder,
-                started=0.0,
-            )
-            checkpoints.load(self.record.get("model_dir") or self.folder)
+            settings = experiment.settings_of(cfg, [trainer.config_node])
+            PromptLoader(model, settings, backbone).load(self.record.get("model_dir") or self.folder)
         return model.eval().requires_grad_(False), precision
 
 
@@ -78,7 +69,7 @@ def _config(folder, settings):
             cfg.MODEL.BACKBONE.ACTIVATION = "quickgelu"  # the only one, of runs from before there was the key
             cfg.merge_from_file(path)
         else:
-            path = os.path.join(folder, "metrics.json")
+            path = os.path.join(folder, metrics_file.NAME)
             cfg.merge_from_other_cfg(CfgNode(_tree(settings)))
         cfg.merge_from_list([part for key in keys.TRAINING_FILES for part in (key, "")])
         keys.check(cfg)
@@ -103,9 +94,8 @@ def _tree(settings) -> Dict[str, Any]:
 
 def _record(folder):
     try:
-        with open(os.path.join(folder, "metrics.json"), encoding="utf-8") as file:
-            return json.load(file)
+        return metrics_file.read_metrics(folder)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UserError(f'"{folder}/metrics.json" cannot be read ({error}): run the test again.') from None
+        raise UserError(f'"{folder}/{metrics_file.NAME}" cannot be read ({error}): run the test again.') from None

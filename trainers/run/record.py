@@ -1,12 +1,12 @@
 """What a finished run leaves behind for tables: metrics.json, and predictions.npz on request."""
 
-import json
 import os
 import platform
 import resource
 import subprocess
 import time
-from typing import Any, List, Mapping, Optional, Sequence
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -15,50 +15,39 @@ from yacs.config import CfgNode
 
 from ..errors import UserError
 from ..files.whole_files import write_whole
+from . import metrics_file
 from .experiment import fingerprint
 
 
+@dataclass
 class RunRecord:
-    """Collects one evaluation; `write` puts it into the run's folder, whole or not at all.
+    """Collects one evaluation; `write` puts it into the run's folder, whole or not at all."""
 
-    Args:
-        cfg: config of the run; OUTPUT_DIR is the folder.
-        split: "test", "val", or None for a run that ends without an evaluation.
-        weights: what is to be said of the weights that are evaluated, JSON values.
-        settings: the run's, `experiment.settings_of`.
-        classnames: those of the evaluation.
-        device: where it runs.
-        started: time.time() at which the run began.
-        facts: what else a caller wants on record, JSON values; what is measured keeps its key.
-    """
+    cfg: CfgNode  # of the run; OUTPUT_DIR is the folder
+    split: Optional[str]  # "test", "val", or None for a run that ends without an evaluation
+    weights: Mapping[str, Any]  # what `RunSaver.at_hand` says of the weights that are evaluated, JSON values
+    settings: Mapping[str, Any]  # the run's, `experiment.settings_of`
+    classnames: Sequence[str]  # those of the evaluation
+    device: torch.device
+    started: float  # time.time() at which the run began
+    facts: Mapping[
+        str, Any
+    ]  # what else a caller wants on record; of two values of one name, the one measured here stays
 
-    def __init__(
-        self,
-        cfg: CfgNode,
-        split: Optional[str],
-        weights: Mapping[str, Any],
-        settings: Mapping[str, Any],
-        classnames: Sequence[str],
-        device: torch.device,
-        started: float,
-        facts: Mapping[str, Any],
-    ):
-        self.cfg, self.split, self.weights, self.settings, self.classnames = cfg, split, weights, settings, classnames
-        self.device, self.started, self.facts = device, started, facts
+    def __post_init__(self):
         self.test_started = time.time()
-        self.keep = split == "test" and cfg.TEST.SAVE_PREDICTIONS
+        self.keep = self.split == "test" and self.cfg.TEST.SAVE_PREDICTIONS
         self.n = 0
         self.logits: List[torch.Tensor] = []
         self.labels: List[torch.Tensor] = []
-        self.impaths: List[str] = []
+        self.impaths: Sequence[str] = ()
 
-    def add(self, logits: torch.Tensor, label: torch.Tensor, impaths: Sequence[str]) -> None:
+    def add(self, logits: torch.Tensor, label: torch.Tensor) -> None:
         """A batch: logits (B, n_cls), label (B,)."""
         self.n += len(label)
         if self.keep:
             self.logits.append(logits.float().cpu())
             self.labels.append(label.cpu())
-            self.impaths += impaths
 
     def write(self, results: Optional[Mapping[str, float]] = None) -> None:
         """results: the evaluator's name -> percent; those of the test split make the run's `accuracy`.
@@ -66,26 +55,16 @@ class RunRecord:
         Anything else (of the validation images, or of no evaluation) leaves the result of an earlier test alone.
         Raises UserError if the folder cannot be written to.
         """
-        path = os.path.join(self.cfg.OUTPUT_DIR, "metrics.json")
+        path = os.path.join(self.cfg.OUTPUT_DIR, metrics_file.NAME)
         if self.split != "test" and self._is_result_to_keep(path):
             print(f"Note: {path} holds the result of a test and is left as it is")
             return
         if self.keep:
             self._write_predictions()
-        metrics = self._metrics(results)
-        write_whole(path, lambda f: f.write((json.dumps(metrics, indent=2) + "\n").encode()))
+        metrics_file.write_metrics(self.cfg.OUTPUT_DIR, self._metrics(results))
 
     def _metrics(self, results):
-        cfg = self.cfg
-        metrics = {
-            "trainer": cfg.TRAINER.NAME,
-            "dataset": cfg.DATASET.NAME,
-            "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
-            "split": self.split,
-            "shots": cfg.DATASET.NUM_SHOTS,
-            "seed": cfg.SEED,
-            **self.weights,
-        }
+        metrics = {**what_ran(self.cfg, self.split), **self.weights}
         if results is not None:
             measured = {**{name: float(value) for name, value in results.items()}, "n": self.n}
             metrics.update(measured if self.split == "test" else {self.split: measured})
@@ -111,8 +90,7 @@ class RunRecord:
     def _is_result_to_keep(self, path):
         """Whether `path` holds a test's result, unless it is of fewer epochs of the training that goes on here."""
         try:
-            with open(path, encoding="utf-8") as f:
-                earlier = json.load(f)
+            earlier = metrics_file.read_metrics(self.cfg.OUTPUT_DIR)
             outdated = not self.weights["model_dir"] and not earlier.get("model_dir")
             outdated = outdated and earlier.get("trained_epochs", np.inf) < self.weights["trained_epochs"]
             return "accuracy" in earlier and not outdated
@@ -122,7 +100,7 @@ class RunRecord:
             raise UserError(
                 f'"{path}" cannot be read ({error.strerror}), and may hold a result: mend that, or move it away.'
             ) from error
-        except (AttributeError, TypeError, ValueError):  # it is damaged
+        except (TypeError, ValueError):  # it is damaged
             return False
 
     def _write_predictions(self):
@@ -136,6 +114,44 @@ class RunRecord:
                 classnames=np.array(self.classnames),
             ),
         )
+
+
+class Evaluation:
+    """Stands where Dassl's test loop expects an evaluator: hands on to that, and keeps for the record, what it gets."""
+
+    def __init__(self, evaluator: Any, reading: Any, record: RunRecord):
+        """reading: the pass over the loader (`frozen_features.Reading`)."""
+        self.evaluator, self.reading, self.record = evaluator, reading, record
+
+    def reset(self) -> None:
+        self.evaluator.reset()
+
+    def process(self, logits: torch.Tensor, label: torch.Tensor) -> None:
+        self.evaluator.process(logits, label)
+        self.record.add(logits, label)
+
+    def evaluate(self) -> Mapping[str, float]:
+        found, record = self.reading.found, self.record
+        if found:
+            print(f"{found:,} of {record.n:,} image features came from {self.reading.store.folder}")
+        record.impaths, record.facts = self.reading.paths, {**record.facts, "features_from_store": found}
+        self.results = self.evaluator.evaluate()
+        return self.results
+
+    def write(self) -> None:
+        self.record.write(self.results)
+
+
+def what_ran(cfg: CfgNode, split: Optional[str]) -> Dict[str, Any]:
+    """What metrics.json says first of a run that ended with a test on `split`, or (None) without any."""
+    return {
+        "trainer": cfg.TRAINER.NAME,
+        "dataset": cfg.DATASET.NAME,
+        "subsample_classes": cfg.DATASET.SUBSAMPLE_CLASSES,
+        "split": split,
+        "shots": cfg.DATASET.NUM_SHOTS,
+        "seed": cfg.SEED,
+    }
 
 
 def peak_memory_mb() -> float:

@@ -1,14 +1,14 @@
 """One HTML page of all that a folder of runs has to tell: `python tools/report.py OUTPUT --html FILE`.
 
-The page is one file that asks for nothing: style, script, charts and pictures are in it, and its content security
-policy forbids everything else. All text is escaped by Jinja, and only the page's own script may run. Numbers are those
-of tables.py and results.py.
+The page is one file that loads nothing from elsewhere: style, script, charts and pictures are in it, and its content
+security policy forbids all else. All text is escaped by Jinja, and only the page's own script may run.
 
     view.py         tables, and the charts that are drawn from them by charts.py
     curves.py       loss terms over steps
     mistakes.py     accuracy by class, confused pairs
-    environment.py  settings, versions, what is missing
-    runs.py         where runs live, what they are called, their order
+    settings.py     each run's result, versions and settings
+    missing.py      what has no result
+    names.py        what runs are called, and their order
     page.html, page.css, page.js      the page itself
 """
 
@@ -25,8 +25,9 @@ from markupsafe import Markup
 from ...errors import UserError
 from ..cost import cost_tables
 from .curves import loss_charts
-from .environment import begun, environment_of, lacking
+from .missing import begun, lacking
 from .mistakes import find_mistakes
+from .settings import runs_and_settings
 from .view import View, few_shots, scatters
 
 HERE = Path(__file__).parent
@@ -48,8 +49,8 @@ def write_page(path, output, runs, warnings, tables) -> None:
 
 def render_page(output, runs, warnings, tables) -> str:
     losses, losses_notes = loss_charts(output, runs)
-    places, places_notes = find_mistakes(output, runs)
-    runs_table, common, settings = environment_of(output, runs)
+    mistakes, mistakes_notes = find_mistakes(runs)
+    runs_table, common, settings = runs_and_settings(runs)
     script = _part("page.js")
     return _template().render(
         output=os.path.abspath(output),
@@ -63,15 +64,15 @@ def render_page(output, runs, warnings, tables) -> str:
         few_shots=few_shots(tables.get("few_shot", [])),
         losses=losses,
         losses_notes=losses_notes,
-        places=[(place, View(place.table, bars=True)) for place in places],
-        places_notes=places_notes,
+        mistakes=[(each, View(each.table, bars=True)) for each in mistakes],
+        mistakes_notes=mistakes_notes,
         figures=_figures(output, runs),
         costs=list(map(View, cost_tables(runs))),
         runs=View(runs_table),
         common=common,
         settings=settings,
         warnings=warnings,
-        begun=begun(output, runs),
+        begun=begun(runs),
         lacking=list(map(View, lacking(runs, tables))),
     )
 

@@ -19,7 +19,7 @@ from ..results import harmonic_mean, shots_rank
 
 SIZE = 4.6, 3.7  # inches; 331 x 266 units in the page
 SERIES = 10  # colours of the page's style sheet, --series-0 and so on
-# What stands in a drawing for a variable of the style sheet: no chart has such colours otherwise
+# Colours to draw with, which `_inline` replaces by variables of the style sheet; no chart has them otherwise
 INK, GRID, COLORS = "#0000f0", "#0000f1", [f"#0000a{i}" for i in range(SERIES)]
 _VARIABLE = {INK: "ink", GRID: "line", **{color: f"series-{i}" for i, color in enumerate(COLORS)}}
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h", "<", ">", "p")

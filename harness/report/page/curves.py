@@ -4,7 +4,7 @@ import logging
 import os
 
 from . import charts
-from .runs import by_kind, folder_of, names_of, place_text
+from .names import by_kind, names_of, place_text
 
 NOT_A_LOSS = ("lr", "acc")
 MOST_POINTS = 120  # of a line: what a small chart can show
@@ -16,7 +16,7 @@ def loss_charts(output, runs) -> tuple:
     found, left_out = [], 0
     names = names_of(runs)
     for kind in by_kind(run for run in runs if run.part in ("base", "source", "all")).values():
-        folders = {run.seed: os.path.join(folder_of(output, run) or "", "tensorboard") for run in kind}
+        folders = {run.seed: os.path.join(run.folder, "tensorboard") for run in kind}
         folders = {seed: folder for seed, folder in folders.items() if os.path.isdir(folder)}
         if len(found) == MOST_CHARTS:
             left_out += bool(folders)
@@ -34,7 +34,7 @@ def read_losses(folder) -> dict:
     """{term: ([step], [value])} of a run's tensorboard folder, thinned; the sum only where there are several terms."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # a run that was cut off is no news
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it would warn of each run that was cut off
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
     events.Reload()
     found = {}

@@ -13,10 +13,10 @@ from PIL import Image
 
 from ..results import MISSING, Cell, average, number
 from ..tables import Table
-from .runs import by_kind, folder_of, names_of, place_text
+from .names import by_kind, names_of, place_text
 
 MOST_CLASSES = 100  # the hardest
-MOST_PLACES = 24
+MOST_TEST_SETS = 24
 PAIRS = 5  # of a method
 PIXELS = 64  # the longer side of a thumbnail
 DAMAGED = (OSError, EOFError, AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     other: Picture
 
 
-class Place(NamedTuple):
+class Mistakes(NamedTuple):
     """What methods did on one test set: a table of classes, and {method: [Pair]}."""
 
     title: str
@@ -54,25 +54,25 @@ class Predictions(NamedTuple):
     impaths: list
 
 
-def find_mistakes(output, runs) -> tuple:
-    """([Place], sentences about what could not be used)."""
-    names, places, notes = names_of(runs), defaultdict(dict), []
+def find_mistakes(runs) -> tuple:
+    """([Mistakes], sentences about what could not be used)."""
+    names, test_sets, notes = names_of(runs), defaultdict(dict), []
     for kind in by_kind(runs).values():
         found = {}
         for run in kind:
-            path = os.path.join(folder_of(output, run) or "", "predictions.npz")
+            path = os.path.join(run.folder, "predictions.npz")
             if os.path.isfile(path):
                 try:
                     found[run.seed] = read_predictions(path, run.accuracy)
                 except ValueError as error:
                     notes.append(str(error))
         if found:
-            places[place_text(kind[0])][names[kind[0].trainer, kind[0].cfg]] = found
-    if len(places) > MOST_PLACES:
-        notes.append(f"The first {MOST_PLACES} test sets of {len(places)} that have predictions.")
-    shown = list(places.items())[:MOST_PLACES]
+            test_sets[place_text(kind[0])][names[kind[0].trainer, kind[0].cfg]] = found
+    if len(test_sets) > MOST_TEST_SETS:
+        notes.append(f"The first {MOST_TEST_SETS} test sets of {len(test_sets)} that have predictions.")
+    shown = list(test_sets.items())[:MOST_TEST_SETS]
     thumbnails = Thumbnails()
-    return [Place(title, _table(of), _pairs(of, thumbnails)) for title, of in shown], notes
+    return [Mistakes(title, _table(of), _pairs(of, thumbnails)) for title, of in shown], notes
 
 
 def read_predictions(path, accuracy) -> Predictions:

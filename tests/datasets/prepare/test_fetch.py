@@ -46,14 +46,6 @@ def remote(site, size=None):
     return Remote("a.bin", f"{site.url}/a.bin", size=size)
 
 
-def test_a_first_answer_that_there_is_nothing_more(site, tmp_path):
-    site.files["/a.bin"] = BODY
-    site.refused.add("/a.bin")
-    with pytest.raises(OSError, match=f"^{site.url}/a.bin answers 416 Requested Range Not Satisfiable$"):
-        fetch(remote(site), str(tmp_path))
-    assert len(site.requests) == 1 and os.listdir(tmp_path) == []
-
-
 def test_a_server_that_refuses_to_go_on_and_ends_early_is_given_up(site, tmp_path):
     site.files["/a.bin"], site.cuts = BODY, [50] * 100
     answer = {"Content-Range": None}

@@ -1,7 +1,6 @@
-"""Run train.py of several forks, each in a fork of a process that has loaded what they share: seconds each else.
+"""Run train.py of several forks, each in a fork of this process, which has loaded what they share: seconds each else.
 
-python driver.py RUNS.json, a list of {"cwd": folder, "argv": arguments of train.py, "log": file}; exit code 1 if one
-of them failed.
+Reads lines of JSON, {"cwd": folder, "argv": arguments of train.py, "log": file}, and answers each with the exit code.
 """
 
 import json
@@ -27,10 +26,8 @@ def run(cwd, argv, log):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     sys.dont_write_bytecode = False
-    failed = 0
-    for each in json.load(open(sys.argv[1])):
-        process = multiprocessing.get_context("fork").Process(target=run, kwargs=each)
+    for line in sys.stdin:
+        process = multiprocessing.get_context("fork").Process(target=run, kwargs=json.loads(line))
         process.start()
         process.join()
-        failed |= bool(process.exitcode)
-    sys.exit(failed)
+        print(process.exitcode, flush=True)

@@ -3,6 +3,7 @@
 This repository's dassl/ stands in for the original, and nothing else of it is at hand there.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from tests.golden.formula import clip_state_dict
 from tests.harness.forks.trees import KINDS, state
 from tests.tiny import GEOMETRY
 
+pytestmark = pytest.mark.long
 METHODS = {  # kind of fork -> its own trainer, ours, the name of ours there, and options that fit the tiny CLIP
     "coop": ("CoOp", "SEP", "SEP", ()),
     "maple": ("MaPLe", "MaPLe", "MaPLe_ours", ("TRAINER.MAPLE_OURS.PROMPT_DEPTH", "2")),
@@ -34,46 +36,60 @@ OPTIONS = "INPUT.SIZE (32,32) OPTIM.MAX_EPOCH 1 DATALOADER.NUM_WORKERS 0 DATALOA
 TAUGHT = {"coop": {"PromptKD": "TRAINER.PROMPTKD.TEACHER_DIM 32 TRAINER.PROMPTKD.PROMPT_DEPTH_VISION 3".split()}}
 
 
+SHORT = ("coop", "dept")  # the simplest, and the one whose train.py has to be changed most
+EACH_KIND = [pytest.param(kind, marks=() if kind in SHORT else pytest.mark.long) for kind in KINDS]
+
+
 class Fork(NamedTuple):
     root: Path
-    given: Path  # the folder that is named to the command
     before: dict  # its files before anything was added
     name: str  # of our trainer there
     log: Path
 
-    def run(self, part):
+    def run(self, part, name=""):
         """Folder of the training, or of the test."""
-        return next((self.root / "output/base2new" / part / "tiny/shots_16" / self.name).glob("*/seed1"))
+        return next((self.root / "output/base2new" / part / "tiny/shots_16" / (name or self.name)).glob("*/seed1"))
 
 
 @pytest.fixture(scope="module")
-def forks(tmp_path_factory):
-    """Kind -> Fork, with methods added of which one was trained for an epoch and tested on the new classes."""
+def fork(tmp_path_factory):
+    """fork(kind) -> Fork, with methods added of which one was trained for an epoch and tested on the new classes."""
     folder = tmp_path_factory.mktemp("forks")
     torch.save(clip_state_dict(g=GEOMETRY), folder / "clip.pt")
     _draw_images(folder / "data/tiny")
-    found, runs = {}, []
-    for kind, make in KINDS.items():
-        own, trainer, name, options = METHODS[kind]
-        root = make(folder / kind)
-        fork = found[kind] = Fork(root, folder / kind, state(root), name, folder / f"{kind}.log")
-        names = {trainer: name} if name != trainer else {}
-        install.add(fork.given, {"SEP", "E2MIM", trainer, *TAUGHT.get(kind, ())}, names).carry_out()
-        backbone = ["MODEL.BACKBONE.NAME", str(folder / "clip.pt"), "MODEL.BACKBONE.ACTIVATION", "quickgelu"]
-        pairs = [*OPTIONS, *backbone, f"TRAINER.{name.upper()}.PREC", "fp32"]
-        for script in ("base2new_train", "base2new_test"):
-            argv = _called_with(root / f"scripts/{name.lower()}/{script}.sh", [*pairs, *options], folder)
-            (root / argv[argv.index("--output-dir") + 1]).mkdir(parents=True)  # the test's script looks for it
-            runs.append({"cwd": str(root), "argv": argv, "log": str(fork.log)})
-        for taught, fits in TAUGHT.get(kind, {}).items():  # by what `trainer` has left, which is no config.yaml
-            teacher = argv[argv.index("--model-dir") + 1]
-            pairs = [*OPTIONS, *backbone, *fits, f"TRAINER.{taught.upper()}.TEACHER", teacher]
-            argv = _called_with(root / f"scripts/{taught.lower()}/base2new_train.sh", pairs, folder)
-            runs.append({"cwd": str(root), "argv": argv, "log": str(fork.log)})
-        argv = ["train.py", "--trainer", own, "--seed", "1", "--output-dir", str(folder / f"own-{kind}")]
-        runs.append({"cwd": str(root), "argv": argv, "log": str(fork.log)})
-    _carry_out(runs, folder)
-    return found
+    rooms = folder / "rooms"
+    rooms.mkdir()
+    for room in ("dassl", "torchvision_cpu.py"):
+        (rooms / room).symlink_to(REPOSITORY / room)
+    command = [sys.executable, str(Path(__file__).with_name("driver.py"))]
+    environment = {**os.environ, "PYTHONPATH": str(rooms)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as driver:
+        yield functools.lru_cache(maxsize=None)(lambda kind: _made(kind, folder, driver))
+        driver.stdin.close()
+
+
+def _made(kind, folder, driver):
+    own, trainer, name, options = METHODS[kind]
+    root = KINDS[kind](folder / kind)
+    fork = Fork(root, state(root), name, folder / f"{kind}.log")
+    names = {trainer: name} if name != trainer else {}
+    install.add(folder / kind, {"SEP", "E2MIM", trainer, *TAUGHT.get(kind, ())}, names).carry_out()
+    backbone = ["MODEL.BACKBONE.NAME", str(folder / "clip.pt"), "MODEL.BACKBONE.ACTIVATION", "quickgelu"]
+    pairs = [*OPTIONS, *backbone, f"TRAINER.{name.upper()}.PREC", "fp32", *options]
+
+    def run(argv):
+        driver.stdin.write(json.dumps({"cwd": str(root), "argv": argv, "log": str(fork.log)}) + "\n")
+        driver.stdin.flush()
+        assert driver.stdout.readline() == "0\n", fork.log.read_text()[-3000:]
+
+    for script in ("base2new_train", "base2new_test"):
+        run(_called_with(root / f"scripts/{name.lower()}/{script}.sh", pairs, folder))
+    for taught, fits in TAUGHT.get(kind, {}).items():  # by what `trainer` has left, which is no config.yaml
+        pairs = [*OPTIONS, *backbone, *fits, f"TRAINER.{taught.upper()}.TEACHER", str(fork.run("train_base"))]
+        run(_called_with(root / f"scripts/{taught.lower()}/base2new_train.sh", pairs, folder))
+    run(["train.py", "--trainer", own, "--seed", "1", "--output-dir", str(folder / f"own-{kind}")])
+    return fork
 
 
 def _draw_images(root):
@@ -96,22 +112,9 @@ def _called_with(script, pairs, folder):
     return called.read_text().splitlines()
 
 
-def _carry_out(runs, folder):
-    (folder / "runs.json").write_text(json.dumps(runs))
-    rooms = folder / "rooms"
-    rooms.mkdir()
-    for room in ("dassl", "torchvision_cpu.py"):
-        (rooms / room).symlink_to(REPOSITORY / room)
-    driver = Path(__file__).with_name("driver.py")
-    command = [sys.executable, str(driver), str(folder / "runs.json")]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(rooms)})
-    logs = "\n".join(Path(run["log"]).read_text()[-3000:] for run in runs[::3])
-    assert done.returncode == 0, logs
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_trains_and_tests_there(forks, kind, capsys):
-    fork = forks[kind]
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_trains_and_tests_there(fork, kind, capsys):
+    fork = fork(kind)
     for part, classes in (("train_base", "base"), ("test_new", "new")):
         record = json.loads((fork.run(part) / "metrics.json").read_text())
         assert (record["trainer"], record["subsample_classes"], record["n"]) == (fork.name, classes, 6)
@@ -122,23 +125,22 @@ def test_trains_and_tests_there(forks, kind, capsys):
     assert json.loads((fork.run("test_new") / "metrics.json").read_text())["model_dir"].endswith("seed1")
 
 
-def test_one_learns_from_another_there(forks):
-    folder = next((forks["coop"].root / "output/base2new/train_base/tiny/shots_16/PromptKD").glob("*/seed1"))
-    record = json.loads((folder / "metrics.json").read_text())
+def test_one_learns_from_another_there(fork):
+    record = json.loads((fork("coop").run("train_base", "PromptKD") / "metrics.json").read_text())
     assert (record["trained_epochs"], record["n"]) == (1, 6)
     assert record["settings"]["TRAINER.PROMPTKD.TEACHER_RUN"].startswith("SEP ")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_forks_own_trainer_is_as_it_was(forks, kind):
-    own = [line for line in forks[kind].log.read_text().splitlines() if line.startswith("the fork's own")]
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_the_forks_own_trainer_is_as_it_was(fork, kind):
+    own = [line for line in fork(kind).log.read_text().splitlines() if line.startswith("the fork's own")]
     ctx_init = "False" if kind == "nested" else "''"
     assert len(own) == 1 and own[0].endswith(f"with its own base {ctx_init}")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_undone_to_the_byte(forks, kind, tmp_path):
-    fork = forks[kind]
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_undone_to_the_byte(fork, kind, tmp_path):
+    fork = fork(kind)
     copy = tmp_path / "copy"
     shutil.copytree(fork.root, copy)
     assert list((copy / "trainers/prompt_methods").glob("**/__pycache__"))

@@ -71,10 +71,11 @@ def page_of(output, protocols=PROTOCOLS):
 
 
 class Page(HTMLParser):
-    """What is in a page: (tag, attributes) of all elements, {caption: rows of texts} of its tables, all text."""
+    """What is in a page: its source, (tag, attributes) of all elements, {caption: rows} of its tables, all text."""
 
     def __init__(self, text):
         super().__init__()
+        self.source = text
         self.elements, self.tables, self.text, self._open = [], {}, "", []
         self.feed(text)
 

@@ -57,9 +57,3 @@ def test_kinds_are_not_mixed(tmp_path):
 def test_what_learns_nothing_is_said_to_be_a_test(tmp_path):
     finish(tmp_path, "base", 1, 80.0, trainer="ZeroshotCLIP", record=record(5.0))
     assert UNTRAINED.format("ZeroshotCLIP") in costs(tmp_path)[0].notes
-
-
-def test_records_without_seconds_have_no_row(tmp_path):
-    finish(tmp_path, "base", 1, 80.0)
-    finish(tmp_path, "base", 2, 80.0, record={"seconds": "long"})
-    assert cost_tables(find_runs(tmp_path)[0]) == []

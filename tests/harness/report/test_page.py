@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from harness.report.page import curves, mistakes
 from harness.report.runs import find_runs
 from tests.conftest import REPOSITORY
 from tests.harness.report.pages import ACCURACY, PREDICTED, Page, full_output, page_of, write_curves, write_predictions
-from tests.harness.runs import finish, interrupt, run_dir
+from tests.harness.runs import finish, run_dir
 from tools.report import PROTOCOLS, main
 
 
@@ -24,12 +25,19 @@ def output(tmp_path):
     return full_output(tmp_path / "output")
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of a full output, in which nothing is missing."""
+    output = full_output(tmp_path_factory.mktemp("runs") / "output")
+    return Page(page_of(output))
+
+
 # ---- one file that is safe to open -----------------------------------------------------------------------------
 
 
-def assert_closed(text):
+def assert_closed(page):
     """Nothing in a page is fetched, and no script may run but its own."""
-    page = Page(text)
+    text = page.source
     for tag, attributes in page.elements:
         assert not [name for name in attributes if name.startswith("on")], attributes
         assert tag not in ("iframe", "object", "embed", "base", "form")
@@ -41,15 +49,13 @@ def assert_closed(text):
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy and f"script-src 'sha256-{digest}'" in policy
-    return page
 
 
-def test_it_asks_for_nothing(output):
-    assert_closed(page_of(output))
+def test_it_asks_for_nothing(page):
+    assert_closed(page)
 
 
-def test_ids_are_unique_and_links_lead_somewhere(output):
-    page = Page(page_of(output))
+def test_ids_are_unique_and_links_lead_somewhere(page):
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [a["href"][1:] for a in page.all("a")] + [a["xlink:href"][1:] for a in page.all("use")]
@@ -57,7 +63,7 @@ def test_ids_are_unique_and_links_lead_somewhere(output):
     assert len(links) > 20 and {*links, *named} <= set(ids)
 
 
-EVIL = "<script>alert(1)<\\script><img src=x onerror=alert(1)>"
+EVIL = "<script>alert(1)<\\script><img src=x onerror=alert(1)>$x_{$"  # neither markup nor a formula of matplotlib's
 
 
 def test_text_of_runs_is_text(output):
@@ -70,14 +76,9 @@ def test_text_of_runs_is_text(output):
     for shots in (1, 4):
         finish(output, "few_shot", 1, 50.0, shots=shots, **where)
     (finish(output, "base", 2, 50.0, **where)).write_text("{")
-    page = assert_closed(page_of(output))
+    page = Page(page_of(output))
+    assert_closed(page)
     assert len(page.all("img")) == 13 and page.text.count("<script>alert(1)") > 30
-
-
-def test_a_name_may_be_no_formula(output):
-    for part in ("base", "new"):
-        finish(output, part, 1, 50.0, trainer="$x_{$")
-    assert "$x_{$: base 50.00, new 50.00" in Page(page_of(output)).text
 
 
 def test_it_needs_no_torch(output):
@@ -99,31 +100,32 @@ def test_tables_are_the_reports(output):
         assert all(note in page.text for note in table.notes)
 
 
-def test_averages_are_a_body_of_their_own(output):
-    finish(output, "base", 1, 50.0, dataset="dtd")
-    text = page_of(output, ["base2new"])
+def test_averages_are_a_body_of_their_own(tmp_path):
+    for trainer in ("CoOp", "SEP"):
+        for dataset in ("dtd", "shapes"):
+            finish(tmp_path, "base", 1, 50.0, dataset=dataset, trainer=trainer)
+    text = page_of(tmp_path, ["base2new"])
     (table,) = re.findall(r"<caption>Base-to-new</caption>.*?</table>", text, flags=re.DOTALL)
     bodies = table.split("<tbody>")[1:]
     assert [body.count(">average<") for body in bodies] == [0, 2]
 
 
-def test_charts_say_what_they_show(output):
-    text = Page(page_of(output)).text
+def test_charts_say_what_they_show(page):
+    text = page.text
     assert "CoOp: base 81.50 ± 0.50, new 71.50 ± 0.50; SEP: base" in text
     assert "CoOp: 1 shot 62.50 ± 0.50, 4 shots 65.50 ± 0.50; SEP: 1 shot 63.50 ± 0.50" in text
     assert "loss of seed 1 from 2 to 1.05 at step 19; ce of seed 1 from 1.5 to 0.55 at step 19" not in text  # one term
     assert "ce of seed 1 from 1.5 to 0.55 at step 19" in text
 
 
-def test_charts_take_the_pages_colours(output):
-    text = page_of(output)
+def test_charts_take_the_pages_colours(page):
+    text = page.source
     assert "#0000" not in text and "var(--series-0)" in text and "var(--ink)" in text
     for name in set(re.findall(r"var\((--[a-z0-9-]+)\)", text)) - {"--length"}:
         assert text.count(f"{name}: #") == 2, f"{name} is not of both light and dark"
 
 
-def test_cost_settings_and_environment(output):
-    page = Page(page_of(output))
+def test_cost_settings_and_environment(page):
     assert "60.5" in page.tables["Cost of training"][1]
     runs = page.tables["Runs"]
     assert runs[0] == ["run", "method", "seed", "epochs", "accuracy", "seconds", "memory", "settings"]
@@ -132,25 +134,49 @@ def test_cost_settings_and_environment(output):
     assert ["OPTIM.LR", "0.002"] in page.tables["Shared settings"]
     (sep,) = [rows for title, rows in page.tables.items() if title.startswith("SEP, shapes, base classes")]
     assert sep[1:] == [["TRAINER.NAME", "SEP"]]
+    assert "Nothing: every run has a result" in page.text
 
 
-def test_a_run_with_other_settings_is_told_apart(output):
-    finish(output, "few_shot", 2, 50.0, trainer="SEP", shots=4, settings={"OPTIM.LR": 0.1, "TRAINER.NAME": "SEP"})
-    page = Page(page_of(output))
-    assert "OPTIM.LR" not in str(page.tables["Shared settings"])
+def test_a_run_with_other_settings_is_told_apart(tmp_path):
+    for seed, rate in ((1, 0.002), (2, 0.1)):
+        finish(tmp_path, "few_shot", seed, 50.0, shots=4, settings={"OPTIM.LR": rate, "TRAINER.NAME": "SEP"})
+    page = Page(page_of(tmp_path))
+    shared = page.tables["Shared settings"]
+    assert ["TRAINER.NAME", "SEP"] in shared and "OPTIM.LR" not in str(shared)
     (rows,) = [rows for title, rows in page.tables.items() if title == "SEP, shapes, all classes, 4 shots (seeds 2)"]
     assert ["OPTIM.LR", "0.1"] in rows
 
 
-def test_what_is_missing(output):
-    assert "Nothing: every run has a result" in Page(page_of(output)).text
-    interrupt(output, "base", 3, trainer="CoOp")
-    (run_dir(output, "base", 3, trainer="CoOp") / "prompt_learner").mkdir()
-    (run_dir(output, "base", 3, trainer="CoOp") / "prompt_learner/model.pth.tar-7").touch()
-    (run_dir(output, "new", 1, trainer="SEP") / "metrics.json").write_text("{")
-    page = Page(page_of(output))
+def test_a_run_outside_the_layout_has_its_own_record_curves_and_predictions(tmp_path, monkeypatch):
+    """And nothing of the folder that the report is called from."""
+    run = tmp_path / "output/mine"
+    record = {"trainer": "SEP", "dataset": "Shapes", "shots": 16, "seed": 1, "subsample_classes": "base"}
+    record.update(accuracy=ACCURACY, trained_epochs=7, versions={"torch": "1.9"}, settings={"OPTIM.LR": 0.5})
+    for folder, more in ((run, {}), (tmp_path, {"trained_epochs": 1, "versions": {"torch": "2.0"}})):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps({**record, **more}))
+    write_curves(run, {"train/ce": {0: 2.0, 1: 1.0}})
+    write_predictions(run)
+    monkeypatch.chdir(tmp_path)
+    page = Page(page_of(tmp_path / "output"))
+    (row,) = [dict(zip(page.tables["Runs"][0], row)) for row in page.tables["Runs"][1:]]
+    assert (row["epochs"], row["torch"]) == ("7", "1.9")
+    assert ["OPTIM.LR", "0.5"] in page.tables["Shared settings"]
+    assert "ce of seed 1 from 2 to 1 at step 1" in page.text and "owl" in str(page.tables["Accuracy by class"])
+
+
+def test_what_is_missing(tmp_path):
+    for part in ("base", "new"):
+        for seed in (1, 2):
+            finish(tmp_path, part, seed, 80.0, trainer="CoOp")
+        finish(tmp_path, part, 1, 80.0)
+    learner = run_dir(tmp_path, "base", 3, trainer="CoOp") / "prompt_learner"
+    learner.mkdir(parents=True)
+    (learner / "model.pth.tar-7").touch()
+    (run_dir(tmp_path, "new", 1) / "metrics.json").write_text("{")
+    page = Page(page_of(tmp_path))
     assert "CoOp, shapes, base classes, 16 shots, seed 3: trained to epoch 7" in page.text
-    assert f"{run_dir(output, 'new', 1)}/metrics.json cannot be read" in page.text
+    assert f"{run_dir(tmp_path, 'new', 1)}/metrics.json cannot be read" in page.text
     assert page.tables["Seeds without a result in the tables"][1:] == [
         ["Base-to-new", "shapes", "CoOp", "base", "3"],
         ["Base-to-new", "shapes", "CoOp", "new", "3"],
@@ -174,9 +200,12 @@ def test_what_no_run_has_left_is_said(tmp_path):
     assert not page.all("svg") and not page.all("img")
 
 
-def test_a_t_sne_figure_that_is_too_large_is_said(output, monkeypatch):
+def test_a_t_sne_figure_that_is_too_large_is_said(tmp_path, monkeypatch):
+    finish(tmp_path, "base", 1, 80.0)
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/tsne.png").write_bytes(b"as many bytes")
     monkeypatch.setattr(package, "MOST_FIGURE_BYTES", 10)
-    assert "figure is too large" in Page(page_of(output)).text
+    assert "figure is too large" in Page(page_of(tmp_path)).text
 
 
 # ---- curves ----------------------------------------------------------------------------------------------------
@@ -199,25 +228,27 @@ def test_long_curves_are_thinned_and_keep_their_ends(tmp_path):
     assert len(steps) <= curves.MOST_POINTS + 1 and (steps[0], steps[-1], values[-1]) == (0, 5002, 5002.0)
 
 
-def test_a_training_that_diverged_or_was_cut_off_is_drawn(output):
-    run = run_dir(output, "base", 1, trainer="CoOp")
+def test_a_training_that_diverged_or_was_cut_off_is_drawn(tmp_path):
+    run = finish(tmp_path, "base", 1, 80.0).parent
     write_curves(run, {"train/ce": {0: 1.0, 1: float("nan"), 2: float("inf")}})
     (events,) = (run / "tensorboard").iterdir()
     events.write_bytes(events.read_bytes()[:-3])
-    assert "ce of seed 1 from 1 to nan at step 1" in Page(page_of(output)).text
+    ((chart,), _) = curves.loss_charts(tmp_path, find_runs(tmp_path)[0])
+    assert "ce of seed 1 from 1 to nan at step 1" in chart.description
 
 
-def test_charts_that_are_left_out_are_said(output, monkeypatch):
+def test_charts_that_are_left_out_are_said(tmp_path, monkeypatch):
     monkeypatch.setattr(curves, "MOST_CHARTS", 1)
-    write_curves(run_dir(output, "few_shot", 1, shots=4), {"train/ce": {0: 1.0}})
-    assert "The first 1 kinds of runs; 1 more: tensorboard --logdir" in Page(page_of(output)).text
+    for shots in (1, 4):
+        write_curves(finish(tmp_path, "few_shot", 1, 80.0, shots=shots).parent, {"train/ce": {0: 1.0}})
+    (_, (note,)) = curves.loss_charts(tmp_path, find_runs(tmp_path)[0])
+    assert note == f"The first 1 kinds of runs; 1 more: tensorboard --logdir {tmp_path}"
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------------
 
 
-def test_accuracy_by_class_and_confused_pairs(output):
-    page = Page(page_of(output))
+def test_accuracy_by_class_and_confused_pairs(page):
     assert page.tables["Accuracy by class"] == [
         ["class", "SEP", "images"],
         ["owl", "25.00", "4"],
@@ -232,46 +263,52 @@ def test_accuracy_by_class_and_confused_pairs(output):
     assert len(images) == 7 and all(image["src"].startswith("data:image/") for image in images)
 
 
-def test_seeds_are_averaged_by_class(output):
-    predicted = PREDICTED.copy()
-    predicted[8:] = 2  # all owls are right
-    run = finish(output, "base", 2, 100 * 11 / 12, trainer="SEP").parent
-    write_predictions(run, predicted)
-    assert ["owl", "62.50 ± 37.50", "4"] in Page(page_of(output)).tables["Accuracy by class"]
+@pytest.fixture
+def predicted(tmp_path):
+    """One run that has left its predictions."""
+    write_predictions(finish(tmp_path, "base", 1, ACCURACY).parent)
+    return tmp_path
 
 
-def test_an_image_that_is_not_there_is_said(output):
-    for path in (run_dir(output, "base", 1) / "images").iterdir():
+def test_seeds_are_averaged_by_class(predicted):
+    better = PREDICTED.copy()
+    better[8:] = 2  # all owls are right
+    write_predictions(finish(predicted, "base", 2, 100 * 11 / 12).parent, better)
+    ((place,), _) = mistakes.find_mistakes(find_runs(predicted)[0])
+    assert ["owl", "62.50 ± 37.50", "4"] in place.table.rows
+
+
+def test_an_image_that_is_not_there_is_said(predicted):
+    for path in (run_dir(predicted, "base", 1) / "images").iterdir():
         path.write_text("no image")
-    page = Page(page_of(output))
-    assert page.text.count("no image file") == 6 and len(page.all("img")) == 1
+    page = Page(page_of(predicted))
+    assert page.text.count("no image file") == 6 and not page.all("img")
 
 
 @pytest.mark.parametrize("how", ["another test", "cut", "no zip", "labels", "pickle"])
-def test_predictions_that_cannot_be_used_are_named(output, how):
-    run = run_dir(output, "base", 1)
+def test_predictions_that_cannot_be_used_are_named(tmp_path, how):
+    run = finish(tmp_path, "base", 1, ACCURACY).parent
     path = run / "predictions.npz"
-    if how == "another test":
-        write_predictions(run, np.zeros(12, int))
-    elif how == "cut":
+    write_predictions(run, np.zeros(12, int) if how == "another test" else PREDICTED)
+    if how == "cut":
         path.write_bytes(path.read_bytes()[:-200])
     elif how == "no zip":
         path.write_text("")
-    else:
+    elif how != "another test":
         with np.load(path) as file:
             parts = dict(file)
         bad = {"labels": parts["labels"] + 1} if how == "labels" else {"impaths": parts["impaths"].astype(object)}
         np.savez(path, **{**parts, **bad})
-    page = Page(page_of(output))
-    assert str(path) in page.text and "Accuracy by class" not in page.tables
+    places, (note,) = mistakes.find_mistakes(find_runs(tmp_path)[0])
+    assert not places and str(path) in note
     if how == "another test":
-        assert f"{path} gives 33.33 %, but its metrics.json 66.67 %: it is of another test" in page.text
+        assert note == f"{path} gives 33.33 %, but its metrics.json 66.67 %: it is of another test"
 
 
-def test_only_the_hardest_classes_are_listed(output, monkeypatch):
+def test_only_the_hardest_classes_are_listed(predicted, monkeypatch):
     monkeypatch.setattr(mistakes, "MOST_CLASSES", 2)
-    page = Page(page_of(output))
-    assert [row[0] for row in page.tables["Accuracy by class"][1:]] == ["owl", "cat"] and "2 of 3 classes." in page.text
+    ((place,), _) = mistakes.find_mistakes(find_runs(predicted)[0])
+    assert [row[0] for row in place.table.rows] == ["owl", "cat"] and "2 of 3 classes." in place.table.notes
 
 
 # ---- the command -----------------------------------------------------------------------------------------------

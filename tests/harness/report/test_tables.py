@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import catalogue
-from harness.report.results import Cell, average
+from harness.report.results import Cell
 from harness.report.runs import Run, find_runs
 from harness.report.tables import base2new_tables, few_shot_tables, seeds_text, transfer_tables
 from tests.harness.runs import as_dicts, finish, interrupt, run_dir
@@ -40,11 +39,6 @@ def test_variants_of_a_config_have_rows_of_their_own(tmp_path):
 
 
 # ---- cross-dataset and domain generalization ---------------------------------------------------------------
-
-
-@pytest.fixture(autouse=True)
-def two_targets(monkeypatch):
-    monkeypatch.setattr(catalogue, "MINIATURE", ["mini_counts", "mini_patterns"])
 
 
 @pytest.fixture
@@ -81,32 +75,6 @@ def test_domain_shifts_of_shapes(xd):
     assert table.title == "Domain generalization, trained on shapes"
     assert table.headers == ["method", "shapes", *shifts, "average", "seeds"]
     assert "shapes_dark" not in transfer_tables(find_runs(xd)[0], shifted=False)[0].headers
-
-
-def test_missing_target_is_visible_and_leaves_no_average(xd):
-    finish(xd, "source", 1, 70.0, trainer="CoOp")
-    finish(xd, "target", 1, 30.0, dataset="mini_counts", trainer="CoOp", source="shapes")
-    row = transfer(xd)[0]["shapes", "CoOp"]
-    assert (row["mini_counts"], row["mini_patterns"], row["average"]) == ("30.00", "—", "—")
-    assert row["seeds"] == "1; mini_patterns — (1 missing)"
-
-
-def test_missing_source_is_visible(tmp_path):
-    finish(tmp_path, "target", 1, 30.0, dataset="mini_counts", source="shapes")
-    row = transfer(tmp_path)[0]["shapes", "SEP"]
-    assert (row["shapes"], row["average"]) == ("—", "30.00")
-    assert row["seeds"] == "shapes — (1 missing); mini_counts 1"
-
-
-@pytest.mark.parametrize("folder_left", [True, False])
-def test_missing_seed_is_visible(xd, folder_left):
-    path = run_dir(xd, "target", 2, dataset="mini_counts")
-    (path / "metrics.json").unlink()
-    if not folder_left:
-        path.rmdir()
-    row = transfer(xd)[0]["shapes", "SEP"]
-    assert (row["mini_counts"], row["average"]) == ("40.00", "—")  # 40 and 60 are not of the same seeds
-    assert row["seeds"] == "1, 2; mini_counts 1 (2 missing)"
 
 
 def test_source_alone_is_shown_once(tmp_path):
@@ -183,13 +151,6 @@ def test_model_of_unknown_origin_is_named_and_missing(xd):
     assert rows["shapes", "SEP"]["mini_counts"] == "40.00"
 
 
-def test_result_of_half_of_the_classes_is_not_taken(xd):
-    path = run_dir(xd, "target", 2, dataset="mini_counts") / "metrics.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "subsample_classes": "new"}))
-    rows, warnings = transfer(xd)
-    assert '"new"' in warnings[0] and rows["shapes", "SEP"]["mini_counts"] == "40.00"
-
-
 # ---- few-shot ----------------------------------------------------------------------------------------------
 
 
@@ -226,20 +187,6 @@ def test_average_over_data_sets(shots):
     assert (row["1 shot"], row["16 shots"]) == ("71.25 ± 0.75", "—")  # of (60 + 81) / 2 and (62 + 82) / 2
     assert row["seeds"] == "2 data sets; no 16 shots: dtd"
     assert list(few_shot(shots)) == [("dtd", "CoOp"), ("shapes", "CoOp"), ("average", "CoOp")]
-
-
-def test_average_says_that_seeds_differ(shots):
-    finish(shots, "few_shot", 1, 81.0, dataset="dtd", trainer="CoOp", shots=1)
-    finish(shots, "few_shot", 1, 90.0, dataset="dtd", trainer="CoOp", shots=16)
-    row = few_shot(shots)["average", "CoOp"]
-    assert (row["1 shot"], row["seeds"]) == ("71.00", "2 data sets; seeds differ: dtd 1; shapes 1, 2")
-
-
-def test_average_needs_every_data_set(shots):
-    finish(shots, "few_shot", 1, 50.0, dataset="dtd", trainer="ZeroshotCLIP", shots=1)
-    row = few_shot(shots)["average", "CoOp"]
-    assert (row["1 shot"], row["16 shots"]) == ("—", "—")
-    assert row["seeds"] == "2 data sets; no 1 shot, 16 shots: dtd"
 
 
 def test_zero_shot_stands_under_every_number_of_shots(shots):
@@ -339,14 +286,6 @@ def test_seeds_text_tells_cells_apart(cells):
     alike = {(tuple(cell.by_seed), tuple(cell.missing)) for cell in cells.values()}
     assert text.count(";") + 1 == len(alike)
     assert ("missing" in text) == any(cell.missing for cell in cells.values())
-
-
-@given(cells)
-def test_average_needs_every_cell(cells):
-    means = [cell.mean for cell in cells.values()]
-    assert (average(cells) is None) == (None in means)
-    if None not in means:
-        assert min(means) - 1e-9 <= average(cells) <= max(means) + 1e-9
 
 
 # ---- settings ----------------------------------------------------------------------------------------------

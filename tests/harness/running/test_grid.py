@@ -1,176 +1,33 @@
-"""Grids of runs: from sweep files and flags, each run once and behind what it needs."""
+"""Grids of tasks: each once, and behind what it needs."""
 
-import pytest
-
-from harness.catalogue import METHODS, MINIATURE
-from harness.report.runs import find_runs
+from harness.catalogue import METHODS
 from harness.running import grid, launch
-from tests.conftest import REPOSITORY
-
-SWEEPS = REPOSITORY / "configs/sweeps"
-SETTINGS = launch.Settings("data", "out")
-
-
-def folders(runs):
-    return [run.folder(SETTINGS).split("/", 1)[1] for run in runs]
-
-
-def write(tmp_path, text):
-    path = tmp_path / "mine.yaml"
-    path.write_text(text)
-    return str(path)
-
-
-def test_demo_full_is_what_the_results_are_of():
-    runs = grid.read(str(SWEEPS / "demo_full.yaml"), seeds=[1])
-    trainers = [method.trainer for method in METHODS if method.has("base2new")]
-    parts = ("train_base", "test_new")
-    expected = [f"base2new/{part}/{name}/16/{trainer}" for trainer in trainers for part in parts for name in MINIATURE]
-    targets = MINIATURE + [f"shapes_{name}" for name in ("sketch", "texture", "clutter", "dark")]
-    for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM"):
-        expected += [f"xd/train/shapes/16/{trainer}", *(f"xd/test/{target}/16/{trainer}" for target in targets)]
-    for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM", "TipAdapter", "TipAdapterF", "LinearProbe"):
-        for dataset in ("mini_objects", "mini_counts", "mini_sketch"):
-            expected += [f"few_shot/{dataset}/{shots}/{trainer}" for shots in (1, 4)]
-    found = [run.replace("shots_", "").replace("/shapes/seed1", "") for run in folders(runs)]
-    assert sorted(found) == sorted(expected)
-
-
-def test_every_sweep_file_can_be_read():
-    for path in SWEEPS.glob("*.yaml"):
-        assert grid.read(str(path))
 
 
 def test_a_source_is_trained_once_for_all_targets():
-    """xd and dg share it; and what a run needs is in the grid, before it."""
+    """xd and dg share it; and what a task needs is in the grid, before it."""
     method = METHODS[1]
-    runs = grid.runs_of(grid.part_of(protocol, method, seeds=[1, 2]) for protocol in ("xd", "dg"))
-    assert len(runs) == 2 * (1 + 10 + 4) and len({run.folder(SETTINGS) for run in runs}) == len(runs)
-    for number, run in enumerate(runs):
-        assert run.needs is None or run.needs in runs[:number]
-    assert sum(run.needs is None for run in runs) == 2
-
-
-def test_defaults_are_the_papers(tmp_path):
-    path = write(tmp_path, "parts: [{protocol: few_shot, methods: [sep]}]")
-    assert folders(grid.read(path)) == folders(
-        grid.runs_of([grid.part_of("few_shot", grid.methods_of(["sep"], "few_shot")[0])])
-    )
-    assert len(grid.read(path)) == 11 * 5 * 3
-
-
-def test_all_are_those_that_have_the_protocol(tmp_path):
-    for protocol, more in (("base2new", set()), ("few_shot", {"tipadapter", "tipadapter_f", "linear_probe"})):
-        path = write(tmp_path, f"parts: [{{protocol: {protocol}, methods: all, datasets: [shapes], shots: [16]}}]")
-        found = {run.job.method.folder for run in grid.read(path)}
-        assert found == {method.folder for method in METHODS if method.has(protocol)} >= more
-    path = write(tmp_path, "parts: [{protocol: xd, methods: [coop, linear_probe]}]")
-    with pytest.raises(launch.Refused, match="^LinearProbe has no xd, only few_shot: its linear classifier knows no "):
-        grid.read(path)
-
-
-def test_overrides_of_a_method_win_and_the_command_line_over_both(tmp_path):
-    path = write(
-        tmp_path,
-        """
-        parts: [{protocol: base2new, methods: [coop, sep], datasets: [shapes]}]
-        seeds: [1]
-        overrides: {OPTIM: {MAX_EPOCH: 3, LR: 0.1}}
-        overrides_of: {sep: {OPTIM.MAX_EPOCH: 5, OPTIM.STEPSIZE: [2]}}
-        """,
-    )
-    coop, sep = ("OPTIM.MAX_EPOCH", "3", "OPTIM.LR", "0.1"), ("OPTIM.MAX_EPOCH", "5", "OPTIM.STEPSIZE", "[2]")
-    pairs = {run.job.method.folder: run.pairs for run in grid.read(path, pairs=["OPTIM.LR", "0.2"])}
-    assert pairs == {"coop": (*coop, "OPTIM.LR", "0.2"), "sep": (*coop, *sep, "OPTIM.LR", "0.2")}
-    tests = [run for run in grid.read(path) if run.needs]
-    assert tests and all(run.pairs == run.needs.pairs for run in tests)  # a test has its training's settings
-
-
-def test_variants_have_folders_of_their_own_and_win(tmp_path):
-    path = write(
-        tmp_path,
-        """
-        parts: [{protocol: base2new, methods: [coop], datasets: [mini_fine]}]
-        seeds: [1]
-        overrides_of: {coop: {TRAINER.COOP.N_CTX: 16}}
-        variants: {base: {}, few: {TRAINER.COOP.N_CTX: 4, OPTIM.LR: 0.1}}
-        """,
-    )
-    runs = grid.read(path, pairs=["OPTIM.LR", "0.2"])
-    sixteen, four = ("TRAINER.COOP.N_CTX", "16"), ("TRAINER.COOP.N_CTX", "4", "OPTIM.LR", "0.1")
-    assert [run.pairs for run in runs[::2]] == [(*sixteen, "OPTIM.LR", "0.2"), (*sixteen, *four, "OPTIM.LR", "0.2")]
-    parts, names = ("train_base", "test_new"), ("base", "few")
-    wanted = [f"base2new/{p}/mini_fine/shots_16/CoOp/shapes@{name}/seed1" for name in names for p in parts]
-    assert [run.folder(launch.Settings("data", "out")) for run in runs] == [f"out/{folder}" for folder in wanted]
-    assert all(run.needs == training for training, run in zip(runs[::2], runs[1::2]))
-    assert str(runs[2]) == "scripts/coop/base2new_train.sh mini_fine 1 (few)"
-    layout_run = find_runs_of(tmp_path, runs[2])
-    assert (layout_run.cfg, layout_run.trainer) == ("shapes@few", "CoOp")
-
-
-def find_runs_of(tmp_path, run):
-    """What a report makes of the run's folder."""
-    folder = tmp_path / run.folder(launch.Settings("data", str(tmp_path)))
-    folder.mkdir(parents=True)
-    (folder / "metrics.json").write_text("{}")
-    return find_runs(str(tmp_path))[0][0]
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: [a]", "variants are names"),
-        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: {a/b: {}}", "variants are names"),
-        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: {a: 1}", "overrides are keys and values"),
-        ("seeds: [1]", "it needs parts"),
-        ("parts: [base2new]", "it needs parts"),
-        ("parts: [{methods: [sep]}]", "protocol must be one of base2new, xd, dg, few_shot, not None"),
-        ("parts: [{protocol: b2n, methods: [sep]}]", "not 'b2n'"),
-        ("parts: [{protocol: xd, methods: [sepp]}]", 'no method "sepp"'),
-        ("parts: [{protocol: xd, methods: sep coop}]", 'no method "sep coop"'),
-        ("parts: [{protocol: xd, methods: [sep], seeds: [1]}]", "a part has no seeds"),
-        ("parts: [{protocol: xd, methods: [sep], datasets: dtd}]", "datasets must be a list of names, not 'dtd'"),
-        ("parts: [{protocol: xd, methods: [sep]}]\nseeds: [one]", "seeds must be a list of numbers"),
-        ("parts: [{protocol: xd, methods: [sep]}]\nseed: [1]", "a sweep has no seed"),
-        ("parts: [{protocol: xd, methods: [sep]}]\noverrides: [1]", "overrides are keys and values"),
-        ("parts: [{protocol: xd, methods: [sep]}]\noverrides_of: {sepp: {A: 1}}", "overrides_of has no sepp"),
-    ],
-)
-def test_a_file_that_is_no_sweep_is_one_sentence(tmp_path, text, names):
-    path = write(tmp_path, text)
-    with pytest.raises(launch.Refused) as error:
-        grid.read(path)
-    assert str(error.value).startswith(f"{path} is no sweep: ") and names in str(error.value)
-    assert error.value.code == 2 and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("parts: [{protocol: base2new, methods: [sep], datasets: [dtdd]}]", 'no data set "dtdd"'),
-        ("parts: [{protocol: base2new, methods: [sep], shots: [1, 4]}]", "several shots (1, 4) are for few_shot alone"),
-        ("parts: [{protocol: xd, methods: [sep]}]\noverrides: {DATASET.NUM_SHOTS: 4}", "DATASET.NUM_SHOTS"),
-    ],
-)
-def test_what_no_script_would_take_no_sweep_takes(tmp_path, text, names):
-    with pytest.raises(launch.Refused) as error:
-        grid.read(write(tmp_path, text))
-    assert names in str(error.value)
+    tasks = grid.tasks_of(grid.series_of(protocol, method, seeds=[1, 2]) for protocol in ("xd", "dg"))
+    folders = {task.folder(launch.Environment("data", "out")) for task in tasks}
+    assert len(folders) == len(tasks) == 2 * (1 + 10 + 4)
+    for number, task in enumerate(tasks):
+        assert task.needs is None or task.needs in tasks[:number]
+    assert sum(task.needs is None for task in tasks) == 2
 
 
 def test_data_sets_whose_folder_is_missing(tmp_path):
     (tmp_path / "dtd").mkdir()
-    settings = launch.Settings(str(tmp_path), "out")
-    part = grid.part_of("base2new", METHODS[1], ["dtd", "caltech101", "shapes", "image_folder"])
+    environment = launch.Environment(str(tmp_path), "out")
+    series = grid.series_of("base2new", METHODS[1], ["dtd", "caltech101", "shapes", "image_folder"])
     missing = {"caltech101": str(tmp_path / "caltech-101")}
-    assert grid.missing_data(grid.runs_of([part]), settings) == missing
+    assert grid.missing_data(grid.tasks_of([series]), environment) == missing
     elsewhere = {METHODS[1].folder: ["DATASET.ROOT", "/data"]}
-    assert grid.missing_data(grid.runs_of([part], elsewhere), settings) == {}
+    assert grid.missing_data(grid.tasks_of([series], elsewhere), environment) == {}
 
 
 def test_forcing_deletes_once(tmp_path):
-    settings = launch.Settings("data", str(tmp_path), force=True)
-    runs = grid.runs_of([grid.part_of("base2new", METHODS[1], ["shapes"], [1])])
+    environment = launch.Environment("data", str(tmp_path), force=True)
+    tasks = grid.tasks_of([grid.series_of("base2new", METHODS[1], ["shapes"], [1])])
     folder = tmp_path / "base2new/train_base/shapes/shots_16/CoOp/shapes/seed1"
     folder.mkdir(parents=True)
-    assert not grid.clear(runs, settings).force and not folder.exists()
+    assert not grid.clear(tasks, environment).force and not folder.exists()

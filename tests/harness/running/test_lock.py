@@ -42,16 +42,6 @@ def test_a_living_holder_is_named(holder, tmp_path):
     assert json.loads((folder / NAME).read_text())["pid"] == holder.pid  # asking leaves it as it was
 
 
-def test_who_only_looks_is_in_nobodys_way(holder, tmp_path):
-    folder = tmp_path / "run"
-    assert lock.holder(folder).startswith(f"{folder} is in use by process {holder.pid} on ")
-    holder.kill()
-    holder.wait()
-    assert lock.holder(folder) == "" and lock.holder(tmp_path / "nothing") == ""
-    with locked(folder):
-        pass
-
-
 def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path):
     code = HOLD.replace("time.sleep(60)", "time.sleep(0.05)")
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -5,7 +5,6 @@ import subprocess
 import pytest
 
 from harness.catalogue import DATASETS as ELEVEN
-from harness.catalogue import MINIATURE
 from harness.running.script import call
 
 
@@ -35,30 +34,10 @@ def test_base_to_new_trains_and_tests_seed_by_seed(checkout):
 @pytest.mark.parametrize(
     ("protocol", "env", "runs"),
     [
-        (
-            "base2new",
-            {},
-            [run for name in ELEVEN for run in (f"base2new_train.sh {name} 1", f"base2new_test.sh {name} 1")],
-        ),
         ("few_shot", {}, [f"few_shot.sh {name} 1 {shots}" for name in ELEVEN for shots in (1, 2, 4, 8, 16)]),
         ("few_shot", {"SHOTS": "2", "DATASETS": "dtd"}, ["few_shot.sh dtd 1 2"]),
         ("xd", {}, ["xd_train.sh imagenet 1", *(f"xd_test.sh {name} 1" for name in ELEVEN[1:])]),
-        (
-            "dg",
-            {},
-            ["xd_train.sh imagenet 1"] + [f"xd_test.sh imagenet{name} 1" for name in ("v2", "_sketch", "_a", "_r")],
-        ),
         ("xd", {"SOURCE": "dtd", "DATASETS": "eurosat"}, ["xd_train.sh dtd 1", "xd_test.sh eurosat 1"]),
-        (
-            "xd",
-            {"SOURCE": "shapes"},
-            ["xd_train.sh shapes 1", *(f"xd_test.sh {name} 1" for name in MINIATURE)],
-        ),
-        (
-            "base2new",
-            {"SOURCE": "shapes"},
-            [run for name in MINIATURE for run in (f"base2new_train.sh {name} 1", f"base2new_test.sh {name} 1")],
-        ),
         (
             "dg",
             {"SOURCE": "shapes"},

@@ -1,14 +1,13 @@
 """--engine slurm, on a real SLURM of one node that has no accounting database."""
 
 import subprocess
-import time
 
 import pytest
 
-from tests.harness.ground import Ground
+from tests.harness.ground import Ground, wait_for
 from tests.harness.running.slurm import slurm  # noqa: F401  a fixture
 
-pytestmark = pytest.mark.slurm
+pytestmark = [pytest.mark.slurm, pytest.mark.long]
 GRID = ["--methods", "coop", "zsclip", "--datasets", "shapes", "--seeds", 1, 2]
 CLUSTER = ["--engine", "slurm", "--partition", "short", "--time", 5, "--gpus", 0, "--cpus", 1]
 COOP = "base2new/train_base/shapes/shots_16/CoOp/shapes/seed1"
@@ -23,13 +22,6 @@ def queue():
     """{job: state} of what waits or runs."""
     command = ["squeue", "--noheader", "--array", "--format=%i %T"]
     return dict(line.split() for line in subprocess.check_output(command, text=True).splitlines())
-
-
-def wait_for(what, seconds=60):
-    give_up = time.monotonic() + seconds
-    while not what() and time.monotonic() < give_up:
-        time.sleep(0.1)
-    assert what()
 
 
 def test_a_grid_runs_as_job_arrays_and_what_fails_once_more(ground):

@@ -13,9 +13,10 @@ from pty import openpty
 
 import pytest
 
+from harness.running import engines
 from harness.running.lock import locked
 from tests.conftest import REPOSITORY
-from tests.harness.ground import Ground
+from tests.harness.ground import Ground, wait_for
 
 GRID = ["--methods", "zsclip", "coop", "--datasets", "shapes", "--seeds", "1"]
 TWO = ["--methods", "coop", "sep", "--datasets", "shapes", "--seeds", "1", "--jobs", "2"]
@@ -25,13 +26,6 @@ COOP = "train_base/shapes/shots_16/CoOp/shapes/seed1"
 @pytest.fixture
 def ground(tmp_path):
     return Ground(tmp_path)
-
-
-def wait_for(what, seconds=30):
-    give_up = time.monotonic() + seconds
-    while not what() and time.monotonic() < give_up:
-        time.sleep(0.01)
-    assert what()
 
 
 def test_a_grid_is_done_and_then_skipped(ground):
@@ -51,18 +45,10 @@ def test_a_grid_is_done_and_then_skipped(ground):
     assert len(ground.journal("start")) == 4
 
 
-def test_a_file_is_a_grid_too(ground):
-    path = ground.cwd / "mine.yaml"
-    path.write_text("parts: [{protocol: base2new, methods: [coop], datasets: [shapes]}]\nsource: shapes\n")
-    assert ground("--config", "mine.yaml", SEEDS="5").returncode == 0
-    assert set(ground.times("end")) == {
-        f"base2new/{part}/shapes/shots_16/CoOp/shapes/seed5" for part in ("train_base", "test_new")
-    }
-
-
-def test_forcing_starts_over_and_each_run_once(ground):
+def test_forcing_starts_over_once_and_a_failed_run_is_tried_once_more(ground):
     assert ground(*GRID).returncode == 0
-    assert ground(*GRID, FORCE=1, FAIL=f"{COOP}:2").returncode == 0
+    done = ground(*GRID, FORCE=1, FAIL=f"{COOP}:2")
+    assert (done.returncode, done.stderr) == (0, "") and "exit code 7, once more: scripts/coop/" in done.stdout
     assert sorted(ground.times("end").values()) == [2, 2, 2, 2] and ground.times("start")[f"base2new/{COOP}"] == 3
 
 
@@ -90,17 +76,29 @@ def test_runs_see_what_they_are_given(ground):
     assert {threads for _, _, threads, _ in starts} == {share} and {cwd for *_, cwd in starts} == {str(ground.cwd)}
 
 
-@pytest.mark.parametrize(("visible", "seen"), [(None, "unset"), ("", "none"), ("7", "7")])
-def test_one_run_at_a_time_has_all_cores(ground, visible, seen):
-    env = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
-    assert ground(*GRID, PATH="/nowhere", **env).returncode == 0  # no nvidia-smi
-    assert {(device, threads) for _, device, threads, _ in ground.journal("start")} == {(seen, "unset")}
+def test_one_run_at_a_time_has_all_cores(ground):
+    assert ground(*GRID, PATH="/nowhere").returncode == 0  # no nvidia-smi
+    assert {(device, threads) for _, device, threads, _ in ground.journal("start")} == {("unset", "unset")}
 
 
-def test_a_failed_run_is_tried_once_more(ground):
-    done = ground(*GRID, FAIL=f"{COOP}:1")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert ground.times("start")[f"base2new/{COOP}"] == 2 and "exit code 7, once more: scripts/coop/" in done.stdout
+@pytest.mark.parametrize(
+    ("visible", "listed", "found"),
+    [
+        (None, "exit 1", [None]),
+        (None, 'echo "GPU 0: A"; echo "GPU 1: B"', ["0", "1"]),
+        (None, "echo No devices", [None]),
+        ("", "exit 1", [""]),
+        ("7,3", 'echo "GPU 0: A"', ["7", "3"]),
+    ],
+)
+def test_devices_are_those_that_are_visible(tmp_path, monkeypatch, visible, listed, found):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{listed}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert engines.devices() == found
 
 
 def test_a_run_that_fails_twice_holds_up_only_what_needs_it(ground):
@@ -204,6 +202,7 @@ def kill(pid):
         pass
 
 
+@pytest.mark.long
 def test_kills_at_random_end_in_the_same_table(ground, tmp_path_factory):
     """kill -9 of the sweep, its workers and its runs, twenty times."""
     grid = ["--methods", "zsclip", "coop", "sep", "--datasets", "shapes", "dtd", "--seeds", "1", "2", "--jobs", "2"]
@@ -235,9 +234,9 @@ def test_a_chain_leaves_out_the_tests_of_a_training_that_failed(ground):
     """What a SLURM job is: exit codes by number."""
     code = """
 from harness.running import grid, launch, worker
-settings = launch.settings_of({})
+settings = launch.read_environment({})
 methods = grid.methods_of(["coop", "sep"], "base2new")
-runs = grid.runs_of(grid.part_of("base2new", method, ["shapes"], [1]) for method in methods)
+runs = grid.tasks_of(grid.series_of("base2new", method, ["shapes"], [1]) for method in methods)
 print(worker.Chain(settings, "/")(dict(enumerate(runs, start=5))))
 """
     options = ground.options(FAIL=f"{COOP}:1")
@@ -257,6 +256,7 @@ def test_where_cuda_has_started_all_the_same_a_run_is_a_process_of_its_own(groun
     assert len(ground.journal("end")) == 4 and ground.journal("as") == 4 * [["__main__"]]
 
 
+@pytest.mark.long
 def test_one_worker_does_hundreds_of_runs(ground):
     """A process for each would take minutes, more than `ground` waits."""
     seeds = [str(seed) for seed in range(150)]
@@ -264,6 +264,7 @@ def test_one_worker_does_hundreds_of_runs(ground):
     assert done.returncode == 0 and done.stdout.splitlines()[-1] == "300 runs: 300 done"
 
 
+@pytest.mark.long
 def test_loading_does_not_start_cuda():
     """A fork of a process where it has started cannot use the GPU; clip asks for one when it is imported."""
     code = """

@@ -9,7 +9,6 @@ from harness import catalogue
 from harness.report.runs import find_runs
 from harness.running import grid, launch
 from harness.running.protocols import make_job
-from harness.running.states import is_finished
 from harness.running.sweep import DONE, FAILED, HELD, Sweep
 from tests.harness.ground import Ground
 
@@ -17,7 +16,7 @@ KEY = "TRAINER.PROMPTKD.TEACHER"
 B16, L14 = "vit_b16_c2_ep20_batch8_4+4ctx", "vit_l14_c2_ep20_batch8_4+4ctx"
 PLAIN = "vit_b16_c2_ep20_batch4_4+4ctx"  # PromptSRC's own
 METHOD = catalogue.method("promptkd")
-SETTINGS = launch.Settings("data", "out")
+ENVIRONMENT = launch.Environment("data", "out")
 
 
 def places(calls):
@@ -156,10 +155,13 @@ def test_across_data_sets_in_one_go(checkout):
     assert done.returncode == 0, done.stderr
     teachers = across("train", "imagenet", "PromptSRC", L14)
     assert places(checkout.calls) == [teachers, across("test", "dtd"), across("test", "ucf101")]
-    parts = [grid.part_of("xd", METHOD, ["dtd", "eurosat"], [1])]
-    runs = grid.runs_of(parts)
-    assert [run.folder(SETTINGS)[4:] for run in runs] == [teachers, across("test", "dtd"), across("test", "eurosat")]
-    assert [run.needs for run in runs] == [None, runs[0], runs[0]]
+    tasks = grid.tasks_of([grid.series_of("xd", METHOD, ["dtd", "eurosat"], [1])])
+    assert [task.folder(ENVIRONMENT)[4:] for task in tasks] == [
+        teachers,
+        across("test", "dtd"),
+        across("test", "eurosat"),
+    ]
+    assert [task.needs for task in tasks] == [None, tasks[0], tasks[0]]
 
 
 def test_reproduce(checkout):
@@ -177,47 +179,47 @@ def test_reproduce(checkout):
 # ---- grids and sweeps --------------------------------------------------------------------------------------------
 
 
-def runs_of(*folders, datasets=("dtd", "shapes"), pairs_of=None):
-    parts = [grid.part_of("base2new", catalogue.method(folder), datasets, [1]) for folder in folders]
-    return grid.runs_of(parts, pairs_of)
+def tasks_of(*folders, datasets=("dtd", "shapes"), pairs_of=None):
+    series = [grid.series_of("base2new", catalogue.method(folder), datasets, [1]) for folder in folders]
+    return grid.tasks_of(series, pairs_of)
 
 
 @pytest.mark.parametrize("folders", [("promptkd",), ("promptkd", "promptsrc"), ("promptsrc", "promptkd")])
 def test_a_grid_has_the_teachers_each_once_and_first(folders):
     pairs_of = {"promptsrc": ["OPTIM.LR", "0.1"], "promptkd": ["OPTIM.LR", "0.2"]}
-    runs = runs_of(*folders, pairs_of=pairs_of)
-    found = [run.folder(SETTINGS) for run in runs]
+    tasks = tasks_of(*folders, pairs_of=pairs_of)
+    found = [task.folder(ENVIRONMENT) for task in tasks]
     assert len(set(found)) == len(found) == 6 + 3 * (len(folders) - 1)
-    for number, run in enumerate(runs):
-        assert run.needs is None or run.needs in runs[:number]
-        assert run.pairs == tuple(pairs_of[run.job.method.folder])
-    assert str(next(run for run in runs if run.job.teaches)) == f"scripts/promptsrc/base2new_train.sh dtd 1 ({L14})"
-    students = [run for run in runs if run.job.method is METHOD and not run.job.step.needs]
-    assert [run.needs.folder(SETTINGS) for run in students] == [
+    for number, task in enumerate(tasks):
+        assert task.needs is None or task.needs in tasks[:number]
+        assert task.pairs == tuple(pairs_of[task.job.method.folder])
+    assert str(next(task for task in tasks if task.job.teaches)) == f"scripts/promptsrc/base2new_train.sh dtd 1 ({L14})"
+    students = [task for task in tasks if task.job.method is METHOD and not task.job.step.needs]
+    assert [task.needs.folder(ENVIRONMENT) for task in students] == [
         f"out/{teacher('dtd')}",
         f"out/{teacher('shapes', cfg='shapes')}",
     ]
-    assert all(run.needs in students for run in runs if run.job.method is METHOD and run.job.step.needs)
+    assert all(task.needs in students for task in tasks if task.job.method is METHOD and task.job.step.needs)
 
 
 def test_a_grid_with_another_teacher():
-    runs = runs_of("promptkd", datasets=["dtd"], pairs_of={"promptkd": [KEY, "SEP"], "sep": ["OPTIM.LR", "0.1"]})
-    assert [run.folder(SETTINGS)[4:] for run in runs] == [
+    tasks = tasks_of("promptkd", datasets=["dtd"], pairs_of={"promptkd": [KEY, "SEP"], "sep": ["OPTIM.LR", "0.1"]})
+    assert [task.folder(ENVIRONMENT)[4:] for task in tasks] == [
         teacher("dtd", "SEP", "vit_l14_ep50_batch32"),
         student("dtd", f"{B16}_kd200@SEP"),
         student("dtd", f"{B16}_kd200@SEP", "test_new"),
     ]
-    assert runs[0].pairs == ("OPTIM.LR", "0.1")
-    assert len(runs_of("promptkd", datasets=["dtd"], pairs_of={"promptkd": [KEY, "a/run"]})) == 2
+    assert tasks[0].pairs == ("OPTIM.LR", "0.1")
+    assert len(tasks_of("promptkd", datasets=["dtd"], pairs_of={"promptkd": [KEY, "a/run"]})) == 2
 
 
 def test_forcing_leaves_teachers_alone_that_were_not_asked_for(tmp_path):
-    settings = launch.Settings("data", str(tmp_path), force=True)
+    environment = launch.Environment("data", str(tmp_path), force=True)
     for folders, stays in ((("promptkd",), True), (("promptkd", "promptsrc"), False)):
-        runs = runs_of(*folders, datasets=["shapes"])
-        for run in runs:
-            (tmp_path / run.folder(settings)).mkdir(parents=True, exist_ok=True)
-        grid.clear(runs, settings)
+        tasks = tasks_of(*folders, datasets=["shapes"])
+        for task in tasks:
+            (tmp_path / task.folder(environment)).mkdir(parents=True, exist_ok=True)
+        grid.clear(tasks, environment)
         left = [place.relative_to(tmp_path).as_posix() for place in tmp_path.glob("**/seed1")]
         assert left == [teacher("shapes", cfg="shapes")] * stays
 
@@ -233,27 +235,11 @@ def test_every_teacher_has_a_config_that_differs_in_its_backbone():
 
 def test_a_student_is_finished_without_its_teacher(tmp_path, checkout):
     """And is not before it is trained."""
-    run = runs_of("promptkd", datasets=["shapes"])[1]
-    settings = launch.Settings("data", str(checkout.root / "output"))
-    assert run.job == make_job("base2new_train", METHOD, "shapes", 1) and not is_finished(run, settings)
+    task = tasks_of("promptkd", datasets=["shapes"])[1]
+    environment = launch.Environment("data", str(checkout.root / "output"))
+    assert task.job == make_job("base2new_train", METHOD, "shapes", 1) and not task.is_finished(environment)
     checkout.finish(trainer="PromptKD", pairs=[KEY, str(checkout.run_dir(trainer="PromptSRC"))])
-    assert is_finished(run, settings)
-
-
-def test_a_sweep_waits_for_the_teacher(tmp_path):
-    ground = Ground(tmp_path)
-    done = ground("--methods", "promptkd", "--datasets", "shapes", "--seeds", 1, 2, "--jobs", 2)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "6 runs: 6 done"
-    for seed in (1, 2):
-        told = [(word, run) for word, run in ground_events(ground) if run.endswith(f"seed{seed}")]
-        parts = teacher("shapes", cfg="shapes"), student("shapes", "shapes"), student("shapes", "shapes", "test_new")
-        expected = [(word, part.replace("seed1", f"seed{seed}")) for part in parts for word in ("start", "end")]
-        assert told == expected
-
-
-def ground_events(ground):
-    return [tuple(line.split()[:2]) for line in ground.journal_file.read_text().splitlines()]
+    assert task.is_finished(environment)
 
 
 class Chains:
@@ -263,9 +249,9 @@ class Chains:
 
 
 def test_a_slurm_job_is_a_training_with_all_that_needs_it(tmp_path):
-    settings = launch.Settings("data", str(tmp_path))
-    sweep = Sweep(runs_of("promptkd", "promptsrc"), settings, 1)
-    names = [run.folder(settings)[len(str(tmp_path)) + 1 :] for run in sweep.runs]
+    environment = launch.Environment("data", str(tmp_path))
+    sweep = Sweep(tasks_of("promptkd", "promptsrc"), environment, 1)
+    names = [task.folder(environment)[len(str(tmp_path)) + 1 :] for task in sweep.tasks]
     alone, shared = ("dtd", "shapes")
     assert [[names[number] for number in batch] for batch in sweep._batches(Chains())] == [
         [teacher(alone), *(student(alone, f"{B16}_kd200", part) for part in ("train_base", "test_new"))],
@@ -283,8 +269,8 @@ def test_a_chain_leaves_out_what_the_teacher_was_for(tmp_path):
     code = """
 from harness import catalogue
 from harness.running import grid, launch, worker
-runs = grid.runs_of([grid.part_of("base2new", catalogue.method("promptkd"), ["shapes"], [1])])
-print(worker.Chain(launch.settings_of({}), "/")(dict(enumerate(runs))))
+tasks = grid.tasks_of([grid.series_of("base2new", catalogue.method("promptkd"), ["shapes"], [1])])
+print(worker.Chain(launch.read_environment({}), "/")(dict(enumerate(tasks))))
 """
     options = ground.options(FAIL="PromptSRC:1")
     command = [sys.executable, "-c", code]
@@ -293,8 +279,13 @@ print(worker.Chain(launch.settings_of({}), "/")(dict(enumerate(runs))))
         assert done.stdout == expected, done.stderr
 
 
-def test_students_of_a_teacher_that_failed_are_held_up(tmp_path):
+def test_students_wait_for_their_teacher_and_are_held_up_if_it_fails(tmp_path):
     ground = Ground(tmp_path)
-    done = ground("--methods", "promptkd", "--datasets", "shapes", "--seeds", 1, FAIL="PromptSRC:9")
+    grid = ["--methods", "promptkd", "--datasets", "shapes", "--seeds", 1, "--jobs", 2]
+    done = ground(*grid, FAIL="PromptSRC:9")
     assert done.returncode == 1 and done.stdout.splitlines()[-1] == f"3 runs: 1 {FAILED}, 2 {HELD}"
-    assert ground("--methods", "promptkd", "--datasets", "shapes", "--seeds", 1).stdout.endswith(f"3 {DONE}\n")
+    ground.journal_file.unlink()
+    assert ground(*grid).stdout.endswith(f"3 {DONE}\n")
+    parts = teacher("shapes", cfg="shapes"), student("shapes", "shapes"), student("shapes", "shapes", "test_new")
+    told = [tuple(line.split()[:2]) for line in ground.journal_file.read_text().splitlines()]
+    assert told == [(word, part) for part in parts for word in ("start", "end")]

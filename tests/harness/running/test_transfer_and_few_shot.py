@@ -1,4 +1,4 @@
-"""The scripts of cross-dataset, domain generalization and few-shot; base-to-new's are in test_scripts.py."""
+"""The scripts of cross-dataset, domain generalization and few-shot; base-to-new's are in test_launch.py."""
 
 import pytest
 
@@ -90,12 +90,6 @@ def test_results_that_were_moved_are_still_of_their_model(checkout):
     assert "finished already" in checkout("sep/xd_test.sh", "dtd", 1, CFG="mine").stdout
 
 
-def test_unknown_source_is_one_sentence(checkout):
-    result = checkout("sep/xd_test.sh", "dtd", 1, SOURCE="imagnet")
-    assert result.returncode == 2 and checkout.called is None
-    assert result.stderr.startswith('error: no data set "imagnet"') and "nearest: imagenet" in result.stderr
-
-
 # ---- few-shot ----------------------------------------------------------------------------------------------
 
 
@@ -103,15 +97,11 @@ def test_unknown_source_is_one_sentence(checkout):
     ("method", "dataset", "shots", "cfg"),
     [
         ("coop", "caltech101", 1, "vit_b16_ep50"),
-        ("coop", "caltech101", 2, "vit_b16_ep100"),
         ("coop", "caltech101", 4, "vit_b16_ep100"),
         ("coop", "caltech101", 8, "vit_b16"),
-        ("coop", "caltech101", 16, "vit_b16"),
         ("coop", "imagenet", 16, "vit_b16_ep50"),
-        ("coop", "imagenet", 4, "vit_b16_ep50"),
         ("coop", "shapes", 1, "shapes"),
         ("maple", "dtd", 4, "vit_b16_c2_ep50_batch4_2ctx_few_shot"),
-        ("sep", "dtd", 4, "vit_b16_ep50_batch32"),
         ("sep", "sun397", 4, "vit_b16_ep10_batch128"),
         ("zsclip", "dtd", 1, "vit_b16"),
     ],
@@ -133,28 +123,3 @@ def test_few_shot_resumes_and_skips_as_base_to_new_does(checkout):
     checkout.finish(**run)
     assert "finished already" in checkout("sep/few_shot.sh", "shapes", 1, 4).stdout
     assert checkout.called is None
-
-
-# ---- arguments ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("script", "names", "args"),
-    [
-        ("xd_train", "DATASET SEED", ["imagenet"]),
-        ("xd_test", "TARGET SEED", ["dtd"]),
-        ("xd_test", "TARGET SEED", ["dtd", "1", "OPTIM.LR"]),
-        ("few_shot", "DATASET SEED SHOTS", ["dtd", "1"]),
-        ("few_shot", "DATASET SEED SHOTS", ["dtd", "1", "OPTIM.LR", "0.1"]),
-    ],
-)
-def test_missing_arguments_show_the_usage(checkout, script, names, args):
-    result = checkout(f"coop/{script}.sh", *args)
-    assert result.returncode == 2 and checkout.called is None
-    assert result.stderr == f"usage: bash scripts/coop/{script}.sh {names} [KEY VALUE ...]\n"
-    assert checkout(f"coop/{script}.sh", "--help").stdout == result.stderr
-
-
-def test_shots_of_few_shot_must_be_a_number(checkout):
-    result = checkout("coop/few_shot.sh", "dtd", 1, "all")
-    assert result.returncode == 2 and 'SHOTS must be a whole number, not "all"' in result.stderr

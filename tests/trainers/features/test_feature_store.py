@@ -75,15 +75,6 @@ def test_every_flipped_byte_and_every_cut_is_noticed(tmp_path_factory, data):
     assert np.array_equal(store.get("a/b"), block(1))
 
 
-def test_damage_is_said(store, capsys):
-    store.put("a/b", block(1))
-    (path,) = files(store)
-    with open(path, "ab") as file:
-        file.write(b"0")
-    assert store.get("a/b") is None
-    assert f'"{path}" in the feature store is damaged' in capsys.readouterr().out
-
-
 def test_a_block_under_another_name_is_damage(store):
     store.put("a/b", block(1))
     (path,) = files(store)
@@ -113,12 +104,6 @@ def open_size(tmp_path, features):
         return file.read()
 
 
-def test_a_block_larger_than_the_store_is_not_kept(tmp_path):
-    store = FeatureStore(str(tmp_path / "store"), 16)
-    store.put("a/b", block(0))
-    assert store.get("a/b") is None and store.writes
-
-
 @pytest.mark.parametrize("reason", ["room", "file"])
 def test_where_nothing_can_be_written_it_is_said_once(store, capsys, monkeypatch, reason):
     store.put("a/b", block(0))
@@ -134,15 +119,6 @@ def test_where_nothing_can_be_written_it_is_said_once(store, capsys, monkeypatch
     assert np.array_equal(store.get("a/b"), block(0)) and len(files(store)) == 1 + (reason == "file")
 
 
-def test_a_full_disk_leaves_no_part(store, monkeypatch, capsys):
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(feature_store.os, "fsync", full)
-    store.put("a/b", block(0))
-    assert "No space left on device" in capsys.readouterr().out and not files(store)
-
-
 def write_forever(folder, started):
     store = FeatureStore(folder, 10**9)
     while True:
@@ -151,6 +127,7 @@ def write_forever(folder, started):
             started.set()
 
 
+@pytest.mark.long
 def test_several_writers_and_kills(store):
     """Readers see whole blocks, or none, while two processes write the same ones and are killed."""
     spawn = multiprocessing.get_context("spawn")

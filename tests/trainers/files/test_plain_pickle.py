@@ -57,8 +57,10 @@ def test_numbers_of_numpy_are_numbers():
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
-@pytest.mark.parametrize("scheduler", ["cosine", "single_step", "multi_step"])
+@pytest.mark.parametrize(
+    "optimizer, scheduler",
+    [("sgd", "cosine"), ("adam", "single_step"), ("adamw", "multi_step"), ("rmsprop", "cosine")],
+)
 def test_live_objects_are_stood_in_for(tmp_path, legacy, optimizer, scheduler):
     path = str(tmp_path / "file")
     training = live_training({"ctx": torch.ones(2, 3)}, optimizer, scheduler)
@@ -140,9 +142,14 @@ def attacks(trace):
     }
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-@pytest.mark.parametrize("where", ["state_dict", "optimizer", "scheduler", "successor", "param_groups", "key"])
-@pytest.mark.parametrize("attack", attacks("x"))
+PLACES = ["state_dict", "optimizer", "scheduler", "successor", "param_groups", "key"]
+
+
+@pytest.mark.parametrize(
+    "attack, where, legacy",
+    [(attack, "successor", False) for attack in attacks("x")]
+    + [("os.system", where, legacy) for where in PLACES for legacy in (False, True)],
+)
 def test_nothing_runs(tmp_path, attack, where, legacy):
     trace, path = str(tmp_path / "trace"), str(tmp_path / "file")
     evil = attacks(trace)[attack]

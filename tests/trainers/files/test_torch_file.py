@@ -108,12 +108,6 @@ def test_unreadable_is_not_damaged(path, monkeypatch, error, reason):
     assert not isinstance(raised.value, (DamagedFile, MissingFile))
 
 
-def test_memory_that_verifying_asks_for_in_vain(path, monkeypatch):
-    monkeypatch.setattr(zipfile.ZipFile, "read", raiser(MemoryError()))
-    with pytest.raises(UserError, match="cannot be read .not enough memory"):
-        load(path)
-
-
 def test_memory_that_pytorch_asks_for_in_vain(path, monkeypatch):
     monkeypatch.setattr(
         torch, "from_numpy", raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))

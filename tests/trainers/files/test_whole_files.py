@@ -29,12 +29,6 @@ def test_folder_is_made_and_nothing_else_left(path):
     assert path.read_bytes() == b"new" and os.listdir(path.parent) == ["file"]
 
 
-def test_a_bare_name_lies_here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write("name")
-    assert os.listdir() == ["name"]
-
-
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EACCES", "EROFS", "EIO"])
 @pytest.mark.parametrize("where", ["write", "fsync", "replace", "open"])
 def test_a_disk_that_does_not_take_it(path, monkeypatch, code, where):
@@ -69,13 +63,6 @@ def test_what_is_not_the_disks_fault_is_not_called_so(path, error):
     with pytest.raises(error):
         write_whole(str(path), half)
     assert path.read_bytes() == b"old" and os.listdir(path.parent) == ["file"]
-
-
-def test_a_folder_that_is_a_file_and_a_file_that_is_a_folder(path, tmp_path):
-    for wrong in (path / "below", path.parent):
-        with pytest.raises(UserError, match="cannot be written"):
-            write(wrong)
-    assert os.listdir(tmp_path) == ["folder"] and os.listdir(path.parent) == ["file"]
 
 
 def test_a_folder_that_cannot_be_synced(path, monkeypatch):
@@ -121,15 +108,6 @@ def test_whose_temporary_files_are_removed(path):
         (path.parent / name).write_bytes(b"half")
     write(path)
     assert sorted(os.listdir(path.parent)) == sorted([*kept, "file"])
-
-
-def test_a_folder_that_may_not_be_listed(path, monkeypatch):
-    def refuse(folder):
-        raise PermissionError
-
-    monkeypatch.setattr(os, "listdir", refuse)
-    write(path)
-    assert path.read_bytes() == b"new"
 
 
 # ---- other writers -----------------------------------------------------------------------------------------

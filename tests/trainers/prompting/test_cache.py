@@ -14,8 +14,7 @@ import trainers.tipadapter_f
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
 from tests.conftest import REPOSITORY
-from tests.golden.formula import clip_state_dict, images_uint8, preprocess
-from trainers.backbone.clip_loader import build_clip
+from tests.golden.formula import images_uint8, preprocess
 from trainers.errors import UserError
 from trainers.prompting.cache import GRIDS, Cache, grid_for, steps
 from trainers.prompting.templates import IMAGENET_TEMPLATES, TIP_IMAGENET_TEMPLATES, tip_templates
@@ -31,11 +30,6 @@ def golden(name):
 def by_class(keys):
     """Keys in the authors' order of images (12, dim) -> (6, 2, dim)."""
     return torch.from_numpy(keys).unflatten(0, (2, 6)).transpose(0, 1)
-
-
-@pytest.fixture(scope="module")
-def golden_clip():
-    return build_clip(clip_state_dict())
 
 
 @pytest.fixture(scope="module")

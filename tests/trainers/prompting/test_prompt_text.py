@@ -57,10 +57,6 @@ def test_words_of_several_tokens_keep_the_class_name_in_place(clip_model):
         assert torch.equal(x, whole[: len(x)])
 
 
-def test_buffers_stay_out_of_checkpoints(clip_model):
-    assert not PromptSequences(clip_model, CLASSNAMES, "X X", 2, "middle").state_dict()
-
-
 def test_errors(clip_model):
     with pytest.raises(ValueError, match="CLASS_TOKEN_POSITION.*behind.*end, middle or front"):
         PromptSequences(clip_model, CLASSNAMES, "X", 1, "behind")
@@ -71,12 +67,6 @@ def test_class_names_are_taken_literally(name):
     assert fill_template("a photo of a {}.", [name]) == [f"a photo of a {name}."]
     assert fill_template("a {x} photo of {}.", [name]) == [f"a {{x}} photo of {name}."]
     assert torch.equal(tokenize_classes([name], "{}.", "X {y}"), clip.tokenize([f"X {{y}} {name}."]))
-
-
-@pytest.mark.parametrize("name", ["", " ", "___", " \t_"])
-def test_a_class_without_a_name(name):
-    with pytest.raises(UserError, match='Class 1 of the data set has the name ".*", which has no words: give it some'):
-        tokenize_classes(["cat", name], "{}.")
 
 
 @pytest.mark.parametrize("name", ["\U0001f431", "\u732b", "?", "7", "n\u0303"])
@@ -132,13 +122,8 @@ def test_a_number_of_tokens_that_does_not_count(clip_model, capsys):
 
 
 def test_words_of_tokens():
-    assert [word_of(i) for i in clip.tokenize("photo, 2")[0, :5].tolist()] == [
-        "<|startoftext|>",
-        "photo",
-        ",",
-        "2",
-        "<|endoftext|>",
-    ]
+    words = [word_of(i) for i in clip.tokenize("photo, 2")[0, :5].tolist()]
+    assert words == ["<|startoftext|>", "photo", ",", "2", "<|endoftext|>"]
     *parts, last = map(word_of, _tokenizer.encode("xylophonistically"))
     assert parts and all(part.endswith("-") for part in parts)
     assert "".join(part[:-1] for part in parts) + last == "xylophonistically"

@@ -83,29 +83,6 @@ def test_prune_keeps_what_it_should(tmp_path):
     assert set(os.listdir(tmp_path)) == {*kept, "model.pth.tar-2", "model.pth.tar-10"}
 
 
-def test_folders_without_epochs(tmp_path, monkeypatch):
-    assert checkpoint.epochs_in(str(tmp_path / "nothing")) == []
-    (tmp_path / "file").write_bytes(b"")
-    assert checkpoint.epochs_in(str(tmp_path / "file")) == []
-
-    def refuse(folder):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "listdir", refuse)
-    with pytest.raises(UserError, match="cannot be read .Permission denied."):
-        checkpoint.epochs_in(str(tmp_path))
-
-
-def test_set_aside_overwrites_nothing(tmp_path):
-    path = str(tmp_path / "model.pth.tar-3")
-    for content in (b"1", b"2", b"3"):
-        (tmp_path / "model.pth.tar-3").write_bytes(content)
-        checkpoint.set_aside(path)
-    names = ["model.pth.tar-3.damaged", "model.pth.tar-3.damaged-2", "model.pth.tar-3.damaged-3"]
-    assert sorted(os.listdir(tmp_path)) == names
-    assert [(tmp_path / name).read_bytes() for name in names] == [b"1", b"2", b"3"]
-
-
 @pytest.mark.parametrize(
     "content, key",
     [

@@ -100,10 +100,9 @@ def test_a_step_waits_for_nothing(learning, make_trainer, monkeypatch, late):
     batch = default_collate([trainer.train_loader_x.dataset[i] for i in (0, 7, 14, 21)])
     trainer.forward_backward(batch)  # what is made once may wait
 
-    def parse(batch):  # the labels' copy on a device
-        label = batch["label"].clone()
-        label.on_host = batch["label"]
-        return batch["img"], label
+    def parse(batch, original=trainer.parse_batch_train):
+        image, label = original(batch)
+        return image, label.clone()  # as on a device: another tensor than the loader's
 
     monkeypatch.setattr(trainer, "parse_batch_train", parse)
     monkeypatch.setattr(trainer.precision, "step", lambda optimiser: None)  # Adam counts its steps on the host
@@ -142,8 +141,8 @@ def test_no_epoch_ends_before_its_last_numbers_have_come(make_trainer, monkeypat
     original = trainer.parse_batch_train
 
     def parse(batch):
-        image, label = original(batch)
-        return (image * float("nan") if trainer.batch_idx + 1 == trainer.num_batches else image), label
+        last = trainer.batch_idx + 1 == trainer.num_batches
+        return original({**batch, "img": batch["img"] * float("nan")} if last else batch)
 
     monkeypatch.setattr(trainer, "parse_batch_train", parse)
     last = len(trainer.train_loader_x)
@@ -157,8 +156,7 @@ def test_a_step_whose_numbers_came_late_is_named(make_trainer, monkeypatch, late
     original = trainer.parse_batch_train
 
     def parse(batch):
-        image, label = original(batch)
-        return (image * float("nan") if trainer.batch_idx == 0 else image), label
+        return original({**batch, "img": batch["img"] * float("nan")} if trainer.batch_idx == 0 else batch)
 
     monkeypatch.setattr(trainer, "parse_batch_train", parse)
     with pytest.raises(NotFinite, match="^Loss term ce became nan in epoch 1, batch 1: lower OPTIM.LR"):

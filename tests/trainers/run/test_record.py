@@ -30,12 +30,6 @@ def test_a_run_says_what_it_was(make_trainer, metrics):
     assert "model" not in found and found["model_dir"] == ""
 
 
-def test_facts_are_one_trainers_own(make_trainer):
-    trainer = make_trainer(*OPTIONS)
-    with pytest.raises(TypeError):
-        trainer.facts["given"] = 1
-
-
 def test_a_result_says_which_model_it_is_of(make_trainer, metrics, tmp_path):
     make_trainer(*OPTIONS, "TRAIN.CHECKPOINT_FREQ", 1, "TEST.NO_TEST", True).train()
     model, folder = metrics(), str(tmp_path / "output")
@@ -83,12 +77,6 @@ def test_the_result_of_a_test_is_left_alone(make_trainer, metrics, capsys, again
     assert capsys.readouterr().out.count("metrics.json holds the result of a test and is left as it is") == 1
     make_trainer(*OPTIONS).train()  # a test replaces it
     assert metrics()["accuracy"] == before["accuracy"] and metrics() != before
-
-
-def test_choosing_a_model_leaves_nothing(make_trainer, tmp_path):
-    trainer = make_trainer(*OPTIONS)
-    trainer.test(split="val")
-    assert not (tmp_path / "output" / "metrics.json").exists()
 
 
 def test_a_test_of_fewer_epochs_does_not_stand_for_the_finished_training(make_trainer, metrics, tmp_path):

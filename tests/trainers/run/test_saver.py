@@ -17,17 +17,13 @@ def without_records(state):
         del state[key]
 
 
-def test_checkpoint_frequency(trained):
-    assert checkpoint.epochs_in(trained + "/prompt_learner") == [2, 3]
-
-
 def test_load_epoch(make_trainer, trained):
     trainer = make_trainer("CoOp", *OPTIONS)
     trainer.load_model(trained)
     last = trainer.model.prompt_learner.ctx.clone()
-    assert trainer.checkpoints.epoch == trainer.checkpoints.trained_epochs == 3
+    assert trainer.checkpoints.at.epoch == trainer.checkpoints.at.trained_epochs == 3
     trainer.load_model(trained, epoch=2)
-    assert (trainer.checkpoints.epoch, trainer.checkpoints.trained_epochs) == (2, 3)
+    assert (trainer.checkpoints.at.epoch, trainer.checkpoints.at.trained_epochs) == (2, 3)
     assert not torch.equal(last, trainer.model.prompt_learner.ctx)
     with pytest.raises(FileNotFoundError, match="epoch 7 .*--load-epoch can be 2, 3"):
         trainer.load_model(trained, epoch=7)
@@ -85,14 +81,6 @@ def test_checkpoint_of_another_activation(make_trainer, trained):
             load(make_trainer("CoOp", *OPTIONS, "MODEL.BACKBONE.ACTIVATION", "gelu"))
 
 
-def test_finished_training_is_not_repeated(make_trainer, trained, capsys):
-    before = checkpoint.read(trained + "/prompt_learner/model.pth.tar-3")["state_dict"]["ctx"]
-    trainer = make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 2)
-    trainer.train()
-    assert torch.equal(trainer.model.prompt_learner.ctx, before)
-    assert "3 of 3 epochs are done" in capsys.readouterr().out
-
-
 def test_best_model_on_validation_data(make_trainer, tmp_path):
     trainer = make_trainer("CoOp", "TEST.FINAL_MODEL", "best_val")
     trainer.train()
@@ -106,7 +94,7 @@ def test_best_model_on_validation_data(make_trainer, tmp_path):
     fresh.val_loader = None
     with pytest.raises(ValueError, match="no validation split"):
         fresh.test(split="val")
-    assert metrics["epoch"] == fresh.checkpoints.epoch == best["epoch"]
+    assert metrics["epoch"] == fresh.checkpoints.at.epoch == best["epoch"]
     (tmp_path / "output" / "prompt_learner" / checkpoint.BEST).unlink()
     with pytest.raises(MissingFile, match="No best model .*best_val asks for: test an epoch with --load-epoch .3., or"):
         fresh.load_model(str(tmp_path / "output"))  # the last is not what is announced
@@ -232,10 +220,3 @@ def test_initial_weights_that_do_not_fit(make_trainer, trained, tmp_path, option
     options = [option.format(trained) if isinstance(option, str) else option for option in options]
     with pytest.raises(ValueError, match=sentence):
         make_trainer("CoOp", *OPTIONS, *init, *options, output=tmp_path / "new")
-
-
-def test_initial_weights_that_are_not_finite(make_trainer, trained, rewrite, tmp_path):
-    rewrite(lambda state: state["state_dict"]["ctx"][1, 2].fill_(float("nan")))
-    init = ("MODEL.INIT_WEIGHTS", checkpoint.path_of(trained + "/prompt_learner", 3))
-    with pytest.raises(ValueError, match=r"holds infinite or NaN weights \(ctx\)"):
-        make_trainer("CoOp", *OPTIONS, *init, output=tmp_path / "new")

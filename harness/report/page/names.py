@@ -1,28 +1,12 @@
-"""What the page asks of runs beyond their results: where one lives, what kind it is of, what it is called."""
+"""What the page calls runs, and in what order and groups it shows them."""
 
-import os
 from collections import defaultdict
 
-from ...catalogue import DATASETS, DOMAIN_SHIFTS, TRAINERS
-from ...layout import PARTS, Place
+from ...catalogue import TRAINERS
+from ...layout import PARTS
 from ..cost import PROTOCOLS
-from ..results import rank, shots_rank, shots_text
+from ..results import ORDER, rank, shots_rank, shots_text
 from ..tables import method_text
-
-ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])
-
-
-def folder_of(output, run):
-    """A run's folder; None outside the layout."""
-    if not run.cfg:
-        return None
-    part = next(folder for folder, part in PARTS.items() if (part.protocol, part.name) == (run.protocol, run.part))
-    for folder in (part, part.replace("base2new/", "")):  # forks leave it out
-        place = Place(folder, run.dataset, run.shots, run.trainer, run.cfg, run.seed)
-        path = os.path.normpath(place.below(os.path.join(output, run.root)))
-        if os.path.isdir(path):
-            return path
-    return None
 
 
 def place_text(run) -> str:

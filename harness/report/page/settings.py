@@ -1,21 +1,19 @@
-"""Settings and environment of every run, and which runs are missing."""
+"""The runs that have a result: what they measured, the versions they ran on, and the settings that tell them apart."""
 
 from typing import NamedTuple
 
-from ...catalogue import TRAINERS
-from ...layout import last_epoch
 from ...records import record_of
-from ..results import MISSING, measured, number, rank, shots_rank
+from ..results import MISSING, number
 from ..tables import Table, leave_out, method_text, numbers_text
-from .runs import ORDER, by_kind, folder_of, in_order, place_text
+from .names import by_kind, in_order, place_text
 from .view import Link
 
 HEADERS = "run, method, config, seed, epochs, accuracy, seconds, memory, device".split(", ")
 UNITS = "Accuracy in %; seconds of the process that left the result; memory at its peak, in MiB."
 
 
-class Settings(NamedTuple):
-    """One set of settings: its id, what has it, and its (key, value) that not all runs share."""
+class SettingsGroup(NamedTuple):
+    """The runs that have the same settings; `items` are the (key, value) that not all runs of the page share."""
 
     id: str
     runs: list
@@ -28,10 +26,10 @@ class Settings(NamedTuple):
         return f"{'; '.join(dict.fromkeys(kinds))} (seeds {numbers_text(seeds)})"
 
 
-def environment_of(output, runs) -> tuple:
-    """(Table of all runs with a result, [(key, value)] that all share, [Settings])."""
+def runs_and_settings(runs) -> tuple:
+    """(Table of all runs with a result, [(key, value)] that all share, [SettingsGroup])."""
     runs = [run for run in in_order(runs) if run.accuracy is not None]
-    records = [record_of(folder_of(output, run) or "") for run in runs]
+    records = [record_of(run.folder) for run in runs]
     common, groups = _settings(runs)
     links = {run.what: Link(group.id) for group in groups for run in group.runs}
     versions = list(dict.fromkeys(name for record in records for name in _versions(record)))
@@ -66,38 +64,9 @@ def _settings(runs):
     for run in recorded:
         rest = tuple(sorted(texts[run.what].items() - shared))
         groups.setdefault(rest, []).append(run)
-    found = [Settings(f"settings-{i}", of, list(rest)) for i, (rest, of) in enumerate(groups.items(), start=1)]
+    found = [SettingsGroup(f"settings-{i}", of, list(rest)) for i, (rest, of) in enumerate(groups.items(), start=1)]
     return sorted(shared), found
 
 
 def _text(value):
     return '""' if value == "" else str(value)
-
-
-def begun(output, runs) -> list:
-    """A sentence for each run whose folder is there and that has no result that counts."""
-    found = []
-    for run in in_order(run for run in runs if run.accuracy is None):
-        epoch = last_epoch(folder_of(output, run) or "")
-        state = f"trained to epoch {epoch}" if epoch else "no checkpoint"
-        state = "no test that counts" if run.part in ("new", "target") else state
-        found.append(f"{method_text(run.trainer)}, {place_text(run)}, seed {run.seed}: {state}")
-    return found
-
-
-def lacking(runs, protocols) -> list:
-    """One Table, or none: the seeds that cells of the protocols' tables lack."""
-    rows = []
-    for protocol in protocols:
-        found = measured(runs, protocol)[0]
-        for one in sorted(found, key=lambda one: (one.title, one.folder, *_order(one))):
-            for name, cell in one.cells.items() if one.of != "H" else ():  # base and new say it
-                if cell.missing:
-                    row = [one.title, one.folder, one.shots, one.dataset, method_text(one.trainer), one.config, name]
-                    rows.append([*row, numbers_text(cell.missing)])
-    headers = "table, folder, shots, data set, method, config, of, missing seeds".split(", ")
-    return [Table("Seeds without a result in the tables", [], *leave_out(headers, rows))] if rows else []
-
-
-def _order(one):
-    return shots_rank(one.shots), rank(ORDER, one.dataset), rank(TRAINERS, one.trainer), one.config
