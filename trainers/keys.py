@@ -33,12 +33,17 @@ class Key(NamedTuple):
 # ---- ranges ------------------------------------------------------------------------------------------------
 
 
+LEAST, MOST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # float32's, which numbers become; the least is not denormal
+
+
 def is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, float):
+        return value == 0 or LEAST <= abs(value) <= MOST
+    return is_whole(value)
 
 
 def is_whole(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def at_least(least: float) -> Range:
@@ -47,6 +52,11 @@ def at_least(least: float) -> Range:
 
 def above(bound: float) -> Range:
     return Range(f"more than {bound}", lambda value: is_number(value) and value > bound)
+
+
+def above_to(bound: float, most: float) -> Range:
+    text = f"more than {bound} and {most} or less"
+    return Range(text, lambda value: is_number(value) and bound < value <= most)
 
 
 def between(least: float, most: float) -> Range:
@@ -92,6 +102,7 @@ WEIGHT_OR_AUTHORS = Range("0 or more, or -1", lambda value: is_number(value) and
 WIDTH = whole(1, 65536)
 LAYERS = several(None, whole(0), distinct=True)
 WHOLE = Range("a whole number", is_whole)
+FASTEST = 1_000_000  # learning rate; also over 1 minus Adam's momentum, as its steps are, float32 holds it
 
 # ---- Dassl's keys ------------------------------------------------------------------------------------------
 
@@ -135,7 +146,7 @@ RANGES: Dict[str, Range] = {
     "DATALOADER.TEST.SAMPLER": one_of("SequentialSampler", "RandomSampler"),  # each image once
     "DATALOADER.TEST.BATCH_SIZE": at_least(1),
     "OPTIM.NAME": one_of("adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"),
-    "OPTIM.LR": above(0),
+    "OPTIM.LR": above_to(0, FASTEST),
     "OPTIM.WEIGHT_DECAY": at_least(0),
     "OPTIM.MOMENTUM": from_below(0, 1),
     "OPTIM.SGD_DAMPNING": between(0, 1),
@@ -143,18 +154,18 @@ RANGES: Dict[str, Range] = {
     "OPTIM.ADAM_BETA1": from_below(0, 1),
     "OPTIM.ADAM_BETA2": from_below(0, 1),
     "OPTIM.NEW_LAYERS": SOME_NAMES,
-    "OPTIM.BASE_LR_MULT": at_least(0),
+    "OPTIM.BASE_LR_MULT": between(0, FASTEST),
     "OPTIM.LR_SCHEDULER": one_of("single_step", "multi_step", "cosine"),
     "OPTIM.STEPSIZE": Range(
         "whole numbers, ascending",
         lambda steps: several(None, WHOLE, True).fits(steps) and sorted(steps) == list(steps),
     ),
-    "OPTIM.GAMMA": above(0),
+    "OPTIM.GAMMA": above_to(0, 1),
     "OPTIM.MAX_EPOCH": at_least(1),
     "OPTIM.WARMUP_EPOCH": at_least(-1),  # below 1 means none
     "OPTIM.WARMUP_TYPE": one_of("linear", "constant"),
-    "OPTIM.WARMUP_CONS_LR": at_least(0),
-    "OPTIM.WARMUP_MIN_LR": at_least(0),
+    "OPTIM.WARMUP_CONS_LR": between(0, FASTEST),
+    "OPTIM.WARMUP_MIN_LR": between(0, FASTEST),
     "TRAIN.CHECKPOINT_FREQ": at_least(-1),  # below 1 means none but the last two
     "TRAIN.PRINT_FREQ": at_least(1),
     "TRAIN.COUNT_ITER": one_of("train_x", "train_u", "smaller_one"),
@@ -182,12 +193,12 @@ def check(cfg: Mapping[str, Any]) -> None:
     """Raise ValueError, naming key, value and range, for the first key of a config that is out of its range."""
     values = dict(flatten(cfg))
     for key, value in values.items():
+        for number in value if isinstance(value, list) else [value]:
+            _check_number(key, number)
         if key in RANGES and not RANGES[key].fits(value):
             raise UserError(f"{key} is {value!r}, but must be {RANGES[key].text}.")
         if isinstance(value, str) and not _is_text(value):
             raise UserError(f"{key} is {value!r}, which is no text (UTF-8): give another name or folder.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{key} is {value}, but must be a finite number.")
     if cfg["OPTIM"]["SGD_NESTEROV"] and (cfg["OPTIM"]["MOMENTUM"] == 0 or cfg["OPTIM"]["SGD_DAMPNING"] != 0):
         raise UserError("OPTIM.SGD_NESTEROV needs OPTIM.MOMENTUM above 0 and OPTIM.SGD_DAMPNING 0.")
     if cfg["DATALOADER"].get("STORED_VIEWS") and cfg["SEED"] < 0:
@@ -195,6 +206,18 @@ def check(cfg: Mapping[str, Any]) -> None:
     side = min(cfg["INPUT"]["SIZE"])
     if "gaussian_blur" in cfg["INPUT"]["TRANSFORMS"] and cfg["INPUT"]["GB_K"] // 2 >= side:
         raise UserError(f"INPUT.GB_K is {cfg['INPUT']['GB_K']} pixels, but must be less than twice INPUT.SIZE, {side}.")
+
+
+def _check_number(key, value):
+    """Raise UserError for a number that none can be, as float32 or 64 bits do not hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key} is {value}, but must be a finite number.")
+    if isinstance(value, float) and not is_number(value):
+        raise UserError(
+            f"{key} is {value}, but must be 0 or, with either sign, from {LEAST:.1e} to {MOST:.1e} (float32)."
+        )
+    if isinstance(value, int) and value.bit_length() > 63:
+        raise UserError(f"{key} has {value.bit_length()} bits, but must be a whole number of 63 or fewer.")
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[Tuple[str, Any]]:

@@ -1,7 +1,8 @@
 import functools
 
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dassl.config import get_cfg_default
@@ -10,7 +11,9 @@ from harness import config
 from harness.catalogue import METHODS
 from tests.conftest import REPOSITORY
 from trainers import keys
+from trainers.errors import UserError
 from trainers.keys import RANGES, at_least, between, check, from_below, one_of, several, whole
+from trainers.run.optimiser import optimiser_of
 
 values = st.one_of(st.integers(), st.floats(), st.booleans(), st.text(), st.none(), st.lists(st.integers()))
 
@@ -89,6 +92,7 @@ def test_a_range_answers_for_any_value(value):
         (RANGES["INPUT.RRCROP_SCALE"], [(0.08, 1), (1, 1)], [(0, 0), (0.5, 0.4), (0.5, 1.2), (0.5,)]),
         (RANGES["INPUT.GB_K"], [1, 21], [0, 2, -1]),
         (RANGES["SEED"], [-1, 0, 2**32 - 1], [2**32]),
+        (RANGES["OPTIM.LR"], [1e-30, 10, 10**6], [0, 1e-46, 1e7, 1e39, -1]),
     ],
 )
 def test_ranges(allowed, inside, outside):
@@ -112,6 +116,11 @@ def test_ranges(allowed, inside, outside):
         ("TRAINER.SEP.LAYERS", [1, 1], "must be a list of different values, each a whole number, 0 or more."),
         ("INPUT.PIXEL_STD", [1.0], "INPUT.PIXEL_STD is [1.0], but must be 3 values, each more than 0."),
         ("INPUT.GN_MEAN", float("nan"), "INPUT.GN_MEAN is nan, but must be a finite number."),
+        ("OPTIM.LR", 1e39, "OPTIM.LR is 1e+39, but must be 0 or, with either sign, from 1.2e-38 to 3.4e+38 (float32)."),
+        ("OPTIM.LR", 1e38, "OPTIM.LR is 1e+38, but must be more than 0 and 1000000 or less."),
+        ("STORE.MAX_GB", 1e300, "STORE.MAX_GB is 1e+300, but must be 0 or,"),
+        ("INPUT.PIXEL_MEAN", [0.5, -1e39, 0.5], "INPUT.PIXEL_MEAN is -1e+39, but must be 0 or,"),
+        ("INPUT.CUTOUT_LEN", 2**64, "INPUT.CUTOUT_LEN has 65 bits, but must be a whole number of 63 or fewer."),
         ("OUTPUT_DIR", "a\udcff", "OUTPUT_DIR is 'a\\udcff', which is no text (UTF-8)"),
         ("DATASET.ROOT", "a\0", "DATASET.ROOT is 'a\\x00', which is no text"),
         ("OPTIM.SGD_NESTEROV", True, None),  # with the default momentum
@@ -127,6 +136,55 @@ def test_check_names_key_value_and_range(key, value, text):
     with pytest.raises(ValueError) as error:
         check(cfg)
     assert text in str(error.value)
+
+
+NUMBERS = {key: value for key, value in keys.flatten(get_cfg_default()) if type(value) in (int, float)}
+EXTREMES = st.sampled_from([1e39, -1e39, 3.5e38, 1e300, 5e-324, 1e-45, 1e-39, 2**63, -(2**63) - 1, 10**400]) | values
+
+
+@given(key=st.sampled_from(sorted(NUMBERS)), value=EXTREMES | st.floats() | st.integers())
+def test_a_number_that_passes_is_held_by_what_it_becomes(key, value):
+    """Of every key, also without a range: finite and, unless it is 0, not 0 in float32, or a whole number in int64."""
+    cfg = get_cfg_default()
+    node, leaf = node_of(cfg, key)
+    node[leaf] = value
+    try:
+        check(cfg)
+    except UserError as error:
+        assert str(error).startswith(key) and len(str(error)) < 300
+        return
+    if isinstance(value, float):
+        becomes = torch.tensor(value, dtype=torch.float32)
+        assert becomes.isfinite() and bool(becomes) == bool(value)
+    elif isinstance(value, int):
+        torch.tensor(value, dtype=torch.int64)
+
+
+OPTIMS = {key: RANGES[f"OPTIM.{key}"] for key in ("LR", "WEIGHT_DECAY", "EPS", "BASE_LR_MULT", "GAMMA", "MOMENTUM")}
+OPTIMS.update({key: RANGES[f"OPTIM.{key}"] for key in ("ADAM_BETA1", "ADAM_BETA2", "RMSPROP_ALPHA", "SGD_DAMPNING")})
+LIMITS = [0.0, keys.LEAST, 1e-8, 0.5, 1.0 - 2**-53, 1.0, 1e6, keys.MOST]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    data=st.data(),
+    name=st.sampled_from(["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]),
+    schedule=st.sampled_from(["single_step", "multi_step", "cosine"]),
+)
+def test_no_optimiser_fails_on_what_fits(data, name, schedule):
+    cfg = get_cfg_default()
+    cfg.OPTIM.update({"NAME": name, "LR_SCHEDULER": schedule, "STAGED_LR": True, "NEW_LAYERS": ["0"], "MAX_EPOCH": 4})
+    cfg.OPTIM.update({"STEPSIZE": (1,), "WARMUP_EPOCH": data.draw(st.sampled_from([-1, 1]))})
+    for key, allowed in OPTIMS.items():
+        cfg.OPTIM[key] = data.draw(st.sampled_from([value for value in LIMITS if allowed.fits(value)]), label=key)
+    check(cfg)
+    trained = torch.nn.ModuleDict({"prompt_learner": torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))})
+    optim, sched = optimiser_of(trained, cfg.OPTIM, range(5))
+    for _ in range(4):
+        for parameter in trained.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optim.step()
+        sched.step()
 
 
 def test_a_forks_value_of_another_type_is_named():

@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import http.client
 import inspect
+import math
 import os
 import textwrap
 import warnings
@@ -171,6 +172,7 @@ def build_clip(state_dict, activation="quickgelu", heads=None):
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     if heads:
         shapes.update(_openai_mlps(shapes))
+    _check_sizes(shapes)
     model = _build_model({name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}).float()
     for tower, n_heads in zip((model.visual, model), heads or (None, None)):
         for block in tower.transformer.resblocks if hasattr(tower, "transformer") else ():
@@ -188,6 +190,39 @@ def build_clip(state_dict, activation="quickgelu", heads=None):
 
 
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+
+def _check_sizes(shapes):
+    """Raise ValueError unless a file holds about as many numbers as the model that is built.
+
+    OpenAI's build_model looks at a few lengths: two tensors of a thousand may ask for one of a million.
+    """
+    vocabulary, context = _length(shapes, "token_embedding.weight"), _length(shapes, "positional_embedding")
+    width, features = _length(shapes, "ln_final.weight"), shapes["text_projection"][1]
+    n = (
+        (vocabulary + context + features) * width
+        + context**2
+        + 12 * width**2 * _n_blocks(shapes, "transformer.resblocks")
+    )
+    if "visual.proj" in shapes:
+        width, side = _length(shapes, "visual.conv1.weight"), shapes["visual.conv1.weight"][-1]
+        n += (_length(shapes, "visual.positional_embedding") + features + 3 * side**2) * width
+        n += 12 * width**2 * _n_blocks(shapes, "visual.transformer.resblocks")
+    else:
+        width = 32 * _length(shapes, "visual.layer1.0.conv1.weight")
+        blocks = sum(_n_blocks(shapes, f"visual.layer{i}") for i in range(1, 5))
+        n += (_length(shapes, "visual.attnpool.positional_embedding") + features + (4 + blocks) * width) * width
+    held = sum(math.prod(shape) for shape in shapes.values())
+    if n > 4 * held:
+        raise ValueError(f"it holds {held} of about {n} numbers")
+
+
+def _length(shapes, name):
+    return shapes[name][0]
+
+
+def _n_blocks(shapes, stack):
+    return len({name[len(stack) + 1 :].split(".")[0] for name in shapes if name.startswith(f"{stack}.")})
 
 
 def _openai_mlps(shapes):
@@ -236,6 +271,8 @@ def _restore_embedding(state_dict):
     rows = state_dict.pop("token_embedding.rows")  # (k,) int64
     values = state_dict.pop("token_embedding.values").float()  # (k, width)
     shape = (int(state_dict["vocab_size"]), values.shape[1])
+    if shape[0] > 2 * VOCABULARY:
+        raise ValueError(f"its vocabulary has {shape[0]} tokens")
     table = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * 0.02
     table[rows] = values
     state_dict["token_embedding.weight"] = table

@@ -1,16 +1,17 @@
 """Read what torch.save wrote: whole, and without running code from it. What cannot be read is said in a sentence.
 
-The same on every PyTorch, by plain_pickle.py.
+The same on every PyTorch, by plain_pickle.py, which bounds what a pickle costs. Of the rest, nothing is larger than the
+file is: the members of an archive together, and the storages that an older file declares before their elements come.
 """
 
 import contextlib
 import io
+import os
 import re
 import struct
 import sys
-import warnings
 import zipfile
-from typing import Any, Container, Dict, Iterator
+from typing import IO, Any, Callable, Container, Dict, Iterator
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from . import plain_pickle
 _LEGACY_MAGIC, _LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 # Integers of an element's size, which numpy has for every type of PyTorch's
 _INTEGERS = {1: np.uint8, 2: np.int16, 4: np.int32, 8: np.int64}
+_DEFLATED = 16  # bytes that one byte of code in a TorchScript archive may stand for; nothing else is deflated
+# How that code says which attributes of a module are in its state dict; no search goes beyond two lines
+_MODULE = re.compile(r"class (\w+)\(Module\):\n  __parameters__ = \[(.*)\]\n(?:  __buffers__ = \[(.*)\])?")
 
 
 class DamagedFile(UserError):
@@ -53,17 +57,24 @@ def load(
     """
     name = f'{what} "{path}"'
     with _reading(name):
-        with open(path, "rb") as file:
+        if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):  # a pipe has no end
+            raise UserError(f"{name} is no regular file: {remedy}.")
+        with open(path, "rb", buffering=0) as file:
+            first = file.read(1)
+            if first not in (b"P", b"\x80"):  # an archive's, a pickle's: others, of any size, are not read
+                raise _damaged(name, remedy)
+            file.seek(0)
             content = io.BytesIO(file.read())
-        members = _verified(content, name, remedy)
+        with _damaged_if_it_fails(name, remedy):
+            members = _unzipped(content, lambda member: not member.endswith(".debug_pkl"))
         if members:
-            if any(member.endswith("/constants.pkl") for member in members):
-                if not torchscript:
-                    raise UserError(f"{name} is a TorchScript archive: {remedy}.")
-                return _load_torchscript(path, name, remedy)
             del content
-            return _load_archive(members, name, remedy, inert)
-        if not content.getvalue().startswith(b"\x80"):  # a pickle's first byte
+            if not any(member.endswith("/constants.pkl") for member in members):
+                return _load_archive(members, name, remedy, inert)
+            if not torchscript:
+                raise UserError(f"{name} is a TorchScript archive: {remedy}.")
+            return _load_torchscript(members, name, remedy)
+        if first == b"P":
             raise _damaged(name, remedy)
         if not legacy:
             raise UserError(f"{name} is a bare pickle or of PyTorch before 1.6, which has no checksums: {remedy}.")
@@ -71,12 +82,12 @@ def load(
 
 
 def script_of(path: str) -> str:
-    """The code in a TorchScript archive; "" for every other file."""
-    if not zipfile.is_zipfile(path):
+    """The code in a TorchScript archive; "" for every other file, and for one that `load` does not read."""
+    try:
+        with open(path, "rb") as file:
+            return "\n".join(code.decode() for code in _unzipped(file, _is_code).values())
+    except Exception:  # as in _damaged_if_it_fails
         return ""
-    with zipfile.ZipFile(path) as archive:
-        members = [member for member in archive.namelist() if "/code/" in member and member.endswith(".py")]
-        return "\n".join(archive.read(member).decode() for member in members)
 
 
 @contextlib.contextmanager
@@ -97,27 +108,42 @@ def _damaged(name: str, remedy: str) -> DamagedFile:
     return DamagedFile(f"{name} is damaged (cut short, changed on the disk, or never one of torch.save): {remedy}.")
 
 
-def _verified(content: io.BytesIO, name: str, remedy: str) -> Dict[str, bytearray]:
-    """The members of a zip archive by their names, each checked; none if it is no zip archive."""
-    with _parsing(name, remedy, _damaged(name, remedy)):
-        if not zipfile.is_zipfile(content):
-            return {}
-        with zipfile.ZipFile(content) as archive:
-            return {member.filename: bytearray(archive.read(member)) for member in archive.infolist()}
+def _is_code(member: str) -> bool:
+    return "/code/" in member and member.endswith(".py")
+
+
+def _unzipped(file: IO[bytes], wanted: Callable[[str], bool]) -> Dict[str, bytearray]:
+    """Members of a zip archive by their names, each checked; none if it is no archive. Fails for what torch.save does
+    not write: members that are compressed, of one name, or, overlapping, together larger than the file.
+    """
+    if not zipfile.is_zipfile(file):
+        return {}
+    size = file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        members = {member.filename: member for member in archive.infolist() if wanted(member.filename)}
+        for name, member in members.items():
+            deflated = _is_code(name) and member.compress_type == zipfile.ZIP_DEFLATED
+            if member.compress_type != zipfile.ZIP_STORED and not deflated:
+                raise ValueError("compressed")
+            size -= member.file_size // (_DEFLATED if deflated else 1)
+        if size < 0 or len(set(archive.namelist())) < len(archive.namelist()):
+            raise ValueError("members that torch.save does not write")
+        found = {}
+        for name, member in members.items():
+            with archive.open(member) as content:
+                found[name] = bytearray(content.read(member.file_size))  # inflates no more than that
+        return found
 
 
 @contextlib.contextmanager
-def _parsing(name: str, remedy: str, failed: UserError) -> Iterator[None]:
-    """Inside, content is parsed. What a pickle wants and does not get is named; any other failure is `failed`."""
+def _damaged_if_it_fails(name: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (UserError, MemoryError):
         raise
-    except plain_pickle.Refused as error:
-        raise UserError(f"{name} holds {error}, and only plain data and tensors are read: {remedy}.") from error
     except Exception as error:  # of a type for each field that may be wrong
-        _refuse_no_memory(error)
-        raise failed from error
+        _refuse_no_memory(error, str(error))
+        raise _damaged(name, remedy) from error
 
 
 def _load_archive(members: Dict[str, bytearray], name: str, remedy: str, inert: Container[str]) -> Any:
@@ -125,7 +151,7 @@ def _load_archive(members: Dict[str, bytearray], name: str, remedy: str, inert: 
     if not pickles:
         raise UserError(f"{name} is an archive that torch.save did not write: {remedy}.")
     folder = pickles[0][: -len("data.pkl")]
-    if f"{folder}version" not in members:  # its last: the table of contents is short
+    if not {f"{folder}version", f"{folder}.data/version"} & members.keys():  # its last: the table of contents is short
         raise _damaged(name, remedy)
     if members.get(f"{folder}byteorder", sys.byteorder.encode()) != sys.byteorder.encode():
         raise UserError(f"{name} was written on a machine of another byte order: {remedy}.")
@@ -136,32 +162,59 @@ def _load_archive(members: Dict[str, bytearray], name: str, remedy: str, inert: 
             raise _damaged(name, remedy)
         return _elements(data, dtype)
 
-    with _parsing(name, remedy, UserError(f"{name} holds something else than plain data and tensors: {remedy}.")):
+    with _naming_what_it_holds(name, remedy):
         return plain_pickle.read(io.BytesIO(members[pickles[0]]), storage, inert)
+
+
+def _load_torchscript(members: Dict[str, bytearray], name: str, remedy: str) -> Dict[str, torch.Tensor]:
+    """The state dict. Of the code nothing is run: it says which attributes of a class are parameters and buffers."""
+    kept = {}  # by the name of the class; members are such as <name>/code/__torch__/torch/nn/modules/linear.py
+    for member in filter(_is_code, members):
+        module = member.split("/code/", 1)[1][: -len(".py")].replace("/", ".")
+        for kind, *names in _MODULE.findall(members[member].decode(errors="replace")):
+            kept[f"{module}.{kind}"] = set(re.findall(r'"(\w+)"', ",".join(names)))
+    found, waiting = {}, [("", _load_archive(members, name, remedy, inert=kept))]
+    most = 8 * sum(map(len, members.values())) + 2**20
+    with _naming_what_it_holds(name, remedy):
+        while waiting:
+            prefix, module = waiting.pop()
+            for key, value in module.state.items():
+                most -= len(prefix) + 1
+                if isinstance(value, plain_pickle.StandIn):
+                    waiting.append((f"{prefix}{key}.", value))
+                elif isinstance(value, torch.Tensor) and key in kept[module.name]:
+                    found[f"{prefix}{key}"] = value
+                    most -= value.numel() * value.element_size()
+                if most < 0:  # modules that hold one another, over and over
+                    raise plain_pickle.Refused(plain_pickle.UNFOLDS)
+    return found
 
 
 def _load_legacy(content: io.BytesIO, name: str, remedy: str, inert: Container[str]) -> Any:
     """Four pickles (two numbers, the machine, the object), one of the storages' keys, and their elements."""
     storages: Dict[str, torch.Tensor] = {}
+    left = len(content.getbuffer())
 
     def storage(key, dtype, numel):
-        if key not in storages:
-            if numel * _size(dtype) > len(content.getbuffer()):
-                raise _damaged(name, remedy)
-            storages[key] = torch.empty(numel, dtype=dtype)
+        nonlocal left
+        left -= numel * _size(dtype)
+        if left < 0:
+            raise _damaged(name, remedy)
+        storages[key] = torch.empty(numel, dtype=dtype)
         return storages[key]
 
     def nothing(*_):
-        raise ValueError("a tensor where none can be")
+        raise plain_pickle.Refused("a tensor in its head")
 
     content.seek(0)
-    with _parsing(name, remedy, _damaged(name, remedy)):
+    with _damaged_if_it_fails(name, remedy):
         head = [plain_pickle.read(content, nothing) for _ in range(3)]
         if head[:2] != [_LEGACY_MAGIC, _LEGACY_VERSION]:
             raise UserError(f"{name} is a pickle that torch.save did not write: {remedy}.")
         if head[2]["little_endian"] != (sys.byteorder == "little"):
             raise UserError(f"{name} was written on a machine of another byte order: {remedy}.")
-        result = plain_pickle.read(content, storage, inert)
+        with _naming_what_it_holds(name, remedy, damaged=True):
+            result = plain_pickle.read(content, storage, inert)
         for key in plain_pickle.read(content, nothing):
             elements = storages.pop(key)
             (numel,) = struct.unpack("<q", content.read(8))
@@ -185,21 +238,23 @@ def _size(dtype: torch.dtype) -> int:
     return torch.empty(0, dtype=dtype).element_size()
 
 
-def _load_torchscript(path: str, name: str, remedy: str) -> Any:
+@contextlib.contextmanager
+def _naming_what_it_holds(name: str, remedy: str, damaged: bool = False) -> Iterator[None]:
+    """Inside, a pickle is read. damaged: one that is not well formed is, since no checksum says otherwise."""
     try:
-        with warnings.catch_warnings():  # torch.jit is deprecated, OpenAI's files are not
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return torch.jit.load(path, map_location="cpu").state_dict()
-    except (OSError, MemoryError):
+        yield
+    except (UserError, MemoryError):
         raise
+    except plain_pickle.Refused as error:
+        raise UserError(f"{name} holds {error}, and only plain data and tensors are read: {remedy}.") from error
     except Exception as error:
-        _refuse_no_memory(error)
-        raise UserError(
-            f"{name} is a TorchScript archive that PyTorch {torch.__version__} cannot load: {remedy}."
-        ) from error
+        _refuse_no_memory(error, str(error))
+        if damaged:
+            raise
+        raise UserError(f"{name} holds something else than plain data and tensors: {remedy}.") from error
 
 
-def _refuse_no_memory(error: Exception) -> None:
+def _refuse_no_memory(error: Exception, text: str) -> None:
     """PyTorch's allocator raises RuntimeError."""
-    if isinstance(error, RuntimeError) and re.search("allocate|not enough memory|out of memory", str(error)):
+    if isinstance(error, RuntimeError) and re.search("allocate|not enough memory|out of memory", text):
         raise MemoryError("not enough memory") from error

@@ -247,3 +247,29 @@ def test_cast_weights_is_openais_choice(tiny_clip):
     clip.model.convert_weights(theirs)
     for name, value in theirs.state_dict().items():
         assert ours[name].dtype == value.dtype and torch.equal(ours[name], value), name
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ln_final.weight": torch.zeros(250_000)},
+        {"text_projection": torch.zeros(1, 250_000)},
+        {"token_embedding.weight": torch.zeros(500_000, 1)},
+        {"positional_embedding": torch.zeros(100_000, 1)},
+        {"visual.positional_embedding": torch.zeros(250_000, 1)},
+        {f"visual.transformer.resblocks.{i}.attn.in_proj_weight": torch.zeros(1) for i in range(3000)},
+        {
+            "token_embedding.rows": torch.zeros(1, dtype=torch.int64),
+            "token_embedding.values": torch.zeros(1, 512),
+            "vocab_size": torch.tensor(10**9),
+        },
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_file_that_asks_for_more_than_it_holds(tmp_path, monkeypatch, changed):
+    """A few of its lengths say how large the model is; nothing is built of that size."""
+    monkeypatch.setattr(clip_loader, "_build_model", lambda *_: pytest.fail("it is built"))
+    path = str(tmp_path / "large.pt")
+    torch.save({**clip_state_dict(g=GEOMETRY), **changed}, path)
+    with pytest.raises(UserError, match=r'^".*large.pt" holds no CLIP in .* format \(it'):
+        load_clip(path, "quickgelu")

@@ -30,14 +30,15 @@ def read(content, inert=HARMLESS):
     return plain_pickle.read(io.BytesIO(content), no_tensors, inert)
 
 
+WORDS = st.integers(-(2**63), 2**63 - 1)
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: (
         st.lists(inner)
         | st.lists(inner).map(tuple)
-        | st.dictionaries(st.text() | st.integers(), inner)
+        | st.dictionaries(st.text() | WORDS, inner)
         | st.dictionaries(st.text(), inner).map(collections.OrderedDict)
-        | st.sets(st.integers())
+        | st.sets(WORDS)
     ),
     max_leaves=20,
 )
@@ -234,7 +235,8 @@ def test_what_is_not_well_formed_does_no_harm(content):
 
 def test_keys_that_would_overflow_the_stack():
     """Python's hash of a deeply nested tuple ends the process."""
-    deep = op("NONE") + op("TUPLE1") * 1_000_000
+    long = op("BINUNICODE", struct.pack("<I", 3_000_000)) + b"x" * 3_000_000  # pays for it
+    deep = long + op("TUPLE1") * 300_000
     with pytest.raises(ValueError, match="no keys"):
         read(op("PROTO", b"\2") + op("EMPTY_DICT") + deep + op("NONE") + op("SETITEM") + STOP)
 

@@ -108,6 +108,12 @@ def test_unreadable_is_not_damaged(path, monkeypatch, error, reason):
     assert not isinstance(raised.value, (DamagedFile, MissingFile))
 
 
+def test_memory_that_verifying_asks_for_in_vain(path, monkeypatch):
+    monkeypatch.setattr(zipfile.ZipFile, "open", raiser(MemoryError()))
+    with pytest.raises(UserError, match="cannot be read .not enough memory"):
+        load(path)
+
+
 def test_memory_that_pytorch_asks_for_in_vain(path, monkeypatch):
     monkeypatch.setattr(
         torch, "from_numpy", raiser(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
@@ -168,6 +174,28 @@ def test_whole_but_of_another_kind(path, write, held):
 
 
 # ---- other formats -----------------------------------------------------------------------------------------
+
+
+class Scripted(torch.nn.Module):
+    """A module with what a state dict holds, and what it does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+        self.layers = torch.nn.Sequential(torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 2).half())
+        self.register_buffer("mask", torch.ones(3))
+        self.constant, self.numbers = torch.ones(3), [1, 2]
+
+    def forward(self, x):
+        return self.layers(self.norm(self.conv(x)).mean((2, 3))) + self.constant.sum() + self.numbers[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_state_dict_of_torchscript_runs_nothing(path, monkeypatch):
+    torch.jit.script(Scripted()).save(path)
+    expected = torch.jit.load(path).state_dict()
+    monkeypatch.setattr(torch.jit, "load", raiser(AssertionError("what is in there may run")))
+    assert same(expected, load(path, torchscript=True)) and len(expected) == 11
 
 
 @pytest.mark.filterwarnings("ignore")
