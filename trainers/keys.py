@@ -288,7 +288,7 @@ TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
 OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
 # when the learning rate moves along its schedule, which spans the same training: after each epoch, or each iteration
 OPTIM.LR_STEP = Key("epoch", one_of("epoch", "iteration"))
-OPTIM.MIN_LR = Key(0.0, at_least(0))  # learning rate at the end of the cosine
+OPTIM.MIN_LR = Key(0.0, between(0, FASTEST))  # learning rate at the end of the cosine
 TRAIN_X.DROP_LAST = True  # leave out the last batch of a pass if it is not full, unless it is the only one (as Dassl)
 STORE.DIR = ""  # folder of stored image features; empty: the environment's STORE, or else DATASET.ROOT/feature_store
 STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of image features there; 0: none
