@@ -22,6 +22,7 @@ HARMLESS = frozenset(
     + ["dassl.optim.radam.RAdam"]
 )
 _REMEDY = "import another file"
+_NUMBER = r"(\d{1,4})"  # of a layer; a name with more digits is none of a layer's
 
 
 class Converted(NamedTuple):
@@ -101,21 +102,23 @@ def match(
     """
     layout, names = LAYOUTS[trainer], list(names)
     left = ignored(layout, names)
+    present, behind = set(names), set(left)
     if trainer == "SEP":
-        left += [name for name in names if name not in left and (_fusion(name) or 0) >= len(layers)]
+        left += [name for name in names if name not in behind and (_fusion(name) or 0) >= len(layers)]
+        behind.update(left)
     wanted = {}
     for row in layout.rows:
-        numbers = range(row.first, row.first + _n_layers(layout, row.layers, set(names) - set(left)))
+        numbers = range(row.first, row.first + _n_layers(layout, row.layers, present - behind))
         for i in numbers if row.layers else (0,):
             wanted[row.theirs.format(i)] = _placed(row.ours.format(i + row.shift), layers), row
     for name in wanted:
-        if name not in names:
+        if name not in present:
             raise UserError(
                 f'Checkpoint "{path}" is none of {trainer}\'s public code: "{name}" is missing; name the trainer that '
                 f"it is of with --trainer."
             )
     for name in names:
-        if name not in wanted and name not in left:
+        if name not in wanted and name not in behind:
             raise UserError(
                 f'Checkpoint "{path}" holds "{name}", which {trainer}\'s public code does not have: name the trainer '
                 f"that it is of with --trainer."
@@ -128,7 +131,7 @@ def _n_layers(layout: Layout, layers: str, names: Collection[str]) -> int:
     last = 0
     for row in layout.rows:
         if row.layers and row.layers == layers:
-            pattern = re.compile(re.escape(row.theirs).replace(r"\{\}", r"(\d+)"))
+            pattern = re.compile(re.escape(row.theirs).replace(r"\{\}", _NUMBER))
             last = max([last, *(int(m[1]) + 1 - row.first for m in map(pattern.fullmatch, names) if m)])
     return last
 
@@ -167,7 +170,7 @@ def _misshapen(path, trainer, name, tensor, terms):
 
 def _fusion(name: str) -> Optional[int]:
     """The number of the fusion module that a tensor is of."""
-    match = re.match(rf"(?:{'|'.join(SEP_TEMPLATES)})\.(\d+)\.", name)
+    match = re.match(rf"(?:{'|'.join(SEP_TEMPLATES)})\.{_NUMBER}\.", name)
     return int(match[1]) if match else None
 
 

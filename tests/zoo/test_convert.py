@@ -145,6 +145,17 @@ def test_what_is_no_checkpoint(tmp_path, content, sentence):
         convert(str(tmp_path / "model.pth.tar-5"), "CoOp")
 
 
+@pytest.mark.parametrize("trainer", theirs.STATES)
+@pytest.mark.parametrize("number", ["9999", "999999999", "9" * 5000])
+def test_layers_of_any_number_are_soon_refused(tmp_path, trainer, number):
+    """Whatever layer a file says that it has, none but its own are looked for."""
+    weights = theirs.STATES[trainer]()
+    numbered = [name for name in weights if re.search(r"\.\d+\.", name)] or ["ctx.1.weight"]
+    weights.update({re.sub(r"\.\d+", f".{number}", name, count=1): torch.zeros(1) for name in numbered})
+    with pytest.raises(UserError, match="is missing|does not have|has trained fusion modules"):
+        converted(tmp_path, trainer, weights, OPTIONS.get(trainer, ()))
+
+
 def test_files_that_are_not_whole(tmp_path):
     path = theirs.save(tmp_path / "model.pth.tar-5", theirs.coop(), 5)
     content = (tmp_path / "model.pth.tar-5").read_bytes()
