@@ -18,7 +18,8 @@ import numpy as np
 import PIL
 import torch
 import torchvision
-from torch.utils.data import DataLoader, Dataset, SequentialSampler, default_collate
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data.dataloader import default_collate  # where PyTorch 1.9 has it, too
 
 from .feature_store import FeatureStore, digest, identities
 
