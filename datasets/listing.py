@@ -8,7 +8,7 @@ import time
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from dassl.data.datasets import Datum
-from dassl.utils import UserError, write_whole
+from dassl.utils import UserError, read_json, write_whole
 
 from .files import keep
 
@@ -66,8 +66,7 @@ def _read_cache(dataset_dir, output_dir):
     for folder in (output_dir, dataset_dir):  # it is in output_dir only if dataset_dir could not be written to
         path = os.path.join(folder, CACHE)
         try:
-            with open(path, encoding="utf-8") as f:
-                known = json.load(f)
+            known = read_json(path)
             for classes in known.values():
                 for changed, images in classes.values():
                     if not (isinstance(changed, int) and isinstance(images, list)):

@@ -5,7 +5,6 @@ normalised and which tokens there are say preprocessor_config.json and vocab.jso
 transformers 5), if they are there.
 """
 
-import json
 import os
 import re
 from typing import Callable, Dict, Optional, Tuple
@@ -13,6 +12,7 @@ from typing import Callable, Dict, Optional, Tuple
 import torch
 
 from ..errors import MissingFile, UserError
+from ..files.text_file import read_json
 from .clip_weights import SAFETENSORS, VOCABULARY, ClipWeights, Pictures, read_file, refused
 
 PREFIX = "hf:"
@@ -138,8 +138,7 @@ def _json(path, name, file):
     if path is None:
         raise MissingFile(f'"{name}" (MODEL.BACKBONE.NAME) has no {file}: name a CLIPModel of transformers.')
     try:
-        with open(path, encoding="utf-8") as text:
-            content = json.load(text)
+        content = read_json(path)
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}")
         return content
