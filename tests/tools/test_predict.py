@@ -18,6 +18,8 @@ from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from tools import predict
 
+BOM = b"\xef\xbb\xbf"
+
 
 @pytest.fixture
 def run(run):
@@ -66,7 +68,7 @@ def test_formats_say_the_same(run, pictures, capsys):
 
 
 def test_other_classes(run, pictures, tmp_path, capsys):
-    (tmp_path / "classes.txt").write_text("red cat\n\nbox\n")
+    (tmp_path / "classes.txt").write_bytes(BOM + b"red cat\r\n\r\n\tbox\t\r")
     for option in (["--classes", "red cat, box"], ["--classes-file", str(tmp_path / "classes.txt")]):
         assert predict.main(["--model-dir", run, *option, "--format", "json", str(pictures / "b.png")]) == 0
         found = json.loads(capsys.readouterr().out)["predictions"]
@@ -201,13 +203,26 @@ def test_a_name_that_is_no_text(run, pictures, capfdbinary):
         (["--model-dir", "none", "a.png"], "none.* is no folder of a run"),
         (["--model-dir", "RUN", "FOLDER"], "there are no pictures in"),
         (["--model-dir", "RUN", "--classes-file", "none.txt", "a.png"], "none.txt.* cannot be read"),
-        (["--model-dir", "RUN", "--classes", "owl,owl", "a.png"], 'Class "owl" is named more than once'),
+        (["--model-dir", "RUN", "--classes", "owl,ox,owl", "a.png"], 'CLIP reads "owl" and "owl" alike'),
+        (["--model-dir", "RUN", "--classes", "red circle,red_circle", "a.png"], '"red circle" and "red_circle" alike'),
+        (["--model-dir", "RUN", "--classes", "", "a.png"], "--classes names no class: write one or more"),
+        (["--model-dir", "RUN", "--classes-file", "EMPTY", "a.png"], "empty.txt. names no class"),
+        (
+            ["--model-dir", "RUN", "--classes-file", "TWICE", "a.png"],
+            'reads "Red circle" and "red circle" alike',
+        ),
+        (["--model-dir", "RUN", "--classes-file", "LATIN", "a.png"], "latin.txt, line 2, is no UTF-8"),
+        (["--model-dir", "RUN", "--classes-file", "JSON", "a.png"], "json.txt. is a list of another form"),
         (["--model-dir", "RUN", "--embed", "features", "a.png"], 'call the file "features.npz"'),
     ],
 )
 def test_mistakes(run, tmp_path, words, sentence, capsys):
     (tmp_path / "empty").mkdir()
-    words = [{"RUN": run, "FOLDER": str(tmp_path / "empty")}.get(word, word) for word in words]
+    files = {"EMPTY": b"", "TWICE": BOM + b"Red\tcircle\r\nred circle", "LATIN": b"a\ncaf\xe9", "JSON": b'["a", "b"]'}
+    for name, content in files.items():
+        (tmp_path / f"{name.lower()}.txt").write_bytes(content)
+    given = {name: str(tmp_path / f"{name.lower()}.txt") for name in files}
+    words = [{"RUN": run, "FOLDER": str(tmp_path / "empty"), **given}.get(word, word) for word in words]
     assert predict.main(words) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ") and re.search(sentence, err)
