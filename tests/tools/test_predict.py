@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dassl.config import get_cfg_default
+from datasets.image_folder import ImageFolder
 from inference.api import load_run
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
@@ -50,6 +52,53 @@ def test_files_folders_and_patterns(run, pictures, capsys):
     ):
         assert predict.main(["--model-dir", run, "--batch-size", "2", *map(str, given)]) == 0
         assert names(capsys.readouterr().out) == expected
+
+
+NAMES = ["a.png", "B.JPG", "c.Jfif", "d.gif", "e.WEBP", "._a.png", ".hidden.jpg", "f.heic", "g", "notes.txt", "png"]
+
+
+@pytest.mark.parametrize("way", ["folder", "link to a folder", "links to files"])
+def test_a_folder_is_read_as_for_training(run, tmp_path, way, capsys):
+    """The same files, and a line that counts the same others."""
+    real, tree = tmp_path / "real", tmp_path / "image_folder"
+    for split in ("train", "test"):
+        for name in ("cat", "ox"):
+            (real / split / name).mkdir(parents=True)
+            for file in NAMES:
+                Image.new("RGB", (8, 8)).save(real / split / name / file, "PNG")
+            (tree / split).mkdir(parents=True, exist_ok=True)
+            if way == "links to files":
+                (tree / split / name).mkdir()
+                for file in NAMES:
+                    (tree / split / name / file).symlink_to(real / split / name / file)
+            elif way == "folder":
+                (real / split / name).rename(tree / split / name)
+            else:
+                (tree / split / name).symlink_to(real / split / name)
+    cfg = get_cfg_default()
+    cfg.DATASET.ROOT = str(tmp_path)
+    capsys.readouterr()
+    trained = [item.impath for item in ImageFolder(cfg).test]
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "passed over" in line]
+    assert "16 files or folders" in said and len(trained) == 10
+    assert predict.main(["--model-dir", run, "--format", "json", str(tree / "test")]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["path"] for line in out.splitlines()] == trained
+    (said,) = [line for line in err.splitlines() if "passed over" in line]
+    assert "8 files or folders (cat/f.heic, cat/g, cat/notes.txt, cat/png, ox/f.heic, ...)" in said
+
+
+def test_links_that_lead_in_a_circle(run, pictures, capsys):
+    (pictures / "below/again").symlink_to(pictures)
+    (pictures / "also").symlink_to(pictures / "below")
+    assert predict.main(["--model-dir", run, str(pictures)]) == 0
+    assert names(capsys.readouterr().out) == ["a.JPG", "b.png", "c.png", "c.png"]
+
+
+def test_a_pattern_of_nothing_is_named(run, pictures, capsys):
+    assert predict.main(["--model-dir", run, str(pictures), "none/*.png"]) == 1
+    out, err = capsys.readouterr()
+    assert len(names(out)) == 3 and 'error: image "none/*.png" does not exist' in err
 
 
 def test_formats_say_the_same(run, pictures, capsys):
