@@ -80,7 +80,8 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     classes (halve them afterwards with `subsample_classes`). Python's global generator is left as it was.
 
     The sample is also kept as JSON in `dataset_dir/record_dir/shot_<NUM_SHOTS>-seed_<SEED>.json`, with paths
-    relative to `dataset_dir`; below OUTPUT_DIR if the data set is read-only. Drawing costs less than proving
+    relative to `dataset_dir`; below OUTPUT_DIR if the data set is read-only; and only once the data set is not refused
+    (`DatasetBase.when_read`). Drawing costs less than proving
     that a kept sample still belongs to the split, so it is always drawn, and a file that says otherwise is
     reported and replaced: it cannot make a run wrong. CoOp's pickles are never read.
 
@@ -103,7 +104,9 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     random.setstate(state)
     drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
     name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
-    keep(lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample")
+    dataset.when_read = lambda: keep(
+        lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample"
+    )
     return train, val
 
 

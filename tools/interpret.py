@@ -17,6 +17,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from dassl.utils import write_whole
 from harness.errors import UserError, exit_with, fail
 from inference.api import load_run

@@ -17,6 +17,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from dassl.utils import progress
 from dassl.utils.picture_files import ENDINGS, pictures_below, say_passed_over
 from harness.errors import UserError, exit_with, fail, user_error
@@ -68,7 +71,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.top < 1 or args.batch_size < 1:
         parser.error("--top and --batch-size must be 1 or more")
-    sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
+    sys.stdout.reconfigure(errors="bytes_of_names")
     try:
         model = load_run(args.model_dir, classes_of(args))
         failed = embed(model, args) if args.embed else predict(model, args)

@@ -63,6 +63,10 @@ class DatasetBase:
         self.lab2cname, self.classnames = self.get_lab2cname(self.train_x)
         warn_of_same_names(self.classnames, name)
         warn_of_leaks(self.train_x, self.test, name)
+        self.when_read()
+
+    def when_read(self):
+        """Called when all is checked: a loader may put here what it is to write, so that nothing refused is kept."""
 
     @staticmethod
     def get_num_classes(data_source):

@@ -38,13 +38,13 @@ def read_lines(path):
     return [(number, line) for number, line in enumerate(lines, start=1) if line]
 
 
-def read_json(path):
+def read_json(fpath):
     """What a JSON file holds. Raises as `read_text`, and UserError for no JSON and for a key that is there twice."""
-    text = read_text(path)
+    text = read_text(fpath)
     try:
         return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}): mend it or get it again.") from None
+        raise UserError(f"{fpath} is not valid JSON ({error}): mend it or get it again.") from None
 
 
 def _once(pairs):

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import trainers.promptkd
-import trainers.promptsrc
 from dassl.config import get_cfg_default
 from inference.api import load_run
 from tests.conftest import GOLDEN
