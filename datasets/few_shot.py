@@ -80,10 +80,10 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     classes (halve them afterwards with `subsample_classes`). Python's global generator is left as it was.
 
     The sample is also kept as JSON in `dataset_dir/record_dir/shot_<NUM_SHOTS>-seed_<SEED>.json`, with paths
-    relative to `dataset_dir`; below OUTPUT_DIR if the data set is read-only; and only once the data set is not refused
-    (`DatasetBase.when_read`). Drawing costs less than proving
-    that a kept sample still belongs to the split, so it is always drawn, and a file that says otherwise is
-    reported and replaced: it cannot make a run wrong. CoOp's pickles are never read.
+    relative to `dataset_dir`, below OUTPUT_DIR if the data set is read-only, once a training begins
+    (`DatasetBase.keep_sample`). Drawing costs less than proving that a kept sample still belongs to the split, so it
+    is always drawn, and a file that says otherwise is reported and replaced: it cannot make a run wrong. CoOp's
+    pickles are never read.
 
     With SEED < 0 (no fixed seed) the draw comes from Python's global generator as it is, and cannot be drawn again. So
     it is kept in OUTPUT_DIR/few_shot.json and taken from there, or from RESUME, when the run goes on.
@@ -104,7 +104,7 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     random.setstate(state)
     drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
     name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
-    dataset.when_read = lambda: keep(
+    dataset.keep_sample = lambda: keep(
         lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample"
     )
     return train, val

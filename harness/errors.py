@@ -8,7 +8,6 @@ the others, trainers in a fork and this package without PyTorch.
 import codecs
 import importlib.util
 import os
-import re
 import signal
 import sys
 import traceback
@@ -43,39 +42,39 @@ def user_error(error):
 
 
 def _missing_package(error):
-    """A sentence if `error` is of an import that fails since a package is missing, or another one has its name."""
-    traces = traceback.extract_tb(error.__traceback__)
-    files = [frame.filename for frame in traces] + [getattr(error, "filename", None) or ""]
-    if any("clip" in re.split(r"[/\\.]", str(file))[-3:-1] for file in files) and not _is_openais("clip"):
-        name = "clip.model"  # whatever an unrelated one dies of
-    elif isinstance(error, ImportError) and error.name:
-        name = error.name
-    else:
-        return None
+    """A sentence if `error` comes of a package that is missing, or of another one that has the name of OpenAI's."""
+    name = (isinstance(error, ImportError) and error.name) or ""
     top, _, below = name.partition(".")
-    package = PACKAGES.get(top, top)
-    if isinstance(error, ModuleNotFoundError) and not below and top not in sys.modules:
+    clip, files = _unrelated_clip(), [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError):
+        files.append(str(error.filename))
+    if clip and (top == "clip" or any(file == clip or file.startswith(os.path.join(clip, "")) for file in files)):
+        mend = f"pip uninstall clip, then pip install {PACKAGES['clip']}"
+        return f"The package clip in {clip} is not OpenAI's CLIP: {mend}."
+    if isinstance(error, ModuleNotFoundError) and top and not below:
+        package = PACKAGES.get(top, top)
         return f"The package {package} is not installed (no module {top}): pip install {package}."
-    if top == "clip" and not _is_openais(top):
-        return (
-            f"The package clip is not OpenAI's CLIP, but an unrelated one: pip uninstall clip, pip install {package}."
-        )
     return None
 
 
-def _is_openais(clip):
+def _unrelated_clip():
+    """Where a package clip that is not OpenAI's lies; None if there is none."""
     try:
-        places = importlib.util.find_spec(clip).submodule_search_locations
-    except (AttributeError, ImportError, ValueError):
-        return False
-    return any(os.path.isfile(os.path.join(place, "simple_tokenizer.py")) for place in places or ())
+        spec = importlib.util.find_spec("clip")
+    except (ImportError, ValueError):
+        spec = None
+    places = list((spec and spec.submodule_search_locations) or ())
+    if spec is None or any(os.path.isfile(os.path.join(place, "simple_tokenizer.py")) for place in places):
+        return None
+    return places[0] if places else spec.origin
 
 
 def bytes_of_names(error):
     """An error handler of encoders: a file name's bytes that are no text as they are, what is lacking as "\\u0142"."""
+    error.end = error.start + 1
     first = error.object[error.start]
-    if "\udc80" <= first <= "\udcff":
-        return bytes([ord(first) - 0xDC00]), error.start + 1
+    if "\udc80" <= first <= "\udcff" and "/".encode(error.encoding) == b"/":  # not UTF-16
+        return bytes([ord(first) - 0xDC00]), error.end
     return codecs.backslashreplace_errors(error)
 
 

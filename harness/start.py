@@ -21,11 +21,13 @@ def _is_the_program():
 
 
 def _go_on_in_utf8():
-    if sys.getfilesystemencoding() == "utf-8" or os.environ.get("PYTHONUTF8") == "1":  # 1: it did not help
+    if sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode:
         return
-    streams = os.environ.get("PYTHONIOENCODING") or f"{sys.stdout.encoding}:backslashreplace"
+    encoding = getattr(sys.stdout, "encoding", "utf-8")  # None: stdout is closed
+    streams = os.environ.get("PYTHONIOENCODING") or f"{encoding}:backslashreplace"
     words = getattr(sys, "orig_argv", [sys.executable, *sys.argv])[1:]  # Python 3.10; those in front of the file, too
-    os.execve(sys.executable, [sys.executable, *words], {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": streams})
+    words = [sys.executable, "-X", "utf8", *words]  # the first -X counts
+    os.execve(sys.executable, words, {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": streams})
 
 
 def _say(kind, error, trace):

@@ -63,10 +63,9 @@ class DatasetBase:
         self.lab2cname, self.classnames = self.get_lab2cname(self.train_x)
         warn_of_same_names(self.classnames, name)
         warn_of_leaks(self.train_x, self.test, name)
-        self.when_read()
 
-    def when_read(self):
-        """Called when all is checked: a loader may put here what it is to write, so that nothing refused is kept."""
+    def keep_sample(self):
+        """Called where a training on it begins: loaders write what they keep here, not of a run that is refused."""
 
     @staticmethod
     def get_num_classes(data_source):

@@ -44,7 +44,7 @@ def draw(root, shots=4, seed=1, split=None, output="unused"):
     train, val, _ = split or read_split(GOLDEN / "fewshot_split.json", str(root))
     drawer = Drawer()
     drawn = draw_few_shot(drawer, train, val, config(shots, seed, output), str(root))
-    drawer.when_read()
+    drawer.keep_sample()
     return drawn
 
 

@@ -1,5 +1,7 @@
 """What every command begins with: packages that are missing, file names and output in other encodings."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -39,24 +41,46 @@ def hide(folder, module):
     return {"PYTHONPATH": str(folder)}
 
 
+def refused(command, **environ):
+    """The sentence that a command ends with."""
+    done = call([command], "--help", **environ)
+    assert done.returncode == 1 and done.stdout == b"", command
+    return done.stderr.decode()
+
+
+NO_CLIP = "error: The package clip-anytorch is not installed (no module clip): pip install clip-anytorch.\n"
+
+
 @pytest.mark.parametrize("kind", UNRELATED)
 def test_an_unrelated_clip(tmp_path, kind):
     for name, text in UNRELATED[kind].items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    for command in COMMANDS if kind == "another package" else ["train.py"]:
-        done = call([command], "--help", PYTHONPATH=str(tmp_path))
-        said = (
-            b"error: The package clip is not OpenAI's CLIP, but an unrelated one: pip uninstall clip, pip install clip-"
-        )
-        assert done.returncode == 1 and done.stderr.startswith(said) and done.stderr.count(b"\n") == 1, command
+    place = tmp_path / next(iter(UNRELATED[kind])).removesuffix("/__init__.py")
+    mend = "pip uninstall clip, then pip install clip-anytorch"
+    said = f"error: The package clip in {place} is not OpenAI's CLIP: {mend}.\n"
+    assert refused("train.py", PYTHONPATH=str(tmp_path)) == said
 
 
-@pytest.mark.parametrize("module, package", [("clip", "clip-anytorch"), ("yacs", "yacs"), ("PIL", "pillow")])
+@pytest.mark.parametrize("module, package", [("yacs", "yacs"), ("PIL", "pillow"), ("regex", "regex")])
 def test_a_package_that_is_missing(tmp_path, module, package):
-    done = call(["train.py"], "--help", **hide(tmp_path, module))
     sentence = f"error: The package {package} is not installed (no module {module}): pip install {package}.\n"
-    assert (done.returncode, done.stderr.decode()) == (1, sentence)
+    assert refused("train.py", **hide(tmp_path, module)) == sentence
+
+
+@pytest.mark.long
+def test_every_command_without_clip(tmp_path):
+    for command in COMMANDS:
+        assert refused(command, **hide(tmp_path, "clip")) == NO_CLIP
+    (tmp_path / "sitecustomize.py").write_text("")
+    (tmp_path / "clip.py").write_text("")
+    for command in COMMANDS:
+        assert f"clip in {tmp_path}/clip.py is not OpenAI's" in refused(command, PYTHONPATH=str(tmp_path))
+
+
+def test_without_clip_a_file_in_a_folder_of_that_name_is_any_file(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert user_error(FileNotFoundError(2, "no such file", "/data/clip/train.py")) is None
 
 
 def test_one_that_is_missing_when_it_is_needed(tmp_path, monkeypatch):
@@ -79,18 +103,26 @@ def test_a_bug_in_an_import_stays_one():
         assert user_error(error.value) is None
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "parse_test_res.py", "harness"])
-def test_without_the_folder_of_the_command_on_the_path(tmp_path, command):
-    words = ["sep", "base2new_train"] if command == "harness" else []
-    done = call(["-P", REPOSITORY / command], *words, "--help", cwd=tmp_path, PYTHONSAFEPATH="1")
-    assert done.returncode == 0 and b"usage" in done.stdout, done.stderr
-
-
 OTHER = [
     {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     {"PYTHONIOENCODING": "ascii"},
     {"PYTHONIOENCODING": "latin-1"},
+    {"PYTHONIOENCODING": "cp1252:strict"},
+    {"PYTHONIOENCODING": "utf-16-le"},
 ]
+
+
+TOOLS = sorted(f"tools/{path.name}" for path in REPOSITORY.glob("tools/*.py"))
+
+
+@pytest.mark.parametrize("command", [*TOOLS, "train.py", "parse_test_res.py", "harness"])
+def test_help_without_the_folder_of_the_command_on_the_path(tmp_path, command):
+    words = ["sep", "base2new_train"] if command == "harness" else []
+    flags = ["-P", "-X", "utf8=0"] if sys.version_info >= (3, 11) else []
+    done = call([*flags, REPOSITORY / command], *words, "--help", cwd=tmp_path, PYTHONSAFEPATH="1", **OTHER[0])
+    assert done.returncode == 0 and b"usage" in done.stdout, done.stderr
+
+
 TRAINED = "--seed 1 --trainer ZeroshotCLIP --dataset-config-file configs/datasets/image_folder.yaml "
 TRAINED += "--config-file configs/trainers/ZeroshotCLIP/shapes.yaml DATASET.NUM_SHOTS 1"
 
@@ -108,21 +140,23 @@ def test_other_encodings_change_no_name(tmp_path):
         words = [*TRAINED.split(), "OUTPUT_DIR", tmp_path / f"{i}", "DATASET.ROOT", tmp_path]
         done = call(["train.py"], *words, **environ)
         assert done.returncode == 0 and b"replaced" not in done.stdout, done.stderr
-        text = (tmp_path / f"{i}/metrics.json").read_text(encoding="utf-8")
-        records.append([line for line in text.splitlines() if "café" in line or "fingerprint" in line])
+        record = json.loads((tmp_path / f"{i}/metrics.json").read_text(encoding="utf-8"))
+        records.append((record["classnames"], record["data"]))
         done = call(["tools/predict.py"], "--model-dir", tmp_path / f"{i}", tmp_path / "image_folder/test", **environ)
-        encoding = {0: "utf-8", 3: "latin-1"}.get(i, "ascii")
+        encoding = environ.get("PYTHONIOENCODING", "ascii" if environ else "utf-8").partition(":")[0]
         assert done.returncode == 0 and "żółw".encode(encoding, "backslashreplace") in done.stdout, done.stderr
-    assert records[0] and all(record == records[0] for record in records)
+    assert records[0][0] == names and all(record == records[0] for record in records)
 
 
 @pytest.mark.parametrize("environ", OTHER)
 def test_a_report_is_printed_in_any_encoding(tmp_path, environ):
     finish(tmp_path / "output", "base", 1, 80.0)
     done = call(["tools/report.py"], tmp_path / "output", **environ)
-    assert done.returncode == 0 and b"80.00" in done.stdout and done.stderr == b""
+    assert done.returncode == 0 and b"80.00" in done.stdout.replace(b"\0", b"") and done.stderr == b""
 
 
 def test_names_of_files_are_printed_as_their_bytes():
     assert bytes_of_names(UnicodeEncodeError("ascii", "a\udcff\u0142", 1, 3, "")) == (b"\xff", 2)
+    assert "\u0142\udcff".encode("ascii", "bytes_of_names") == b"\\u0142\xff"
+    assert "\udcff".encode("utf-16-le", "bytes_of_names").decode("utf-16-le") == "\\udcff"
     assert "\udcffé\u0142".encode("latin-1", "bytes_of_names") == b"\xff\xe9\\u0142"
