@@ -6,6 +6,7 @@ import pytest
 
 from trainers.errors import UserError
 from trainers.run.experiment import data_checksums, fingerprint, nodes_of, settings_of
+from trainers.run.saver import ROW
 
 OPTIONS = ("CoOp", "TRAINER.COOP.N_CTX", 4)
 
@@ -39,7 +40,9 @@ def test_a_result_says_which_model_it_is_of(make_trainer, metrics, tmp_path):
         trainer.test()
         found = metrics("test")
         assert found["model_dir"] == folder and found["epoch"] == (epoch or 3)
-        assert found["model"] == {"fingerprint": model["fingerprint"], "epoch": epoch or 3}
+        row = {key: model["settings"][key] for key in ROW}
+        assert found["model"] == {"fingerprint": model["fingerprint"], "epoch": epoch or 3, "settings": row}
+        assert found["final_model"] == (epoch is None)
         assert found["fingerprint"] != model["fingerprint"]
         assert found["trained_epochs"] == found["max_epoch"] == 3
 
