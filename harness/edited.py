@@ -17,16 +17,22 @@ NUMBER = (int, float)
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", _NOTHING: "nothing"}
 
 
-def read_bytes(path, most: int = MOST_BYTES) -> bytes:
-    """A regular file. Raises OSError, for anything else and for a larger one, too."""
+def open_regular(path, most: int = MOST_BYTES):
+    """A regular file, open for its bytes. Raises OSError, for anything else and for a larger one, too."""
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for somebody who writes
-    with open(number, "rb") as file:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
-            raise OSError(errno.EINVAL, "it is no regular file")
-        content = file.read(most + 1)
-    if len(content) > most:
+    found = os.fstat(number)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= most:
+        return open(number, "rb")
+    os.close(number)
+    if stat.S_ISREG(found.st_mode):
         raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes")
-    return content
+    raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def read_bytes(path, most: int = MOST_BYTES) -> bytes:
+    """What `open_regular` opens."""
+    with open_regular(path, most) as file:
+        return file.read(most)
 
 
 def read_text(path, most: int = MOST_BYTES) -> str:

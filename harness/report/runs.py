@@ -17,7 +17,7 @@ from ..records import (
     record_of,
     recorded_settings,
 )
-from .logs import TESTED, TRAINED, value_in_logs
+from .logs import TESTED, TRAINED, model_in_log, value_in_logs
 
 ANOTHER_SPLIT, ANOTHER_SAMPLE = "another split", "another sample"
 _SOURCE = re.compile(r"(?:^|/)xd/train/([^/]+)/")  # in the model_dir of a test
@@ -105,7 +105,11 @@ def _read_placed(path, files, run, place):
     if FILE not in files:
         if run.protocol != "base2new":  # forks lay the others out in their own ways
             return run
-        accuracy, _ = value_in_logs(path, "accuracy", TRAINED if run.part == "base" else TESTED)
+        accuracy, log = value_in_logs(path, "accuracy", TRAINED if run.part == "base" else TESTED)
+        if accuracy is not None and not 0 <= accuracy <= 100:
+            raise UserError(f"{log} has an accuracy of {accuracy}%, which is no percentage; test that run again")
+        if log and run.part == "new":
+            _refuse_model(log, model_in_log(log), rows.of_place(place), run.part)
         return run._replace(accuracy=accuracy)
     source = os.path.join(path, FILE)
     record = read_record(path)

@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
     """What a checkpoint says of the prompts in it."""
 
     epoch: int  # after how many epochs they were as they are
-    trained_epochs: int  # how many their training has had, by the checkpoints beside it
+    trained_epochs: int  # how many their training has had, by the checkpoints beside it and its record
     settings: Optional[Dict[str, Any]]  # of their training; None: it does not say
     imported: Optional[Dict[str, str]]  # what public checkpoint they come from, if from one
     is_final: bool = True  # whether they are those that their training ends with, as far as it has come
@@ -74,8 +74,9 @@ class PromptLoader:
         if "training" in state and "classnames" in state:  # imported ones have prompts alone
             self.model.load_training_only(state["training"]["modules"], state["classnames"], path)
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
-        trained_epochs = max([state["epoch"], *checkpoint.epochs_in(folder)])
-        is_final = path == _path_to_load(folder, None, best=False)
+        trained_epochs = max([state["epoch"], last, *checkpoint.epochs_in(folder)])
+        keeps_best = best_of_record or os.path.lexists(os.path.join(folder, checkpoint.BEST))
+        is_final = epoch is None or (epoch == trained_epochs and not keeps_best)
         return Loaded(state["epoch"], trained_epochs, state.get("settings"), state.get("imported"), is_final)
 
     def _are_seen(self, state):
@@ -138,7 +139,7 @@ def _ended_with(directory):
     return keeps_best and "accuracy" in record, record.get("trained_epochs", 0)
 
 
-def _path_to_load(folder, epoch, best, last=0):
+def _path_to_load(folder, epoch, best, last):
     epochs, path = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
     if epoch is None and os.path.lexists(path):
         return path
