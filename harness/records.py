@@ -15,7 +15,6 @@ FILE = "metrics.json"
 # Keys that settings leave out where a run is as all were before there were these keys, see trainers/run/experiment.py
 AS_BEFORE = {"DATALOADER.TRAIN_X.DROP_LAST": True, "OPTIM.LR_STEP": "epoch", "OPTIM.MIN_LR": 0.0}
 
-_MEASURED = (*NUMBER, type(None))
 _PERCENT = ("accuracy", "error_rate", "macro_f1", "perclass_accuracy")
 _COUNTS = ("n", "n_cls", "epoch", "trained_epochs", "max_epoch")
 SHAPE = {
@@ -23,7 +22,7 @@ SHAPE = {
     **dict.fromkeys((*_COUNTS, "shots", "seed"), int),
     **dict.fromkeys(("trainer", "dataset", "subsample_classes", "model_dir", "teacher", "backbone"), str),
     **dict.fromkeys(("split", "fingerprint", "device", "git_commit", "split_file", "sample"), (str, type(None))),
-    **dict.fromkeys(("seconds", "test_seconds", "peak_memory_mb", "learnable_parameters"), _MEASURED),
+    **dict.fromkeys(("seconds", "test_seconds", "peak_memory_mb", "learnable_parameters"), NUMBER),
     **dict.fromkeys(("given", "data", "versions"), {str: SCALAR}),
     "final_model": bool,
     "classnames": [str],

@@ -8,6 +8,7 @@ import functools
 import os
 from typing import Optional
 
+from .catalogue import TRAINERS, is_trained_on_target, learns
 from .layout import PARTS, VARIANT, Place
 
 _CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -55,6 +56,13 @@ def of_model(row: dict, part: str) -> dict:
     if part == "target":
         model.update({"data set": None, "DATASET.NAME": None})
     return model
+
+
+def tests_a_model(place: Place) -> bool:
+    """Whether a run there is to test a model that was trained elsewhere; False of methods that are not known here."""
+    part = PARTS[place.folder].name
+    known = place.trainer in TRAINERS and learns(place.trainer)
+    return known and part in _OF_MODEL and not (part == "target" and is_trained_on_target(place.trainer))
 
 
 def difference(row: dict, other: dict) -> Optional[tuple]:

@@ -131,6 +131,8 @@ def _read_placed(path, files, run, place):
                 "source is not known; test a model that xd_train.sh trained"
             )
         run = run._replace(source=trained_on[1])
+    if rows.tests_a_model(place) and record.get("max_epoch") and not record.get("model_dir", "?"):
+        raise UserError(f"{source} is of a model that was trained there, not of the one that its row is to test")
     _refuse_model(source, record, row, run.part)
     return run._replace(accuracy=float(record["accuracy"]), **_facts(record))
 

@@ -59,6 +59,11 @@ def _refuse_other_row(args, cfg):
             f'{cfg.OUTPUT_DIR} is the folder of a run with the {name} "{wanted}", but this one has "{ours}": give the '
             "same, or another --output-dir."
         )
+    if rows.tests_a_model(place) and not args.eval_only:
+        raise UserError(
+            f"{cfg.OUTPUT_DIR} is for a test of a model that was trained elsewhere: add --eval-only and --model-dir, "
+            "or give another --output-dir."
+        )
     if args.eval_only and args.model_dir:
         _, model = layout.place_of(args.model_dir) or (None, None)
         for said in (rows.of_place(model) if model else {}, rows.of_record(records.record_of(args.model_dir))):

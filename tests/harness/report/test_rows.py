@@ -74,17 +74,26 @@ def test_a_folder_of_another_data_set(tmp_path):
     assert run.accuracy is None and f'{path} is of the DATASET.NAME "MiniObjects", not "Shapes"' in warning
 
 
+def test_a_model_that_was_trained_in_the_place_of_a_test(tmp_path):
+    trained = {"epoch": 3, "trained_epochs": 3, "max_epoch": 3, "model_dir": ""}
+    for trainer, accuracy in (("SEP", None), ("ZeroshotCLIP", 60), ("PromptKD", 60), ("Mine", 60)):
+        part = "target" if trainer == "PromptKD" else "new"  # which is trained on targets
+        finish(tmp_path / trainer, part, 1, 60, record={**trained, "trainer": trainer}, trainer=trainer)
+        (run,), warnings = find_runs(tmp_path / trainer)
+        assert run.accuracy == accuracy and len(warnings) == (accuracy is None)
+
+
 # ---- the epoch -----------------------------------------------------------------------------------------------
 
 
 def test_an_epoch_on_the_way_is_no_result(tmp_path):
     for seed, epoch in ((1, 1), (2, 50)):
-        record = {"epoch": epoch, "trained_epochs": 50, "max_epoch": 50}
+        record = {"epoch": epoch, "trained_epochs": 50, "max_epoch": 50, "model_dir": "/elsewhere"}
         path = finish(tmp_path, "new", seed, 73.0 + seed, record=record)
     runs, (warning,) = find_runs(tmp_path)
     assert {run.seed: run.accuracy for run in runs} == {1: None, 2: 75.0}
     assert "is of a model of epoch 1 of 50, with which its training does not end" in warning
-    finish(tmp_path, "new", 2, 75.0, record={"epoch": 3, "trained_epochs": 3, "max_epoch": 50})
+    finish(tmp_path, "new", 2, 75.0, record={**record, "epoch": 3, "trained_epochs": 3})
     assert "of epoch 3 of 50" in find_runs(tmp_path)[1][1] and str(path) in find_runs(tmp_path)[1][1]
 
 
@@ -99,11 +108,12 @@ def test_seeds_of_other_epochs_are_not_averaged(tmp_path, settings):
 
 
 def test_the_best_models_epoch_is_that_of_its_training(tmp_path):
-    best = {"trained_epochs": 50, "max_epoch": 50}
+    best = {"trained_epochs": 50, "max_epoch": 50, "model_dir": ""}
     settings = {"TEST.FINAL_MODEL": "best_val"}
     for seed, epoch, tested in ((1, 12, 12), (2, 30, 30), (3, 41, 1)):
         finish(tmp_path, "base", seed, 80.0, settings=settings, record={"epoch": epoch, **best})
-        finish(tmp_path, "new", seed, 70.0, settings=settings, record={"epoch": tested, **best})
+        record = {"epoch": tested, **best, "model_dir": "/elsewhere"}
+        finish(tmp_path, "new", seed, 70.0, settings=settings, record=record)
     runs, (note,) = unmix(find_runs(tmp_path)[0])
     assert [(run.part, run.seed) for run in runs if run.accuracy is None] == [("new", 3)]
     assert "seed 3: the epoch of its model is 1 in the test, but 41 in the training" in note

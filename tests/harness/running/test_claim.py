@@ -139,6 +139,14 @@ def test_a_test_is_of_its_rows_model(asked, model):
         asked(new, model, **classes)
 
 
+def test_nothing_is_trained_in_the_place_of_a_test(asked):
+    new, classes = BASE.replace("train_base", "test_new"), {"DATASET.SUBSAMPLE_CLASSES": "new"}
+    with pytest.raises(UserError, match="is for a test of a model that was trained elsewhere: add --eval-only"):
+        asked(new, **classes)
+    untrained = new.replace("SEP", "ZeroshotCLIP")  # which the scripts only test
+    assert asked(untrained, **classes, **{"TRAINER.NAME": "ZeroshotCLIP"}).is_free
+
+
 def test_a_model_outside_the_layout_says_itself_what_it_is(asked, tmp_path):
     new, classes = BASE.replace("train_base", "test_new"), {"DATASET.SUBSAMPLE_CLASSES": "new"}
     (tmp_path / "model").mkdir()
