@@ -134,7 +134,22 @@ def _read_placed(path, files, run, place):
     if rows.tests_a_model(place) and record.get("max_epoch") and not record.get("model_dir", "?"):
         raise UserError(f"{source} is of a model that was trained there, not of the one that its row is to test")
     _refuse_model(source, record, row, run.part)
+    _refuse_predictions(path, record)
     return run._replace(accuracy=float(record["accuracy"]), **_facts(record))
+
+
+def _refuse_predictions(folder, record):
+    """Raise UserError for a result that the predictions beside it contradict; damaged ones are the page's to name."""
+    path = os.path.join(folder, "predictions.npz")
+    if os.path.isfile(path):
+        from .predictions import OfAnotherTest, read_predictions  # here, as few reports need NumPy
+
+        try:
+            read_predictions(path, record["accuracy"])
+        except OfAnotherTest:
+            raise
+        except UserError:
+            pass
 
 
 def _model_of_source(record):
@@ -196,6 +211,7 @@ def _read_unplaced(path):
         else:
             return None  # of no protocol
         _refuse_model(f"{path}/{FILE}", record, rows.of_record(record), part)
+        _refuse_predictions(path, record)
         return Run(
             root="",
             protocol=protocol,

@@ -64,6 +64,13 @@ def test_training_with_validation_images(make_trainer, metrics, tmp_path):
     assert not (tmp_path / "output" / "predictions.npz").exists()
 
 
+def test_predictions_of_an_earlier_test_do_not_stay(make_trainer, tmp_path):
+    make_trainer("ZeroshotCLIP", "TEST.SAVE_PREDICTIONS", True).test()
+    assert (tmp_path / "output" / "predictions.npz").exists()
+    make_trainer("ZeroshotCLIP", "INPUT.INTERPOLATION", "nearest").test()
+    assert not (tmp_path / "output" / "predictions.npz").exists()
+
+
 def test_zero_shot_is_finished_at_once(make_trainer, metrics):
     make_trainer("ZeroshotCLIP", "TEST.NO_TEST", True).train()
     assert metrics()["split"] is None and metrics()["trained_epochs"] == metrics()["max_epoch"] == 0
