@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # which `python 
 import harness.start  # noqa: F401  first, as it says what is missing
 
 # isort: split
-from harness.errors import exit_with
+from harness.errors import UserError, exit_with
 from harness.report.logs import TESTED, TRAINED, value_in_logs
 from harness.report.results import mean_and_std
 
@@ -98,7 +98,7 @@ def main(argv=None):
     summary = summarise_all if args.multi_exp else summarise
     try:
         mean = summary(args.directory, keyword=args.keyword, signals=signals, ci95=args.ci95)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if mean is None:
