@@ -223,10 +223,10 @@ class SimpleTrainer(TrainerBase):
 
     def before_train(self):
         self.start_epoch = self.resume_model_if_exist(self.cfg.RESUME or self.output_dir)
-        self.dm.dataset.keep_sample()  # nothing has refused this run
         curves = osp.join(self.output_dir, "tensorboard")
         mkdir_if_missing(curves)
         self.init_writer(curves)
+        self.dm.dataset.keep_sample()  # nothing has refused this run
         self.time_start = time.time()
 
     def after_train(self):

@@ -237,7 +237,7 @@ def _other_pictures(content, said, size) -> Dict[str, bool]:
         "its pictures are enlarged before they are cropped (crop_pct)": "crop_pct" in content,
         f"{', '.join(wrong)} of its pictures are no such numbers": bool(wrong),
         f"its pictures are resized by a filter without a setting here, resample {said['resample']!r}": said["resample"]
-        not in RESAMPLED,
+        not in list(RESAMPLED),  # it may be of any type
         "its pictures are not resized (do_resize)": not said["do_resize"],
         f"its pictures are resized to {said['size']!r}, and it takes {size} pixels a side": sides
         not in (size, (size, size)),
