@@ -67,7 +67,9 @@ def recorded_settings(record: dict) -> dict:
     found = dict(record.get("settings", {}))
     if found:
         found["the test images"] = record.get("data", {}).get("test")
-        found["the weights of the backbone"] = record.get("backbone_fingerprint")
+        found["the text projection of the backbone"] = record.get("backbone_fingerprint")
+        if "backbone_weights" in record:  # earlier versions compared the projection alone
+            found["the weights of the backbone"] = record["backbone_weights"]
         found["the code that trained it"] = record["imported"]["code"] if is_imported(record) else "this repository's"
     return found
 

@@ -22,6 +22,7 @@ from .backbone.clip_loader import frozen_clip
 from .errors import MissingFile, NotFinite, UserError, up_to
 from .features.frozen_features import FrozenFeatures
 from .features.stored_views import in_order, view_loader
+from .files.known_content import store_folder
 from .files.whole_files import cannot_write, disk_errors
 from .precision import Precision, first_not_finite
 from .prompting.image_batch import ImageBatch
@@ -78,7 +79,8 @@ class PromptTrainer(TrainerX):
         cfg = self.cfg
         started = time.time()
         self.precision = Precision(cfg.TRAINER[self.config_node].PREC, self.device)
-        clip_model, backbone = frozen_clip(cfg, self.precision, self.device)
+        notes = store_folder(cfg) if cfg.STORE.MAX_GB > 0 else ""
+        clip_model, backbone = frozen_clip(cfg, self.precision, self.device, notes)
         print("Building custom CLIP")
         self.model = self.custom_clip(cfg, self.dm.dataset.classnames, clip_model).to(self.device)
         learner = self.model.prompt_learner

@@ -147,7 +147,12 @@ _EXPECTED = {
     "epoch": (lambda v: type(v) is int and v >= 1, "a number from 1"),
     "val_result": (lambda v: v is None or (isinstance(v, (int, float)) and v == v), "a number"),
     "backbone": (
-        lambda v: isinstance(v, dict) and _is_text(v.get("name")) and isinstance(v.get("fingerprint"), int),
+        lambda v: (
+            isinstance(v, dict)
+            and _is_text(v.get("name"))
+            and isinstance(v.get("fingerprint"), int)
+            and _is_text(v.get("weights", ""))
+        ),
         "a name with a fingerprint",
     ),
     "classnames": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of names"),

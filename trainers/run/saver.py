@@ -62,6 +62,7 @@ class RunSaver:
             "model_dir": self.model_dir,
             "backbone": backbone["name"],
             "backbone_fingerprint": backbone["fingerprint"],
+            "backbone_weights": backbone["weights"],
             "data": self.data,
         }
         if self.model_dir and at.settings is not None:
