@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torch.utils.data.dataloader import default_collate  # where PyTorch 1.9 has it, too
 
 from ..backbone.clip_weights import tensors_digest
-from ..files.known_content import content_of, store_folder
+from ..files.known_content import content_of, identities, store_folder
 from .feature_store import FeatureStore, digest
 
 try:
@@ -185,15 +185,21 @@ class Block:
 
     @functools.cached_property
     def name(self) -> Optional[str]:
-        return self._name()
+        return self._known[0]
 
-    def _name(self):
+    @functools.cached_property
+    def _known(self):
+        return self._look()
+
+    def _look(self):
+        """The block's name, and what the files are that it is of."""
         paths = [path for batch in self.paths for path in batch]
+        files = identities(paths)
         content = content_of(paths, self.store.folder)
         if content is None:  # one is missing, which is the loader's to tell
-            return None
+            return None, files
         what = [content, list(map(len, self.paths)), self.places]
-        return f"{self.kind}/{digest(what)}"
+        return f"{self.kind}/{digest(what)}", files
 
     @functools.cached_property
     def features(self) -> Optional[np.ndarray]:
@@ -212,7 +218,7 @@ class Block:
 
     def keep(self) -> None:
         """Store what was added, if it is of all batches and of pictures that have not changed in the meantime."""
-        if len(self.added) == len(self.batches) and self.name is not None and self.name == self._name():
+        if len(self.added) == len(self.batches) and self.name is not None and self._known == self._look():
             self.store.put(self.name, torch.cat(self.added).cpu().numpy())
         self.added = []
 

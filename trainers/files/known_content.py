@@ -7,6 +7,7 @@ name of a note that holds the digest of the content. Files that have changed hav
 import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, List, Optional, Sequence
 
 from ..errors import UserError
@@ -46,7 +47,8 @@ def content_of(paths: Sequence[str], folder: str = "") -> Optional[str]:
     """
 
     def read():
-        return hashlib.sha256("".join(map(_digest, paths)).encode()).hexdigest()
+        with ThreadPoolExecutor(8) as pool:  # a network disk is waited for
+            return hashlib.sha256("".join(pool.map(_digest, paths)).encode()).hexdigest()
 
     return noted(paths, folder, "content", read, time.time_ns())
 
