@@ -18,7 +18,7 @@ from torch import nn
 from yacs.config import CfgNode as CN
 
 from ..errors import MissingFile, UserError
-from ..files.known_content import noted
+from ..files.known_content import identities, noted
 from ..precision import Precision, first_not_finite
 from .clip_weights import (
     CONTEXT_LENGTH,
@@ -46,7 +46,7 @@ def load_clip(name, activation=""):
     """Build a CLIP in fp32 on the CPU, in eval mode, without gradients.
 
     Beside OpenAI's attributes it has `activation`, what its layers have and why (text), `pictures`, the
-    `clip_weights.Pictures` that it was trained on, or None, and `file`, the path of its weights, or "".
+    `clip_weights.Pictures` that it was trained on, or None, and `files`, the paths of all that it was made of.
 
     Args:
         name: OpenAI name ("ViT-B/16"), path of a weights file (OpenAI's JIT archive or a state dict in its names),
@@ -66,7 +66,7 @@ def load_clip(name, activation=""):
     known = _activation(weights, activation)
     with _saying_that_it_is_none(weights):
         model = _build(weights, known, weights.why if weights.activation else "MODEL.BACKBONE.ACTIVATION")
-        model.file = weights.file
+        model.files = weights.files
         return model
 
 
@@ -80,7 +80,7 @@ def _find(name):
         return _of_file(path)
     if name in urls:
         path = _openai_file(name, urls[name])
-        return ClipWeights(read_file(path), name, "quickgelu", "as all of OpenAI's weights", file=path)
+        return ClipWeights(read_file(path), name, "quickgelu", "as all of OpenAI's weights", files=[path])
     if name.startswith("open_clip:"):
         from . import open_clip_loader  # here, as transformers_loader: few names need them
 
@@ -107,8 +107,8 @@ def _find(name):
 def _of_file(path):
     state_dict = read_file(path)
     if isinstance(state_dict, dict) and "token_embedding.rows" in state_dict:
-        return ClipWeights(state_dict, path, "quickgelu", "as tools/pretrain_shapes.py trains it", file=path)
-    return ClipWeights(state_dict, path, script_activation(path), "as the code in this archive", file=path)
+        return ClipWeights(state_dict, path, "quickgelu", "as tools/pretrain_shapes.py trains it", files=[path])
+    return ClipWeights(state_dict, path, script_activation(path), "as the code in this archive", files=[path])
 
 
 def _check_width(weights):
@@ -314,10 +314,15 @@ def _openai_file(name, url):
 
 def weights_digest(clip_model):
     """64 hexadecimal digits that tell CLIPs in fp32 apart, whatever their files are: all weights, heads, activation."""
+    digest = tensors_digest(clip_model.state_dict())
+    return hashlib.sha256(f"{digest} {_layers(clip_model)}".encode()).hexdigest()
+
+
+def _layers(clip_model):
+    """What weights do not say of each layer."""
     blocks = [*clip_model.transformer.resblocks]
     blocks += getattr(getattr(clip_model.visual, "transformer", None), "resblocks", [])  # a ResNet has none
-    layers = [(type(block.mlp.gelu).__name__, block.attn.num_heads) for block in blocks]
-    return hashlib.sha256(f"{tensors_digest(clip_model.state_dict())} {layers}".encode()).hexdigest()
+    return [(type(block.mlp.gelu).__name__, block.attn.num_heads) for block in blocks]
 
 
 def fingerprint(clip_model):
@@ -357,7 +362,15 @@ def frozen_clip(
     print(f"Loading CLIP (backbone: {name})")
     clip_model = load_clip(name, cfg.MODEL.BACKBONE.ACTIVATION)
     print(f"Activation of the backbone: {clip_model.activation}")
-    file, what = [clip_model.file] * bool(clip_model.file), f"CLIP {clip_model.activation}"
-    weights = noted(file, notes if file else "", what, lambda: weights_digest(clip_model), since)
-    backbone = {"name": name, "fingerprint": fingerprint(clip_model), "weights": weights or weights_digest(clip_model)}
+    # The number of heads of a CLIP that does not say it may be another one with other versions of our code
+    what = f"CLIP {clip_model.activation} {_layers(clip_model)}"
+    weights = noted(
+        clip_model.files, notes if clip_model.files else "", what, lambda: weights_digest(clip_model), since
+    )
+    backbone = {
+        "name": name,
+        "fingerprint": fingerprint(clip_model),
+        "weights": weights or weights_digest(clip_model),
+        "files": identities(clip_model.files) or [],
+    }
     return cast_weights(clip_model, precision.encoder_dtype).to(device), backbone

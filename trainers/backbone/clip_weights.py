@@ -33,7 +33,7 @@ class ClipWeights(NamedTuple):
     heads: Optional[Tuple[int, int]] = None  # of a layer, of images and of text; None: a head is 64 wide
     pictures: Optional[Pictures] = None  # None: not known
     check: Optional[Callable[[nn.Module], None]] = None  # raises ValueError unless the built CLIP is what it should be
-    file: str = ""  # the one file that they come from, if it is one
+    files: Sequence[str] = ()  # all that say what it is
 
 
 def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -1,6 +1,6 @@
 """What is in files, by a digest, and which files need not be read again to know it.
 
-A file is what it contains. Its path, device, inode, size and times of change only spare reading it: their digest is the
+A file is what it contains. Its path, inode, size and times of change only spare reading it: their digest is the
 name of a note that holds the digest of the content. Files that have changed have no note, so none is ever out of date.
 """
 
@@ -28,16 +28,22 @@ def store_folder(cfg) -> str:
     return os.path.join(root if os.path.isdir(root) and os.access(root, os.W_OK) else cfg.OUTPUT_DIR, "feature_store")
 
 
-def identities(paths: Sequence[str]) -> Optional[List[tuple]]:
-    """(path, device, inode, bytes, ns of the last change of content, of anything) of each; None if one is missing."""
+def notes_folder(cfg) -> str:
+    """Where a run notes what it knows of files: the feature store, or "" if there is to be none."""
+    return store_folder(cfg) if cfg.STORE.MAX_GB > 0 else ""
+
+
+def identities(paths: Sequence[str]) -> Optional[List[list]]:
+    """[path, inode, bytes, ns of the last change of content, of anything] of each; None if one is missing.
+
+    harness/records.py compares them, too. Not the device, whose number differs from one mount of a network disk to
+    another.
+    """
     try:
         stats = [os.stat(path) for path in paths]
     except (OSError, ValueError):
         return None
-    return [
-        (os.path.abspath(path), s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
-        for path, s in zip(paths, stats)
-    ]
+    return [[os.path.abspath(path), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for path, s in zip(paths, stats)]
 
 
 def content_of(paths: Sequence[str], folder: str = "") -> Optional[str]:

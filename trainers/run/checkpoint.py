@@ -158,6 +158,7 @@ _EXPECTED = {
     "classnames": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of names"),
     "settings": (_is_settings, "config values by key"),
     "data": (_is_text, "a checksum"),
+    "pictures": (lambda v: v is None or _is_text(v), "a digest"),
     "imported": (lambda v: isinstance(v, dict) and all(map(_is_text, v.values())), "words about a file"),
     "seconds": (lambda v: isinstance(v, float) and 0 <= v < float("inf"), "seconds"),
     "optimizer": (
