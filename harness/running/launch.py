@@ -171,7 +171,7 @@ def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
         skipped = _skip(folder, record, arguments)
         if skipped:
             return skipped
-        message = f"finished before, with other files or pairs; comparing all settings: {folder}"
+        message = f"finished before, with other files or pairs given; comparing all settings: {folder}"
     elif not job.method.learns:
         nothing = f" ({trainer} has nothing to train)" if not job.step.needs else ""
         message = f"testing{nothing}: {folder}"
