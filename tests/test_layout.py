@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -111,6 +112,19 @@ print(*sys.modules)
 def test_trainers_parse_on_python_3_8():
     for path in (REPOSITORY / "trainers").glob("**/*.py"):
         ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+def test_files_are_written_whole():
+    """By harness/whole_file.py and trainers/files/whole_files.py, but for a lock and a console, which grow."""
+    writes = re.compile(r"""\.write_(text|bytes)\(|\bopen\([^()]*?(\([^()]*\)[^()]*?)*,\s*(mode=)?["'][wxa]""")
+    by_hand = {
+        path.relative_to(REPOSITORY).as_posix()
+        for room in ("harness", "tools", "inference", "zoo")
+        for path in (REPOSITORY / room).glob("**/*.py")
+        if writes.search(path.read_text())
+    }
+    known = {f"harness/{name}.py" for name in ("whole_file", "running/lock", "running/worker")}
+    assert by_hand == known | {"inference/features_file.py"}  # members of an archive
 
 
 def test_files_stay_small():

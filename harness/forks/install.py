@@ -70,9 +70,10 @@ class Changes(NamedTuple):
         place = self.root / folder
         cache = place / "__pycache__"
         if cache.is_dir() and folder.startswith(FOLDER):
-            for name in os.listdir(cache):
-                if _is_left_by_python(cache / name):
-                    os.unlink(cache / name)
+            for path in cache.iterdir():
+                source = _source_of(path)
+                if source and not source.exists():
+                    os.unlink(path)
             _remove_if_empty(cache)
         _remove_if_empty(place)
 
@@ -236,15 +237,14 @@ def _others(root, folders, ours) -> Iterator[str]:
     places = {place for folder in {FOLDER, *folders} for place in (root / folder).glob("**/*")}
     for path in sorted(place for place in places if place.is_symlink() or not place.is_dir()):
         place = path.relative_to(root).as_posix()
-        if place not in ours and not _is_left_by_python(path, ours):
+        if place not in ours and not _source_of(path):
             yield place
 
 
-def _is_left_by_python(path, gone=()) -> bool:
-    """Whether it was compiled from a module that is not there, or is in `gone`."""
+def _source_of(path) -> Optional[Path]:
+    """The module that Python compiled into this file; None for any other."""
     match = path.parent.name == "__pycache__" and _PYC.fullmatch(path.name)
-    source = path.parents[1] / f"{match[1]}.py" if match else None
-    return bool(match) and (not source.exists() or any(source.as_posix().endswith(f"/{each}") for each in gone))
+    return path.parents[1] / f"{match[1]}.py" if match else None
 
 
 def _remove_if_empty(folder):
