@@ -12,33 +12,12 @@ from PIL import Image
 import train
 from harness import records
 from harness.errors import exit_with
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, fill
 from tests.harness.forks.trees import coop
 from tests.trainers.methods import METHODS
 from tests.zoo import theirs
 from tools import add_to_fork, export, import_checkpoint, interpret, predict, report, tsne, write_generated
 from trainers.features import feature_store
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """disk(size) -> a folder on a file system of that size ("64k"), the same one, with what it holds, at each call."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = []
-
-    def make(size):
-        command = ["mount", "-o", f"remount,size={size}", str(folder)] if mounted else None
-        command = command or ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-        mounted.append(size)
-        return folder
-
-    yield make
-    if mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -194,16 +173,6 @@ def test_a_fork_on_a_disk_that_is_full(disk, capsys):
 
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def fill(folder, leave=0):
-    """Leave no room, or so many bytes, on the disk of `folder`."""
-    with open(folder / "filler", "wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            file.truncate(file.tell() - leave)
 
 
 def exits(main):
