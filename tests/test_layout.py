@@ -127,6 +127,20 @@ def test_files_are_written_whole():
     assert by_hand == known | {"inference/features_file.py"}  # members of an archive
 
 
+def test_checkouts_have_the_bytes_that_were_committed(tmp_path):
+    """Also where git is told to write CRLF, which bash would run no script with."""
+    names = [".gitattributes", "scripts/sep/few_shot.sh", "train.py", "configs/datasets/dtd.yaml"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
+    for command in ("init -q", "config core.autocrlf true", "add ."):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    for name in names:
+        (tmp_path / name).unlink()
+    subprocess.run(["git", "checkout", "-q", "."], cwd=tmp_path, check=True)
+    assert all((tmp_path / name).read_bytes() == (REPOSITORY / name).read_bytes() for name in names)
+
+
 def test_files_stay_small():
     assert len(SOURCES) > 50
     for path in SOURCES:

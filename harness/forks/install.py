@@ -69,7 +69,7 @@ class Changes(NamedTuple):
         """Take away what Python made of modules that are gone, and the folder if it is empty."""
         place = self.root / folder
         cache = place / "__pycache__"
-        if cache.is_dir() and folder.startswith(FOLDER):
+        if cache.is_dir() and not cache.is_symlink() and folder.startswith(FOLDER):
             for path in cache.iterdir():
                 source = _source_of(path)
                 if source and not source.exists():
@@ -248,7 +248,7 @@ def _source_of(path) -> Optional[Path]:
 
 
 def _remove_if_empty(folder):
-    if os.path.isdir(folder) and not os.listdir(folder):
+    if os.path.isdir(folder) and not os.path.islink(folder) and not os.listdir(folder):
         os.rmdir(folder)
 
 

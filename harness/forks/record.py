@@ -3,7 +3,8 @@
 While something is being changed, the record also says what there was before, so that each file is known for ours
 whether it was changed already or not, wherever the command was killed.
 
-People edit this file, and it decides what is deleted: nothing in it is believed that this command would not write.
+People edit this file, and it decides what is deleted: nothing in it is believed that this command would not write, and
+nothing of one that was edited (the first version's have no seal by which that is known).
 """
 
 import hashlib
@@ -54,7 +55,7 @@ class Record(NamedTuple):
         said = self._asdict()
         if not self.earlier:
             del said["earlier"]
-        return (json.dumps(said, indent=1) + "\n").encode()
+        return (json.dumps({**said, "seal": _seal(said)}, indent=1) + "\n").encode()
 
 
 def read(root: Path) -> Record:
@@ -65,10 +66,13 @@ def read(root: Path) -> Record:
         if not stat.S_ISREG(there.st_mode) or there.st_size > _MOST_BYTES:
             raise ValueError("it is no file, or too large")
         said = json.loads(path.read_text(encoding="utf-8-sig"))
+        sealed = isinstance(said, dict) and said.pop("seal", None)
         _refuse_shape(said, _SHAPE, optional="earlier")
         _refuse_shape(said.get("earlier", {}), _EARLIER if said.get("earlier") else {})
         record = Record(**said)
         _refuse_what_is_not_ours(record)
+        if sealed not in (None, _seal(said)):
+            raise ValueError("it was edited")
         return record
     except FileNotFoundError:
         return Record()
@@ -81,6 +85,10 @@ def read(root: Path) -> Record:
 def checksum(content: bytes) -> str:
     """Of text, whatever its line ends: git may change those of a fork's files (core.autocrlf)."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+
+
+def _seal(said) -> str:
+    return checksum(json.dumps(said, sort_keys=True).encode())
 
 
 def _refuse_shape(said, shape, optional=""):
@@ -117,6 +125,6 @@ def _refuse_what_is_not_ours(record):
 
 def _refuse_paths(paths, ours):
     for path in paths:
-        plain = re.fullmatch(r"[\w./-]+", path, re.ASCII) and not {"", ".", ".."} & set(path.split("/"))
+        plain = re.fullmatch(r"[\w.+/-]+", path, re.ASCII) and not {"", ".", ".."} & set(path.split("/"))
         if not plain or path == RECORD or not re.fullmatch(ours, path):
             raise ValueError(f"{path} is not in the fork, or not of this command")

@@ -140,7 +140,7 @@ def with_an_older_version_and_fewer_lines(fork, monkeypatch):
         pytest.param(add, plain, marks=pytest.mark.long),
         pytest.param(add, with_another_method, marks=pytest.mark.long),
         pytest.param(add, with_an_older_version, marks=pytest.mark.long),
-        (add, with_an_older_version_and_fewer_lines),
+        pytest.param(add, with_an_older_version_and_fewer_lines, marks=pytest.mark.long),
         (remove, plain),
     ],
 )
