@@ -14,7 +14,7 @@ import math
 import sys
 from pathlib import Path
 
-from harness.errors import exit_with
+from harness.errors import UserError, exit_with
 from harness.report.logs import TESTED, TRAINED, value_in_logs
 from harness.report.results import mean_and_std
 
@@ -93,7 +93,7 @@ def main(argv=None):
     summary = summarise_all if args.multi_exp else summarise
     try:
         mean = summary(args.directory, keyword=args.keyword, signals=signals, ci95=args.ci95)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if mean is None:

@@ -42,9 +42,10 @@ from harness import records
 from harness.command_line import given, parse_args
 from harness.config import merge_args
 from harness.errors import exit_with, fail
-from harness.running.claim import claim
+from harness.running.claim import claim, refuse_loaded
 from harness.running.lock import Locked, locked
 from trainers import keys
+from trainers.base import PromptTrainer
 from trainers.files.whole_files import disk_errors
 from trainers.run.experiment import nodes_of, settings_of
 
@@ -120,6 +121,8 @@ def run(args, cfg):
         if not args.model_dir and getattr(trainer, "optim", None) is not None:
             raise UserError(f"--eval-only needs a trained {cfg.TRAINER.NAME}: name its run's folder with --model-dir.")
         trainer.load_model(args.model_dir, epoch=args.load_epoch)
+        if isinstance(trainer, PromptTrainer):
+            refuse_loaded(cfg.OUTPUT_DIR, args.model_dir, trainer.checkpoints.at.settings)
         trainer.test()
     elif not args.no_train:
         trainer.train()

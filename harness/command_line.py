@@ -6,6 +6,8 @@ import json
 import os
 import re
 
+from .edited import read_bytes
+
 # A key of the config where a list of domains or transforms should have ended
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|OUTPUT_DIR|RESUME|SEED|USE_CUDA|VERBOSE|VERSION")
 
@@ -58,8 +60,7 @@ def given(args: argparse.Namespace) -> dict[str, str]:
         path = getattr(args, name)
         if path:
             try:
-                with open(path, "rb") as file:
-                    files[name] = hashlib.sha256(file.read()).hexdigest()
+                files[name] = hashlib.sha256(read_bytes(path)).hexdigest()
             except OSError:
                 files[name] = "cannot be read"  # which train.py reports
     flags = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) not in (None, "")}

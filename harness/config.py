@@ -7,8 +7,11 @@ import os
 import yaml
 from yacs.config import CfgNode
 
+from .edited import read_text
 from .errors import MissingFile, UserError
 
+MOST_BYTES = 2**18  # of a YAML file; the largest here has 20 kB
+MOST_DEPTH = 50
 TYPE_NAMES = {
     bool: "True or False",
     int: "a whole number",
@@ -20,20 +23,27 @@ TYPE_NAMES = {
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which a key stands once and is text, and nothing contains itself."""
+    """YAML in which a key stands once and is text, nothing contains itself, and nothing is nested deep."""
+
+    depth = 0
 
     def compose_node(self, parent, index):
         if self.check_event(yaml.AliasEvent):
             raise yaml.composer.ComposerError(
                 None, None, "aliases (*name) are not allowed in a config", self.peek_event().start_mark
             )
-        return super().compose_node(parent, index)
+        if self.depth == MOST_DEPTH:
+            raise yaml.composer.ComposerError(None, None, "it is nested too deep", self.peek_event().start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:str" or key.value in seen:
-                problem = f"the key {key.value} is {'there twice' if key.value in seen else 'no text'}"
+                problem = f"the key {key.value!s:.60} is {'there twice' if key.value in seen else 'no text'}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -41,11 +51,10 @@ class Loader(yaml.SafeLoader):
 
 def read_config(file):
     """The nested dict in a YAML file. Raises FileNotFoundError, naming the nearest files, and ValueError."""
-    if not os.path.isfile(file):
+    if not os.path.exists(file):
         raise MissingFile(f"Config file {file} does not exist: {_nearest_files(file)}.")
     try:
-        with open(file, encoding="utf-8") as f:
-            tree = yaml.load(f, Loader)
+        tree = yaml.load(read_text(file, MOST_BYTES), Loader)
     except OSError as e:
         raise UserError(f"Config file {file} cannot be read: {e.strerror}.") from None
     except (yaml.YAMLError, ValueError, RecursionError) as e:

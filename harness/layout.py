@@ -49,6 +49,17 @@ class Place(NamedTuple):
         return f"{output}/{self.folder}/{rest}"
 
 
+# The config keys that a run's folder stands for, and what a user sets in the place of a KEY VALUE pair
+DECIDES = {
+    "OUTPUT_DIR": "the variable OUTPUT says where results go",
+    "DATASET.SUBSAMPLE_CLASSES": "it follows from the script or the protocol",
+    "DATASET.NAME": "the data set is an argument of scripts, DATASETS of reproduce.sh, and datasets of a sweep",
+    "DATASET.NUM_SHOTS": "set the shots with the variable SHOTS, few_shot.sh's third argument, or shots of a sweep",
+    "TRAINER.NAME": "the method is that of the script's folder, and methods of a sweep",
+    "SEED": "the seed is an argument of scripts, SEEDS of reproduce.sh, and seeds of a sweep",
+}
+
+
 def place_of(path) -> Optional[tuple]:
     """(output folder, Place) of a run's folder; None outside the layout."""
     match = _LAYOUT.match(Path(os.path.abspath(path)).as_posix())

@@ -12,6 +12,7 @@ from .samples import other_images
 
 MISSING = "—"
 BASE2NEW, FEW_SHOT = "Base-to-new", "Few-shot"  # titles
+EPOCH = "the epoch of its model"  # among the settings that are compared
 ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])  # of all data sets, where several protocols share a list
 
 
@@ -126,11 +127,12 @@ def unmix(runs) -> tuple:
     """The runs, without the results that must not be averaged, and sentences: on those, and on results of other images.
 
     Seeds may differ in nothing but the seed, and a test in nothing but the data set from the training whose model it
-    tested. Runs whose settings are not on record cannot be checked, and stay.
+    tested. The epoch of a model counts as a setting. Runs whose settings are not on record cannot be checked, and stay.
     """
     groups, trainings = defaultdict(list), {}
     for run in runs:
-        run = run._replace(settings=complete(run.settings))
+        epoch = {} if run.epoch is None else {EPOCH: run.epoch}
+        run = run._replace(settings={**complete(run.settings), **epoch})
         groups[run._replace(seed=0).what].append(run)
         if run.part in ("base", "source"):
             trainings[_training(run, run.dataset)] = run
@@ -138,15 +140,15 @@ def unmix(runs) -> tuple:
     for group in groups.values():
         known = [run for run in group if run.settings and run.accuracy is not None]
         name = f"{group[0].trainer} on {group[0].dataset}"
-        key = next((k for run in known[1:] for k in _differing(known[0], run, lambda k: k != "SEED")), None)
-        if key:
+        own = ("SEED", *[EPOCH] * group[0].keeps_best)
+        for key in [key for key in _differing(known) if key not in own][:1]:
             values = ", ".join(f"{run.settings.get(key)!r} in seed {run.seed}" for run in known)
             notes.append(f"{name}: {key} is {values}, so these are not averaged.")
             group = [run._replace(accuracy=None) if run in known else run for run in group]
         for run in group:
             trained = trainings.get(_training(run, run.source or run.dataset))
             if run.part in ("new", "target") and run.accuracy is not None and trained:
-                for key in _differing(trained, run, _of_model)[:1]:
+                for key in [key for key in _differing((trained, run)) if _of_model(key)][:1]:
                     notes.append(
                         f"{name}, seed {run.seed}: {key} is {run.settings[key]!r} in the test, but "
                         f"{trained.settings[key]!r} in the training, so the test does not count."
@@ -164,9 +166,12 @@ def _of_model(key):
     return not key.startswith(("DATASET.", "TEST.")) and key != "the test images"
 
 
-def _differing(one, other, counts):
-    both = one.settings.keys() & other.settings.keys()
-    return sorted(k for k in both if counts(k) and one.settings[k] != other.settings[k])
+def _differing(runs):
+    """The settings of which not all runs that have them have the same value."""
+    first, found = {}, set()
+    for run in runs:
+        found |= {key for key, value in run.settings.items() if first.setdefault(key, value) != value}
+    return sorted(found)
 
 
 # ---- the cells of each protocol --------------------------------------------------------------------------------

@@ -4,10 +4,20 @@ import os
 import re
 from typing import NamedTuple, Optional
 
+from .. import rows
 from ..errors import UserError
-from ..layout import PARTS, VARIANT, place_of
-from ..records import FILE, has_result, is_imported, read_record, recorded_settings
-from .logs import TESTED, TRAINED, value_in_logs
+from ..layout import PARTS, place_of
+from ..records import (
+    FILE,
+    early_epoch,
+    is_imported,
+    is_tested,
+    keeps_best,
+    read_record,
+    record_of,
+    recorded_settings,
+)
+from .logs import TESTED, TRAINED, model_in_log, value_in_logs
 
 ANOTHER_SPLIT, ANOTHER_SAMPLE = "another split", "another sample"
 _SOURCE = re.compile(r"(?:^|/)xd/train/([^/]+)/")  # in the model_dir of a test
@@ -44,6 +54,8 @@ class Run(NamedTuple):
     device: str = ""
     trained: bool = False
     imported: bool = False  # its model was trained by public code, see tools/import_checkpoint.py
+    epoch: Optional[int] = None  # that its model is of
+    keeps_best: bool = False  # whether its training ends with the best model, and so at an epoch of its own
     images: str = ""  # what is not CoOp's of them, where the record says so: ANOTHER_SPLIT or ANOTHER_SAMPLE
     folder: str = ""
 
@@ -63,6 +75,7 @@ def find_runs(folder) -> tuple:
     for path, folders, files in os.walk(folder):
         folders.sort()
         placed = place_of(path)
+        files += [FILE] if FILE in folders else []  # which is none, and is said to be none
         if not placed and FILE not in files:
             continue
         folders.clear()  # nothing below a run is a run
@@ -73,9 +86,11 @@ def find_runs(folder) -> tuple:
             source = place.dataset if part.name == "source" else ""
             run = Run(os.path.relpath(root, folder), part.protocol, part.name, *place[1:], source)
         try:
-            run = _read_placed(path, files, run) if run else _read_unplaced(path)
+            run = _read_placed(path, files, run, place) if run else _read_unplaced(path)
         except ValueError as error:
             warnings.append(str(error))
+        except FileNotFoundError:
+            warnings.append(f"{path}/{FILE} leads to no file; test that run again")
         if run is None:
             continue
         if run.what in runs:
@@ -86,29 +101,27 @@ def find_runs(folder) -> tuple:
     return list(runs.values()), warnings
 
 
-def _read_placed(path, files, run):
+def _read_placed(path, files, run, place):
     if FILE not in files:
         if run.protocol != "base2new":  # forks lay the others out in their own ways
             return run
-        accuracy, _ = value_in_logs(path, "accuracy", TRAINED if run.part == "base" else TESTED)
+        accuracy, log = value_in_logs(path, "accuracy", TRAINED if run.part == "base" else TESTED)
+        if accuracy is not None and not 0 <= accuracy <= 100:
+            raise UserError(f"{log} has an accuracy of {accuracy}%, which is no percentage; test that run again")
+        if log and run.part == "new":
+            _refuse_model(log, model_in_log(log), rows.of_place(place), run.part)
         return run._replace(accuracy=accuracy)
     source = os.path.join(path, FILE)
     record = read_record(path)
-    if not has_result(record) and "split" in record:  # trained, but not tested on the test split
+    if not is_tested(record) and "split" in record:  # trained, but not tested on the test split
         return run
     if "accuracy" not in record:
         raise UserError(f"{source} has no key 'accuracy'; test that run again")
-    given = record.get("given", {})
-    for what, measured, expected in (
-        ("classes", record.get("subsample_classes"), run.part if run.protocol == "base2new" else "all"),
-        ("seed", record.get("seed"), run.seed),
-        ("shots", record.get("shots"), run.shots),
-        ("trainer", record.get("trainer"), run.trainer),
-        ("data set", given.get("dataset_config"), run.dataset),
-        ("config", given.get("config"), run.cfg.partition(VARIANT)[0]),
-    ):
-        if measured is not None and str(measured) != str(expected):
-            raise UserError(f'{source} is of the {what} "{measured}", not "{expected}" as its folder says')
+    row = rows.of_place(place)
+    wrong = rows.difference(row, rows.of_record(record))
+    if wrong:
+        name, wanted, said = wrong
+        raise UserError(f'{source} is of the {name} "{said}", not "{wanted}" as its folder says')
     model = _model_of_source(record)
     if run.part == "target" and model:
         trained_on = _SOURCE.search(model)
@@ -118,7 +131,25 @@ def _read_placed(path, files, run):
                 "source is not known; test a model that xd_train.sh trained"
             )
         run = run._replace(source=trained_on[1])
+    if rows.tests_a_model(place) and record.get("max_epoch") and not record.get("model_dir", "?"):
+        raise UserError(f"{source} is of a model that was trained there, not of the one that its row is to test")
+    _refuse_model(source, record, row, run.part)
+    _refuse_predictions(path, record)
     return run._replace(accuracy=float(record["accuracy"]), **_facts(record))
+
+
+def _refuse_predictions(folder, record):
+    """Raise UserError for a result that the predictions beside it contradict; damaged ones are the page's to name."""
+    path = os.path.join(folder, "predictions.npz")
+    if os.path.isfile(path):
+        from .predictions import OfAnotherTest, read_predictions  # here, as few reports need NumPy
+
+        try:
+            read_predictions(path, record["accuracy"])
+        except OfAnotherTest:
+            raise
+        except UserError:
+            pass
 
 
 def _model_of_source(record):
@@ -126,16 +157,33 @@ def _model_of_source(record):
     return record.get("model_dir") or record.get("teacher") or ""
 
 
+def _refuse_model(source, record, row, part):
+    """Raise UserError for a result of another row's model, or of one that its training does not end with."""
+    folder = record.get("model_dir")
+    if folder:
+        # As text: what a relative path was relative to is not known
+        _, place = place_of(os.path.join("/", folder)) or (None, None)
+        said = [rows.of_place(place)] if place else [rows.of_record(record_of(folder))]
+        said.append(rows.of_settings(record.get("model", {}).get("settings", {})))
+        model = rows.of_model(row, part)
+        for name, wanted, other in filter(None, (rows.difference(model, one) for one in said)):
+            raise UserError(f'{source} tested a model of the {name} "{other}", not "{wanted}": {folder}')
+    early = early_epoch(record)
+    if early:
+        raise UserError(f"{source} is of a model of epoch {early}, with which its training does not end")
+
+
 def _facts(record):
     """What a record says of a Run beside its result."""
     numbers = {"seconds": "seconds", "peak_memory": "peak_memory_mb", "learnable_parameters": "learnable_parameters"}
-    numbers = {field: record.get(key) for field, key in numbers.items()}
     return {
-        **{field: value if type(value) in (int, float) else None for field, value in numbers.items()},
+        **{field: record.get(key) for field, key in numbers.items()},
         "settings": recorded_settings(record),
         "device": str(record.get("device") or ""),
         "trained": not (record.get("model_dir") or is_imported(record)),
         "imported": is_imported(record),
+        "epoch": record.get("epoch"),
+        "keeps_best": keeps_best(record),
         "images": _images(record),
     }
 
@@ -149,7 +197,7 @@ def _images(record):
 
 def _read_unplaced(path):
     record = read_record(path)
-    if not has_result(record) and "split" in record:
+    if not is_tested(record) and "split" in record:
         return None
     try:
         classes, model_dir = record["subsample_classes"], _model_of_source(record)
@@ -162,6 +210,8 @@ def _read_unplaced(path):
             protocol, part = "few_shot", "all"
         else:
             return None  # of no protocol
+        _refuse_model(f"{path}/{FILE}", record, rows.of_record(record), part)
+        _refuse_predictions(path, record)
         return Run(
             root="",
             protocol=protocol,

@@ -5,9 +5,9 @@ train.py asks this with the merged config; launch.py has answered before for run
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
-from .. import layout, records
+from .. import layout, records, rows
 from ..config import flatten, read_config
 from ..errors import UserError
 
@@ -30,6 +30,8 @@ def claim(args, cfg, settings: Callable[[], dict]) -> Claim:
     Raises UserError, naming what differs, if the folder is that of another experiment.
     """
     folder = cfg.OUTPUT_DIR
+    if not args.no_train:
+        _refuse_other_row(args, cfg)
     trained_here = layout.has_checkpoints(folder)
     record = records.record_of(folder)
     if not (trained_here or record):
@@ -41,6 +43,48 @@ def claim(args, cfg, settings: Callable[[], dict]) -> Claim:
     if not args.eval_only and "settings" in record and _is_complete(cfg, record):
         return Claim(record, is_free=False)
     return Claim({}, is_free=not trained_here)
+
+
+def _refuse_other_row(args, cfg):
+    """What a folder of the layout says about its run, and about the model that is tested there, has to be so."""
+    _, place = layout.place_of(cfg.OUTPUT_DIR) or (None, None)
+    if place is None:
+        return
+    files = {"data set": args.dataset_config_file, "config": args.config_file}
+    stems = {name: os.path.splitext(os.path.basename(file))[0] or None for name, file in files.items()}
+    wrong = rows.difference(rows.of_place(place), {**rows.of_settings(dict(flatten(cfg))), **stems})
+    if wrong:
+        name, wanted, ours = wrong
+        raise UserError(
+            f'{cfg.OUTPUT_DIR} is the folder of a run with the {name} "{wanted}", but this one has "{ours}": give the '
+            "same, or another --output-dir."
+        )
+    if rows.tests_a_model(place) and not args.eval_only:
+        raise UserError(
+            f"{cfg.OUTPUT_DIR} is for a test of a model that was trained elsewhere: add --eval-only and --model-dir, "
+            "or give another --output-dir."
+        )
+    if args.eval_only and args.model_dir:
+        _, model = layout.place_of(args.model_dir) or (None, None)
+        for said in (rows.of_place(model) if model else {}, rows.of_record(records.record_of(args.model_dir))):
+            _refuse_model(place, said, args.model_dir, cfg.OUTPUT_DIR)
+
+
+def refuse_loaded(folder, model_dir, settings: Optional[dict]):
+    """As `claim`, of the settings that the checkpoint of a model to test says. Raises UserError."""
+    _, place = layout.place_of(folder) or (None, None)
+    if place is not None:
+        _refuse_model(place, rows.of_settings(settings or {}), model_dir, folder)
+
+
+def _refuse_model(place, said, model_dir, folder):
+    wrong = rows.difference(rows.of_model(rows.of_place(place), layout.PARTS[place.folder].name), said)
+    if wrong:
+        name, wanted, theirs = wrong
+        raise UserError(
+            f'The model in {model_dir} has the {name} "{theirs}", but {folder} is for a test of one with "{wanted}": '
+            "give another --model-dir, or another --output-dir."
+        )
 
 
 def _refuse_other_model(args, folder, record, trained_here):
@@ -57,7 +101,7 @@ def _refuse_other_model(args, folder, record, trained_here):
 def _refuse_other_settings(folder, record, trained_here, now):
     """A key that only one side has is no difference: it is of another version of the code."""
     file = os.path.join(folder, "config.yaml")
-    earlier = record.get("settings") or (dict(flatten(read_config(file))) if os.path.isfile(file) else {})
+    earlier = record.get("settings") or (dict(flatten(read_config(file))) if os.path.lexists(file) else {})
     earlier, now = records.complete(earlier), records.complete(now)
     keys = [key for key in sorted(earlier.keys() & now.keys()) if earlier[key] != now[key]][:3]
     if keys:

@@ -91,9 +91,9 @@ def tasks_of(series: Iterable[Series], pairs_of=None, variant="") -> list[Task]:
         if len(each.shots) > 1 and each.protocol != "few_shot":
             raise launch.Refused(2, f"several shots ({', '.join(map(str, each.shots))}) are for few_shot alone")
         pairs = tuple((pairs_of or {}).get(each.method.folder, ()))
-        launch.check_pairs(pairs, "a sweep")
         teacher = each.method.teacher(pairs)
         its_pairs = tuple((pairs_of or {}).get(catalogue.method_of(teacher).folder, ())) if teacher else ()
+        launch.check_pairs((*pairs, *its_pairs), "a sweep")
         for job in jobs_of(*each):
             tasks.update(dict.fromkeys(behind_teacher(Task(job._replace(variant=variant), pairs, its_pairs))))
     return list(tasks)

@@ -29,8 +29,6 @@ from ..command_line import given, parse_args
 from .protocols import SHOTS, Job, make_job
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-# These two decide on the folder of a run, so a pair must not contradict it
-OWN_KEYS = ("DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES")
 
 
 class Refused(Exception):
@@ -114,13 +112,14 @@ def need_protocol(method, protocol: str):
         raise Refused(2, method.refusal(protocol))
 
 
-def check_pairs(pairs: Sequence[str], script: str):
-    """Raises Refused for a pair that would contradict the folder of the run."""
+def check_pairs(pairs: Sequence[str], where: str):
+    """Raises Refused for what would contradict the folder of a run: pairs that it stands for, and flags."""
     for key in pairs[::2]:
-        if key == OWN_KEYS[0]:
-            raise Refused(2, f"set the shots with the variable SHOTS or few_shot.sh's third argument, not with {key}")
-        if key == OWN_KEYS[1]:
-            raise Refused(2, f"{script} decides on {key} itself; leave that pair out")
+        instead = layout.DECIDES.get(key.strip(" \t\"'").upper())
+        if instead:
+            raise Refused(2, f"{where} takes no pair {key}: {instead}")
+        if key.startswith("-"):
+            raise Refused(2, f"{where} takes no flag {key}, only KEY VALUE pairs: config keys and their values")
 
 
 def job_of(method, step, arguments: Sequence[str], environ: dict[str, str]) -> Job:
@@ -154,7 +153,7 @@ def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
         *("--output-dir", folder),
     ]
     given_pairs, teacher = _teacher_found(job, pairs, environment)
-    own = [*given_pairs, OWN_KEYS[0], str(job.shots), OWN_KEYS[1], job.step.classes]
+    own = [*given_pairs, "DATASET.NUM_SHOTS", str(job.shots), "DATASET.SUBSAMPLE_CLASSES", job.step.classes]
     replaces = folder if environment.force and os.path.isdir(folder) else ""
     if job.needs:
         model = job.needs.place(cfg, pairs).below(environment.output)
@@ -168,6 +167,8 @@ def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
     arguments += own
     if records.is_imported(record) and not records.has_result(record):
         message = f"testing the imported model: {folder}"
+    elif records.is_trained(record) and records.early_epoch(record):
+        message = f"the earlier result is of epoch {records.early_epoch(record)}, so it is replaced: {folder}"
     elif records.is_trained(record):
         skipped = _skip(folder, record, arguments)
         if skipped:
@@ -226,7 +227,7 @@ def _plan_test(job, model, folder, arguments, own, environment) -> Plan:
     arguments = [*arguments, "--eval-only", "--model-dir", model, *load, *own]
     message = f"testing: {folder}"
     earlier = {} if environment.force else records.record_of(folder)
-    if not records.has_result(earlier):
+    if not records.is_tested(earlier):
         return Plan(message, arguments)
     tested = earlier.get("model_dir")
     if tested and not layout.same_run(tested, model):
@@ -235,7 +236,8 @@ def _plan_test(job, model, folder, arguments, own, environment) -> Plan:
             f"{folder} has the result of another model, {tested}: FORCE=1 replaces it by that of {model}; "
             "to keep both, give this SOURCE an OUTPUT of its own",
         )
-    if environment.load_epoch and str(earlier.get("epoch")) != environment.load_epoch:
+    wanted = int(environment.load_epoch) if environment.load_epoch else records.final_epoch(record)
+    if wanted not in (None, earlier.get("epoch")) or (not environment.load_epoch and records.early_epoch(earlier)):
         return Plan(f"the earlier result is of epoch {earlier.get('epoch')}, so it is replaced\n{message}", arguments)
     if _newer(model, folder):
         return Plan(f"the model is newer than the earlier result, so it is replaced\n{message}", arguments)

@@ -77,6 +77,6 @@ def _sentence(folder, file):
         file.seek(0)
         holder = json.load(file)
         who = f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError):  # it is just writing this
+    except (ValueError, TypeError, KeyError):  # it is just writing this
         who = "another process"
     return f"{folder} is in use by {who}: wait until it ends or stop it, or choose another folder for this run."

@@ -152,7 +152,7 @@ class Sweep:
 
     def _result(self, task) -> str:
         record = records.record_of(task.folder(self.environment))
-        parts = [f"{record['accuracy']:.2f} %"] if records.has_result(record) else []
+        parts = [f"{record['accuracy']:.2f} %"] if records.is_tested(record) else []
         return ", ".join(parts + ([in_words(record["seconds"])] if "seconds" in record else []))
 
     # ---- what is said ----

@@ -20,9 +20,22 @@ from collections.abc import Sequence
 
 from .. import catalogue
 from ..config import flatten, read_config
+from ..edited import check, shown
+from ..errors import UserError
 from .grid import Task, methods_of, series_of, tasks_of
-from .launch import Refused
+from .launch import Refused, check_pairs
 from .protocols import PROTOCOLS
+
+_NAMES, _NUMBERS, _OVERRIDES = [str], [int], ({}, type(None))
+PART = {"protocol": str, "methods": (str, _NAMES), "datasets": _NAMES, "shots": _NUMBERS}
+SHAPE = {
+    "parts": [PART],
+    "seeds": _NUMBERS,
+    "source": str,
+    "overrides": _OVERRIDES,
+    "overrides_of": ({str: _OVERRIDES}, type(None)),
+    "variants": ({str: _OVERRIDES}, type(None)),
+}
 
 
 def read(path: str, seeds: Sequence[int] = (), pairs: Sequence[str] = ()) -> list[Task]:
@@ -37,29 +50,28 @@ def read(path: str, seeds: Sequence[int] = (), pairs: Sequence[str] = ()) -> lis
         if unknown:
             raise wrong(f"{where} has no {unknown[0]}; it has {', '.join(known)}")
 
-    def listed(entry, name, kind, default=()):
-        values = entry.get(name, default)
-        if not isinstance(values, (list, tuple)) or not all(type(value) is kind for value in values):
-            raise wrong(f"{name} must be a list of {'numbers' if kind is int else 'names'}, not {values!r}")
-        return values
-
     def as_pairs(overrides):
-        if not isinstance(overrides or {}, dict):
-            raise wrong(f"overrides are keys and values, not {overrides!r}")
-        return [text for pair in flatten(overrides or {}) for text in map(str, pair)]
+        found = [text for pair in flatten(overrides or {}) for text in map(str, pair)]
+        check_pairs(found, path)
+        return found
 
-    section(tree, ("parts", "seeds", "source", "overrides", "overrides_of", "variants"), "a sweep")
-    entries = tree.get("parts")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+    section(tree, SHAPE, "a sweep")
+    try:
+        check(tree, SHAPE)
+    except UserError as error:
+        raise wrong(error) from None
+    if not tree.get("parts"):
         raise wrong("it needs parts, a list of protocols with their methods")
     series = []
-    for entry in entries:
-        section(entry, ("protocol", "methods", "datasets", "shots"), "a part")
-        protocol, names = entry.get("protocol"), entry.get("methods")
+    for entry in tree["parts"]:
+        section(entry, PART, "a part")
+        protocol, names = entry.get("protocol"), entry.get("methods", [])
         if protocol not in PROTOCOLS:
-            raise wrong(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}")
-        names = [names] if isinstance(names, str) else listed(entry, "methods", str)
-        rest = listed(entry, "datasets", str), seeds or listed(tree, "seeds", int), listed(entry, "shots", int)
+            raise wrong(f"protocol must be one of {', '.join(PROTOCOLS)}, not {shown(protocol)}")
+        names = [names] if isinstance(names, str) else names
+        rest = entry.get("datasets", ()), seeds or tree.get("seeds", ()), entry.get("shots", ())
+        if any(number < 0 for number in (*rest[1], *rest[2])):
+            raise wrong("seeds and shots must not be below 0")
         try:
             series += [series_of(protocol, method, *rest, tree.get("source")) for method in methods_of(names, protocol)]
         except Refused as error:
@@ -67,14 +79,12 @@ def read(path: str, seeds: Sequence[int] = (), pairs: Sequence[str] = ()) -> lis
     of = tree.get("overrides_of") or {}
     known = [method.folder for method in catalogue.METHODS]
     section(of, known, "overrides_of")
-    of_all = as_pairs(tree.get("overrides"))
+    of_all, of_each = as_pairs(tree.get("overrides")), {name: as_pairs(of.get(name)) for name in known}
     variants = tree.get("variants") or {"": {}}
-    if not isinstance(variants, dict) or not all(re.fullmatch(r"\w*", str(name)) for name in variants):
+    if not all(re.fullmatch(r"\w*", name) for name in variants):
         raise wrong("variants are names (of letters, digits and _) with overrides")
     return [
         task
         for name, changed in variants.items()
-        for task in tasks_of(
-            series, {m: [*of_all, *as_pairs(of.get(m)), *as_pairs(changed), *pairs] for m in known}, str(name)
-        )
+        for task in tasks_of(series, {m: [*of_all, *of_each[m], *as_pairs(changed), *pairs] for m in known}, name)
     ]

@@ -17,6 +17,7 @@ from dassl.engine import TRAINER_REGISTRY
 from .. import keys
 from ..backbone.clip_loader import frozen_clip
 from ..errors import MissingFile, UserError
+from ..files.edited_files import read_yaml
 from ..precision import Precision
 from ..prompting.model import PromptedCLIP
 from . import experiment, metrics_file
@@ -54,20 +55,23 @@ class RunFolder:
             clip_model, backbone = frozen_clip(cfg, precision, device)
             model = trainer.custom_clip(cfg, list(classnames), clip_model).to(device)
             settings = experiment.settings_of(cfg, [trainer.config_node])
-            PromptLoader(model, settings, backbone).load(self.record.get("model_dir") or self.folder)
+            tested = self.record.get("model_dir")
+            # A test of an epoch on the way (LOADEP) leads to that one
+            epoch = self.record.get("epoch") if tested and not self.record.get("final_model", True) else None
+            PromptLoader(model, settings, backbone).load(tested or self.folder, epoch)
         return model.eval().requires_grad_(False), precision
 
 
 def _config(folder, settings):
     path = os.path.join(folder, "config.yaml")
-    if not os.path.isfile(path) and not settings:
+    if not os.path.lexists(path) and not settings:
         raise MissingFile(f'"{folder}" is no folder of a run, as it has no config.yaml: train one first.')
     cfg = get_cfg_default()
     cfg.set_new_allowed(True)  # keys of data sets, which are not needed
     try:
-        if os.path.isfile(path):
+        if os.path.lexists(path):
             cfg.MODEL.BACKBONE.ACTIVATION = "quickgelu"  # the only one, of runs from before there was the key
-            cfg.merge_from_file(path)
+            cfg.merge_from_other_cfg(CfgNode(read_yaml(path) or {}))
         else:
             path = os.path.join(folder, metrics_file.NAME)
             cfg.merge_from_other_cfg(CfgNode(_tree(settings)))
@@ -76,7 +80,8 @@ def _config(folder, settings):
     except UserError:
         raise
     except Exception as error:  # whatever yacs and YAML make of a damaged file
-        raise UserError(f'"{path}" is no config of a run ({" ".join(str(error).split())}): train again.') from None
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise UserError(f'"{path}" is no config of a run ({reason:.300}): train again.') from None
     return cfg
 
 
@@ -98,4 +103,5 @@ def _record(folder):
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UserError(f'"{folder}/{metrics_file.NAME}" cannot be read ({error}): run the test again.') from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f'"{folder}/{metrics_file.NAME}" cannot be read ({reason}): run the test again.') from None

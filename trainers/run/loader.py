@@ -8,6 +8,7 @@ from ..keys import TRAINING_FILES
 from ..prompting.model import PromptedCLIP
 from . import checkpoint
 from .experiment import checksum_key, complete, differences
+from .metrics_file import read_metrics
 
 LEARNER = "prompt_learner"  # name of the registered model, and of the folder of its checkpoints
 
@@ -24,9 +25,10 @@ class Loaded(NamedTuple):
     """What a checkpoint says of the prompts in it."""
 
     epoch: int  # after how many epochs they were as they are
-    trained_epochs: int  # how many their training has had, by the checkpoints beside it
+    trained_epochs: int  # how many their training has had, by the checkpoints beside it and its record
     settings: Optional[Dict[str, Any]]  # of their training; None: it does not say
     imported: Optional[Dict[str, str]]  # what public checkpoint they come from, if from one
+    is_final: bool = True  # whether they are those that their training ends with, as far as it has come
 
 
 class PromptLoader:
@@ -52,14 +54,16 @@ class PromptLoader:
 
         None of a method that learns none: there is nothing to load then.
 
-        Raises MissingFile (it names the epochs that exist), and UserError for a file that cannot be read, is damaged or
+        Raises MissingFile (it names the epochs that exist), also if the run's record says that those to test by default
+        are lost, and UserError for a file that cannot be read, is damaged or
         not ours, and for prompts that were trained under other settings, on another backbone, of another shape or not
         finite.
         """
         if not any(True for _ in self.model.prompt_learner.parameters()):
             return None
         folder = os.path.join(directory, LEARNER)
-        path = _path_to_load(folder, epoch, best)
+        best_of_record, last = _ended_with(directory)
+        path = _path_to_load(folder, epoch, best or best_of_record, last)
         state = checkpoint.read(path, "test another epoch with --load-epoch, or train again")
         self.refuse_another_backbone(state, path)
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
@@ -70,8 +74,10 @@ class PromptLoader:
         if "training" in state and "classnames" in state:  # imported ones have prompts alone
             self.model.load_training_only(state["training"]["modules"], state["classnames"], path)
         print(f'Loading weights to {LEARNER} from "{path}" (epoch = {state["epoch"]})')
-        trained_epochs = max([state["epoch"], *checkpoint.epochs_in(folder)])
-        return Loaded(state["epoch"], trained_epochs, state.get("settings"), state.get("imported"))
+        trained_epochs = max([state["epoch"], last, *checkpoint.epochs_in(folder)])
+        keeps_best = best_of_record or os.path.lexists(os.path.join(folder, checkpoint.BEST))
+        is_final = epoch is None or (epoch == trained_epochs and not keeps_best)
+        return Loaded(state["epoch"], trained_epochs, state.get("settings"), state.get("imported"), is_final)
 
     def _are_seen(self, state):
         """Whether the model's classes are the checkpoint's; what it does not say (an imported one) is not compared."""
@@ -121,7 +127,19 @@ class PromptLoader:
         checkpoint.check_finite(weights, path)
 
 
-def _path_to_load(folder, epoch, best):
+def _ended_with(directory):
+    """(whether a finished training ended with its best model, its last epoch), as its record says; (False, 0) if not"""
+    try:
+        record = read_metrics(directory)
+    except (OSError, ValueError):  # then it is not known what there was
+        return False, 0
+    if record.get("model_dir"):
+        return False, 0
+    keeps_best = record.get("settings", {}).get("TEST.FINAL_MODEL") == "best_val"
+    return keeps_best and "accuracy" in record, record.get("trained_epochs", 0)
+
+
+def _path_to_load(folder, epoch, best, last):
     epochs, path = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
     if epoch is None and os.path.lexists(path):
         return path
@@ -131,6 +149,11 @@ def _path_to_load(folder, epoch, best):
         raise MissingFile(
             f'No best model "{path}", which TEST.FINAL_MODEL best_val asks for: test an epoch with --load-epoch '
             f"({_listed(epochs)}), or train again."
+        )
+    if epoch is None and last > epochs[-1]:
+        raise MissingFile(
+            f'The checkpoint of epoch {last}, with which its training ended, is not in "{folder}": test one with '
+            f"--load-epoch ({_listed(epochs)}), or train again."
         )
     if epoch is not None and epoch not in epochs:
         raise MissingFile(f'No checkpoint of epoch {epoch} in "{folder}": --load-epoch can be {_listed(epochs)}.')

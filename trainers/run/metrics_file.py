@@ -4,9 +4,20 @@ import json
 import os
 from typing import Any, Dict, Mapping
 
+from ..files.edited_files import read_text
 from ..files.whole_files import write_whole
 
 NAME = "metrics.json"
+
+
+# Types of what is read here. The record as a whole is checked by harness/records.py
+_TYPES = {
+    **dict.fromkeys(("trainer", "model_dir", "split"), str),
+    **dict.fromkeys(("epoch", "trained_epochs", "max_epoch"), int),
+    **dict.fromkeys(("settings", "imported"), dict),
+    "classnames": list,
+    "accuracy": float,
+}
 
 
 def read_metrics(folder: str) -> Dict[str, Any]:
@@ -14,11 +25,27 @@ def read_metrics(folder: str) -> Dict[str, Any]:
 
     Raises FileNotFoundError if it says nothing, another OSError if that cannot be read, ValueError if it is damaged.
     """
-    with open(os.path.join(folder, NAME), encoding="utf-8") as file:
-        said = json.load(file)
+    try:
+        said = json.loads(read_text(os.path.join(folder, NAME)), object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     if not isinstance(said, dict):
         raise ValueError(f"it holds a {type(said).__name__}")
+    for key, kind in _TYPES.items():
+        value = said.get(key)
+        is_none = value is None and (key not in said or key == "split")
+        if not (is_none or type(value) is kind or (kind is float and type(value) is int)):
+            raise ValueError(f"{key} is a {type(value).__name__}, but must be a {kind.__name__}")
+    if not all(isinstance(name, str) for name in said.get("classnames", [])):
+        raise ValueError("classnames holds something else than text")
     return said
+
+
+def _once(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is there twice")
+    return found
 
 
 def write_metrics(folder: str, metrics: Mapping[str, Any]) -> None:

@@ -59,8 +59,11 @@ class RunRecord:
         if self.split != "test" and self._is_result_to_keep(path):
             print(f"Note: {path} holds the result of a test and is left as it is")
             return
+        predictions = os.path.join(self.cfg.OUTPUT_DIR, "predictions.npz")
         if self.keep:
-            self._write_predictions()
+            self._write_predictions(predictions)
+        elif os.path.exists(predictions):  # of an earlier test
+            os.remove(predictions)
         metrics_file.write_metrics(self.cfg.OUTPUT_DIR, self._metrics(results))
 
     def _metrics(self, results):
@@ -103,9 +106,9 @@ class RunRecord:
         except (TypeError, ValueError):  # it is damaged
             return False
 
-    def _write_predictions(self):
+    def _write_predictions(self, path):
         write_whole(
-            os.path.join(self.cfg.OUTPUT_DIR, "predictions.npz"),
+            path,
             lambda f: np.savez_compressed(
                 f,
                 logits=torch.cat(self.logits).numpy(),

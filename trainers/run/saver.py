@@ -21,6 +21,9 @@ from . import checkpoint
 from .experiment import fingerprint
 from .loader import LEARNER, Loaded, PromptLoader
 
+# What tells a model's run from others in a table, and its test's with it
+ROW = ("DATASET.NAME", "DATASET.NUM_SHOTS", "DATASET.SUBSAMPLE_CLASSES", "SEED", "TRAINER.NAME")
+
 
 @dataclass
 class RunSaver:
@@ -59,13 +62,15 @@ class RunSaver:
             "epoch": at.epoch,
             "trained_epochs": at.trained_epochs,
             "max_epoch": self.max_epoch,
+            "final_model": at.is_final,
             "model_dir": self.model_dir,
             "backbone": backbone["name"],
             "backbone_fingerprint": backbone["fingerprint"],
             "data": self.data,
         }
         if self.model_dir and at.settings is not None:
-            said["model"] = {"fingerprint": fingerprint(at.settings), "epoch": at.epoch}
+            row = {key: at.settings[key] for key in ROW if key in at.settings}
+            said["model"] = {"fingerprint": fingerprint(at.settings), "epoch": at.epoch, "settings": row}
         if at.imported is not None:
             said["imported"] = at.imported
         return said

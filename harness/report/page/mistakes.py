@@ -3,14 +3,13 @@
 import base64
 import io
 import os
-import zipfile
-import zlib
 from collections import Counter, defaultdict
 from typing import NamedTuple, Optional
 
 import numpy as np
 from PIL import Image
 
+from ..predictions import FILE, read_predictions
 from ..results import MISSING, Cell, average, number
 from ..tables import Table
 from .names import by_kind, names_of, place_text
@@ -19,7 +18,6 @@ MOST_CLASSES = 100  # the hardest
 MOST_TEST_SETS = 24
 PAIRS = 5  # of a method
 PIXELS = 64  # the longer side of a thumbnail
-DAMAGED = (OSError, EOFError, AttributeError, LookupError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 PER_CLASS_NOTE = "Percent of each class's test images, mean ± standard deviation over seeds; the hardest classes first."
 
 
@@ -47,21 +45,14 @@ class Mistakes(NamedTuple):
     pairs: dict
 
 
-class Predictions(NamedTuple):
-    classnames: list
-    labels: np.ndarray  # (n)
-    predicted: np.ndarray  # (n)
-    impaths: list
-
-
 def find_mistakes(runs) -> tuple:
     """([Mistakes], sentences about what could not be used)."""
     names, test_sets, notes = names_of(runs), defaultdict(dict), []
     for kind in by_kind(runs).values():
         found = {}
         for run in kind:
-            path = os.path.join(run.folder, "predictions.npz")
-            if os.path.isfile(path):
+            path = os.path.join(run.folder, FILE)
+            if run.accuracy is not None and os.path.isfile(path):
                 try:
                     found[run.seed] = read_predictions(path, run.accuracy)
                 except ValueError as error:
@@ -73,25 +64,6 @@ def find_mistakes(runs) -> tuple:
     shown = list(test_sets.items())[:MOST_TEST_SETS]
     thumbnails = Thumbnails()
     return [Mistakes(title, _table(of), _pairs(of, thumbnails)) for title, of in shown], notes
-
-
-def read_predictions(path, accuracy) -> Predictions:
-    """Raises ValueError, naming the file, if it is damaged or of another test than the one that gave `accuracy`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            classnames, impaths = file["classnames"].tolist(), file["impaths"].tolist()
-            labels, predicted = file["labels"], file["logits"].argmax(axis=1)
-        if not len(labels) == len(predicted) == len(impaths) > 0 or not 0 <= labels.min() <= labels.max() < len(
-            classnames
-        ):
-            raise ValueError("its parts do not fit together")
-    except DAMAGED as error:
-        raise ValueError(f"{path} cannot be used ({error}); test that run again") from None
-    of_these = 100 * float((predicted == labels).mean())
-    if accuracy is None or abs(of_these - accuracy) > 0.005:
-        told = "no accuracy" if accuracy is None else f"{accuracy:.2f} %"
-        raise ValueError(f"{path} gives {of_these:.2f} %, but its metrics.json {told}: it is of another test")
-    return Predictions(classnames, labels, predicted, impaths)
 
 
 # ---- by class ----------------------------------------------------------------------------------------------

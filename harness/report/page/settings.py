@@ -37,6 +37,8 @@ def runs_and_settings(runs) -> tuple:
     for run, record in zip(runs, records):
         measures = [number(run.accuracy), number(run.seconds, ".1f"), number(run.peak_memory, ".0f")]
         epochs = str(record.get("trained_epochs", MISSING))
+        if record.get("epoch", epochs) not in (epochs, record.get("trained_epochs")):  # the best model's
+            epochs = f"{record['epoch']} of {epochs}"
         row = [place_text(run), method_text(run.trainer), run.cfg, number(run.seed, "d"), epochs, *measures, run.device]
         row += [str(_versions(record).get(name, MISSING)) for name in versions]
         rows.append([*row, str(record.get("git_commit") or MISSING), links.get(run.what, MISSING)])

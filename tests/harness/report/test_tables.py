@@ -290,7 +290,7 @@ def test_seeds_text_tells_cells_apart(cells):
 
 # ---- settings ----------------------------------------------------------------------------------------------
 
-LR, SHOT = {"OPTIM.LR": 0.1}, {"DATASET.NUM_SHOTS": 1}
+LR, SHOT = {"OPTIM.LR": 0.1}, {"DATASET.NUM_SHOTS": 16}
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path):

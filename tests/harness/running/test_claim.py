@@ -3,9 +3,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from yacs.config import CfgNode
 
 from harness.errors import UserError
-from harness.running.claim import Claim, claim
+from harness.running.claim import Claim, claim, refuse_loaded
 
 SETTINGS = {"OPTIM.LR": 0.1, "SEED": 1}
 FINISHED = {"settings": SETTINGS, "split": "test", "accuracy": 50.0, "trained_epochs": 2, "max_epoch": 2}
@@ -72,3 +73,91 @@ def test_another_model_is_refused(claimed, tmp_path):
             claimed(tested, **options)
     with pytest.raises(UserError, match="run holds a training of its own: use another"):
         claimed(FINISHED, trained=True, eval_only=True, model_dir=tmp_path / "model")
+
+
+# ---- a folder's row ----------------------------------------------------------------------------------------------
+
+BASE = "base2new/train_base/shapes/shots_16/SEP/shapes/seed1"
+CFG = {
+    "TRAINER.NAME": "SEP",
+    "SEED": 1,
+    "DATASET.NAME": "Shapes",
+    "DATASET.NUM_SHOTS": 16,
+    "DATASET.SUBSAMPLE_CLASSES": "base",
+}
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """asked(run's path below the output folder, model's path, change) claims that folder."""
+
+    def call(path, model="", **change):
+        cfg = CfgNode({"OUTPUT_DIR": str(tmp_path / path), **{**CFG, **change}})
+        files = {"dataset_config_file": "configs/datasets/shapes.yaml", "config_file": "x/SEP/shapes.yaml"}
+        files.update({key: change[key] for key in files.keys() & change.keys()})
+        model = str(tmp_path / model) if model else ""
+        return claim(SimpleNamespace(eval_only=bool(model), model_dir=model, no_train=False, **files), cfg, dict)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"TRAINER.NAME": "KgCoOp"},
+        {"SEED": 5},
+        {"DATASET.NAME": "MiniObjects"},
+        {"DATASET.NUM_SHOTS": 4},
+        {"DATASET.SUBSAMPLE_CLASSES": "all"},
+        {"dataset_config_file": "configs/datasets/dtd.yaml"},
+        {"config_file": "x/SEP/mine.yaml"},
+    ],
+)
+def test_a_folder_of_the_layout_is_that_of_one_run(asked, change):
+    assert asked(BASE).is_free and asked("elsewhere", **change).is_free
+    with pytest.raises(UserError, match="seed1 is the folder of a run with the .*: give the same, or another --output"):
+        asked(BASE, **change)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        BASE.replace("seed1", "seed2"),
+        BASE.replace("SEP", "CoOp"),
+        BASE.replace("_16", "_4"),
+        BASE.replace("shapes/shots", "dtd/shots"),
+        BASE.replace("SEP/shapes", "SEP/mine"),
+        BASE.replace("SEP/shapes", "SEP/shapes@mine"),
+        BASE.replace("base2new/train_base", "few_shot"),
+    ],
+)
+def test_a_test_is_of_its_rows_model(asked, model):
+    new, classes = BASE.replace("train_base", "test_new"), {"DATASET.SUBSAMPLE_CLASSES": "new"}
+    assert asked(new, BASE, **classes).is_free and asked(new, f"moved/{BASE}", **classes).is_free
+    assert asked("elsewhere", model, **classes).is_free
+    with pytest.raises(UserError, match="The model in .* has the .* for a test of one with .*: give another"):
+        asked(new, model, **classes)
+
+
+def test_nothing_is_trained_in_the_place_of_a_test(asked):
+    new, classes = BASE.replace("train_base", "test_new"), {"DATASET.SUBSAMPLE_CLASSES": "new"}
+    with pytest.raises(UserError, match="is for a test of a model that was trained elsewhere: add --eval-only"):
+        asked(new, **classes)
+    untrained = new.replace("SEP", "ZeroshotCLIP")  # which the scripts only test
+    assert asked(untrained, **classes, **{"TRAINER.NAME": "ZeroshotCLIP"}).is_free
+
+
+def test_a_model_outside_the_layout_says_itself_what_it_is(asked, tmp_path):
+    new, classes = BASE.replace("train_base", "test_new"), {"DATASET.SUBSAMPLE_CLASSES": "new"}
+    (tmp_path / "model").mkdir()
+    assert asked(new, "model", **classes).is_free
+    for said in ({"seed": 2}, {"given": {"config": "mine"}}, {"subsample_classes": "all"}):
+        (tmp_path / "model/metrics.json").write_text(json.dumps(said))
+        with pytest.raises(UserError, match="The model in .*model has the "):
+            asked(new, "model", **classes)
+    folder = str(tmp_path / new)
+    refuse_loaded(folder, "model", {**CFG, "OPTIM.LR": 1})
+    refuse_loaded(folder, "model", None)  # of an earlier version
+    for key, value in CFG.items():
+        with pytest.raises(UserError, match="The model in model has the "):
+            refuse_loaded(folder, "model", {**CFG, key: f"{value}1"})

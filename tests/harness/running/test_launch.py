@@ -135,6 +135,47 @@ def test_a_changed_config_file_is_another_run(checkout):
     assert checkout.called
 
 
+def test_the_result_of_an_epoch_on_the_way_is_not_the_result(checkout):
+    checkout.checkpoint(1, 50)
+    checkout.finish()
+    test = {"part": "base2new/test_new"}
+    checkout.finish(epoch=1, model_dir=checkout.run_dir(), **test)
+    checkout.say({"trained_epochs": 50, "max_epoch": 50}, **test)
+    result = checkout("sep/base2new_test.sh", "shapes", 1)
+    assert checkout.called and "the earlier result is of epoch 1, so it is replaced" in result.stdout
+    result = checkout("sep/base2new_test.sh", "shapes", 1, LOADEP=1)
+    assert not checkout.called and "finished already, accuracy 85.12% of epoch 1 of 50" in result.stdout
+    checkout.say({"epoch": 1})
+    result = checkout("sep/base2new_train.sh", "shapes", 1)
+    assert checkout.called and "the earlier result is of epoch 1 of 50, so it is replaced" in result.stdout
+
+
+def test_some_epochs_of_a_training_are_no_training(checkout):
+    checkout.checkpoint(3)
+    checkout.finish(epoch=3)
+    checkout.say({"max_epoch": 50})
+    assert "resuming after epoch 3" in checkout("sep/base2new_train.sh", "shapes", 1).stdout
+    assert "stopped after epoch 3; finish it first" in checkout("sep/base2new_test.sh", "shapes", 1).stderr
+
+
+def test_a_test_of_the_best_model_is_of_the_epoch_that_the_training_says(checkout):
+    checkout.checkpoint(50)
+    checkout.finish()
+    best = {"epoch": 12, "trained_epochs": 50, "settings": {"TEST.FINAL_MODEL": "best_val"}}
+    test = {"part": "base2new/test_new"}
+    checkout.say(best)
+    checkout.finish(model_dir=checkout.run_dir(), **test)
+    checkout.say(best, **test)
+    assert "finished already" in checkout("sep/base2new_test.sh", "shapes", 1).stdout
+    checkout.say({"epoch": 1}, **test)
+    assert "of epoch 1, so it is replaced" in checkout("sep/base2new_test.sh", "shapes", 1).stdout
+    checkout.say({"split": None})  # the training does not say which is the best
+    checkout.age(60)
+    assert "finished already" in checkout("sep/base2new_test.sh", "shapes", 1).stdout
+    checkout.say({"final_model": False}, **test)
+    assert "of epoch 1, so it is replaced" in checkout("sep/base2new_test.sh", "shapes", 1).stdout
+
+
 def test_trained_without_a_test_is_finished_and_can_be_tested(checkout):
     checkout.checkpoint(50)
     checkout.finish()

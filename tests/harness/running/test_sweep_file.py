@@ -110,13 +110,22 @@ def find_runs_of(tmp_path, task):
     ("text", "names"),
     [
         ("parts: [{protocol: xd, methods: [sep]}]\nvariants: {a/b: {}}", "variants are names"),
-        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: {a: 1}", "overrides are keys and values"),
+        (
+            "parts: [{protocol: xd, methods: [sep]}]\nvariants: {a: 1}",
+            "variants.a is 1, but must be a section",
+        ),
         ("seeds: [1]", "it needs parts"),
-        ("parts: [{methods: [sep]}]", "protocol must be one of base2new, xd, dg, few_shot, not None"),
+        ("parts: [{methods: [sep]}]", "protocol must be one of base2new, xd, dg, few_shot, not nothing"),
         ("parts: [{protocol: xd, methods: [sepp]}]", 'no method "sepp"'),
         ("parts: [{protocol: xd, methods: [sep], seeds: [1]}]", "a part has no seeds"),
-        ("parts: [{protocol: xd, methods: [sep], datasets: dtd}]", "datasets must be a list of names, not 'dtd'"),
-        ("parts: [{protocol: xd, methods: [sep]}]\nseeds: [one]", "seeds must be a list of numbers"),
+        (
+            "parts: [{protocol: xd, methods: [sep], datasets: dtd}]",
+            "number 1.datasets is 'dtd', but must be a list",
+        ),
+        (
+            "parts: [{protocol: xd, methods: [sep]}]\nseeds: [one]",
+            "seeds, number 1 is 'one', but must be a whole",
+        ),
         ("parts: [{protocol: xd, methods: [sep]}]\nseed: [1]", "a sweep has no seed"),
         ("parts: [{protocol: xd, methods: [sep]}]\noverrides_of: {sepp: {A: 1}}", "overrides_of has no sepp"),
     ],

@@ -6,6 +6,7 @@ import pytest
 
 from trainers.errors import UserError
 from trainers.run.experiment import data_checksums, fingerprint, nodes_of, settings_of
+from trainers.run.saver import ROW
 
 OPTIONS = ("CoOp", "TRAINER.COOP.N_CTX", 4)
 
@@ -39,7 +40,9 @@ def test_a_result_says_which_model_it_is_of(make_trainer, metrics, tmp_path):
         trainer.test()
         found = metrics("test")
         assert found["model_dir"] == folder and found["epoch"] == (epoch or 3)
-        assert found["model"] == {"fingerprint": model["fingerprint"], "epoch": epoch or 3}
+        row = {key: model["settings"][key] for key in ROW}
+        assert found["model"] == {"fingerprint": model["fingerprint"], "epoch": epoch or 3, "settings": row}
+        assert found["final_model"] == (epoch is None)
         assert found["fingerprint"] != model["fingerprint"]
         assert found["trained_epochs"] == found["max_epoch"] == 3
 
@@ -58,6 +61,13 @@ def test_training_with_validation_images(make_trainer, metrics, tmp_path):
     assert found["split"] == "val" and found["trained_epochs"] == found["max_epoch"] == 3
     assert not {"accuracy", "macro_f1", "n"} & found.keys()
     assert found["val"]["n"] == 12 and 0 <= found["val"]["accuracy"] <= 100 and "macro_f1" in found["val"]
+    assert not (tmp_path / "output" / "predictions.npz").exists()
+
+
+def test_predictions_of_an_earlier_test_do_not_stay(make_trainer, tmp_path):
+    make_trainer("ZeroshotCLIP", "TEST.SAVE_PREDICTIONS", True).test()
+    assert (tmp_path / "output" / "predictions.npz").exists()
+    make_trainer("ZeroshotCLIP", "INPUT.INTERPOLATION", "nearest").test()
     assert not (tmp_path / "output" / "predictions.npz").exists()
 
 

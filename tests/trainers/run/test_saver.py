@@ -9,6 +9,7 @@ import torch
 from tests.built import OPTIONS
 from trainers.errors import MissingFile
 from trainers.run import checkpoint
+from trainers.run.folder import RunFolder
 
 
 def without_records(state):
@@ -99,6 +100,33 @@ def test_best_model_on_validation_data(make_trainer, tmp_path):
     with pytest.raises(MissingFile, match="No best model .*best_val asks for: test an epoch with --load-epoch .3., or"):
         fresh.load_model(str(tmp_path / "output"))  # the last is not what is announced
     fresh.load_model(str(tmp_path / "output"), epoch=3)
+
+
+def test_the_last_model_that_is_lost_is_not_replaced_by_the_one_before(make_trainer, tmp_path):
+    trainer = make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 1)
+    trainer.train()
+    folder, models = str(tmp_path / "output"), tmp_path / "output/prompt_learner"
+    (models / "model.pth.tar-3").unlink()
+    with pytest.raises(MissingFile, match="epoch 3, with which its training ended, is not in .*--load-epoch .1, 2."):
+        trainer.load_model(folder)
+    with pytest.raises(MissingFile, match="epoch 3, with which its training ended"):
+        RunFolder(folder).model(trainer.dm.dataset.classnames, torch.device("cpu"))
+    trainer.load_model(folder, epoch=2)
+    assert not trainer.checkpoints.at_hand()["final_model"]
+    (tmp_path / "output/metrics.json").unlink()  # then nothing says that there was another
+    trainer.load_model(folder)
+    assert trainer.checkpoints.at.epoch == 2 and trainer.checkpoints.at_hand()["final_model"]
+
+
+def test_a_test_of_an_epoch_leads_to_that_model(make_trainer, tmp_path):
+    make_trainer("CoOp", *OPTIONS, "TRAIN.CHECKPOINT_FREQ", 1).train()
+    test = make_trainer("CoOp", *OPTIONS, output=tmp_path / "test")
+    test.load_model(str(tmp_path / "output"), epoch=1)
+    test.test()
+    ctx = checkpoint.read(str(tmp_path / "output/prompt_learner/model.pth.tar-1"))["state_dict"]["ctx"]
+    record = json.loads((tmp_path / "test/metrics.json").read_text())
+    model, _ = RunFolder(str(tmp_path / "test")).model(record["classnames"], torch.device("cpu"))
+    assert torch.equal(model.prompt_learner.ctx, ctx)
 
 
 # ---- another experiment ------------------------------------------------------------------------------------
