@@ -9,22 +9,21 @@ nothing of one that was edited (the first version's have no seal by which that i
 
 import hashlib
 import json
-import os
 import re
-import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..catalogue import METHODS
+from ..edited import read_json
 from ..errors import UserError
 from .content import FOLDER, Added
 from .train_file import IMPORT, RESTORE
 
 RECORD = f"{FOLDER}/added.json"
-_MOST_BYTES = 2**22
-# {key: kind of value}; [kind] is a list of them, {str: kind} an object whose values are of the kind
-_SHAPE = {"methods": {str: str}, "files": {str: str}, "folders": [str], "lines": [str], "train": {str: str}}
-_EARLIER = {"files": {str: [str]}, "lines": [[str]]}
+_SHAPE = {  # of harness/edited.py
+    **{"methods": {str: str}, "files": {str: str}, "folders": [str], "lines": [str], "train": {str: str}},
+    "earlier": {"files": {str: [str]}, "lines": [[str]]},  # which it may be without
+}
 _LINE = re.compile(rf"{IMPORT}|\s*{RESTORE.replace('keys', '(keys|base)')}\(\w+\)")  # of base.py in older versions
 
 
@@ -62,21 +61,20 @@ def read(root: Path) -> Record:
     """The record of a fork, an empty one if there is none. Raises UserError."""
     path = root / RECORD
     try:
-        there = os.lstat(path)
-        if not stat.S_ISREG(there.st_mode) or there.st_size > _MOST_BYTES:
-            raise ValueError("it is no file, or too large")
-        said = json.loads(path.read_text(encoding="utf-8-sig"))
-        sealed = isinstance(said, dict) and said.pop("seal", None)
-        _refuse_shape(said, _SHAPE, optional="earlier")
-        _refuse_shape(said.get("earlier", {}), _EARLIER if said.get("earlier") else {})
+        if path.is_symlink():
+            raise ValueError("it is a link")
+        said = read_json(path, _SHAPE)
+        seal = said.pop("seal", None)
+        if {*said, "earlier"} != _SHAPE.keys():
+            raise ValueError("keys are missing, or there are others")
         record = Record(**said)
         _refuse_what_is_not_ours(record)
-        if sealed not in (None, _seal(said)):
+        if seal not in (None, _seal(said)):
             raise ValueError("it was edited")
         return record
     except FileNotFoundError:
         return Record()
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path}, which says what was added, cannot be read ({error}): put it back as it was, for example with git."
         ) from error
@@ -89,22 +87,6 @@ def checksum(content: bytes) -> str:
 
 def _seal(said) -> str:
     return checksum(json.dumps(said, sort_keys=True).encode())
-
-
-def _refuse_shape(said, shape, optional=""):
-    if not isinstance(said, dict) or said.keys() - {optional} != shape.keys():
-        raise ValueError("keys are missing, or there are others")
-    for key, kind in shape.items():
-        if not _is(said[key], kind):
-            raise ValueError(f"{key} holds something else than this command writes there")
-
-
-def _is(value, kind):
-    if isinstance(kind, list):
-        return isinstance(value, list) and all(_is(each, kind[0]) for each in value)
-    if isinstance(kind, dict):
-        return isinstance(value, dict) and all(_is(each, kind[str]) for each in value.values())
-    return isinstance(value, kind)
 
 
 def _refuse_what_is_not_ours(record):
