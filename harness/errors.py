@@ -5,10 +5,14 @@ the trainers (`trainers.errors`) and of this package. They cannot be one class, 
 the others, trainers in a fork and this package without PyTorch.
 """
 
+import contextlib
+import errno
 import os
 import signal
 import sys
 import traceback
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk says that takes no more
 
 
 class UserError(ValueError):
@@ -43,10 +47,28 @@ def fail(error, code):
 
 
 def exit_with(main):
-    """End a command with what `main` returns, and silently once nobody reads what it prints (`| head`)."""
+    """End a command with what `main` returns, and silently once nobody reads what it prints (`| head`).
+
+    A user's error that it raises, and a full disk below its output (`> FILE`), are a sentence on stderr.
+    """
     try:
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        code = 128 + signal.SIGPIPE
+        code = _give_up_output(128 + signal.SIGPIPE)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:  # a file has a name
+            print(f"error: the output cannot be written ({error.strerror}); make room", file=sys.stderr)
+            code = _give_up_output(1)
+        else:
+            code = fail(error, 1)
     sys.exit(code)
+
+
+def _give_up_output(code):
+    """Return `code`; what waits to be printed goes nowhere, or Python would say that it could not print it."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return code
