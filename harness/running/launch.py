@@ -208,9 +208,12 @@ def _teacher_found(job, pairs, environment):
 
 def _skip(folder, record, arguments) -> Optional[Plan]:
     """The plan to do nothing, if a finished run was given the same; None if train.py has to compare all settings."""
-    if record.get("given") != given(parse_args(arguments)):
+    args = parse_args(arguments)
+    now, then = given(args), record.get("given", {})
+    backbone = dict(zip(args.opts[::2], args.opts[1::2])).get("MODEL.BACKBONE.NAME", "")
+    if {**then, "root": ""} != {**now, "root": ""} or records.backbone_has_changed(record, backbone):
         return None
-    return Plan(records.finished_already(folder, record), None)
+    return Plan(records.finished_already(folder, record, args.root), None)
 
 
 def _plan_test(job, model, folder, arguments, own, environment) -> Plan:
