@@ -50,8 +50,10 @@ from harness.errors import exit_with, fail
 from harness.running.claim import claim, refuse_loaded
 from harness.running.lock import Locked, locked
 from trainers import keys
+from trainers.backbone.clip_loader import frozen_clip
 from trainers.base import PromptTrainer
 from trainers.files.whole_files import disk_errors
+from trainers.precision import Precision
 from trainers.run.experiment import nodes_of, settings_of
 
 import_all(trainers)
@@ -158,14 +160,17 @@ def main_locked(args, cfg):
     """Run a command line, alone in its OUTPUT_DIR; returns the exit code."""
     try:
         finished, is_free = claim(
-            args, cfg, lambda: settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), cfg))
+            args,
+            cfg,
+            lambda: settings_of(cfg, nodes_of(TRAINER_REGISTRY.get(cfg.TRAINER.NAME), cfg)),
+            lambda: frozen_clip(cfg, Precision("fp32", "cpu"), torch.device("cpu"))[1]["weights"],
         )
         if is_free:
             write_whole(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), lambda file: file.write(cfg.dump()))
     except Exception as error:
         return fail(error, 2)
     if finished:
-        print(records.finished_already(cfg.OUTPUT_DIR, finished))
+        print(records.finished_already(cfg.OUTPUT_DIR, finished, args.root))
         return 0
 
     trains, console = not (args.eval_only or args.no_train), sys.stdout

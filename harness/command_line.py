@@ -53,6 +53,8 @@ _FLAGS = ("trainer", "seed", "backbone", "head", "source_domains", "target_domai
 def given(args: argparse.Namespace) -> dict[str, str]:
     """What a command line gives of an experiment: a fingerprint of files, flags and pairs, and the files' names.
 
+    "root", where the data sets lie, is not part of the experiment: they may be moved.
+
     Equal fingerprints mean equal settings, as long as the defaults are the same; different ones may do so, too.
     """
     files = {}
@@ -74,4 +76,5 @@ def given(args: argparse.Namespace) -> dict[str, str]:
         "fingerprint": hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16],
         "dataset_config": stem(args.dataset_config_file),
         "config": stem(args.config_file),
+        "root": os.path.realpath(os.path.expanduser(args.root)) if args.root else "",
     }

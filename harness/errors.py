@@ -6,6 +6,8 @@ the others, trainers in a fork and this package without PyTorch.
 """
 
 import codecs
+import contextlib
+import errno
 import importlib.util
 import os
 import signal
@@ -19,6 +21,7 @@ PACKAGES = {  # modules that are called otherwise than what is installed
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk says that takes no more
 
 
 class UserError(ValueError):
@@ -95,7 +98,8 @@ def fail(error, code):
 def exit_with(main):
     """End a command with what `main` returns, and silently once nobody reads what it prints (`| head`).
 
-    What its output's encoding lacks is printed as "\\u0142".
+    What its output's encoding lacks is printed as "\\u0142". A user's error that it raises, and a full disk below its
+    output (`> FILE`), are a sentence on stderr.
     """
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -103,5 +107,20 @@ def exit_with(main):
         code = main()
         sys.stdout.flush()
     except BrokenPipeError:
-        code = 128 + signal.SIGPIPE
+        code = _give_up_output(128 + signal.SIGPIPE)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:  # a file has a name
+            print(f"error: the output cannot be written ({error.strerror}); make room", file=sys.stderr)
+            code = _give_up_output(1)
+        else:
+            code = fail(error, 1)
     sys.exit(code)
+
+
+def _give_up_output(code):
+    """Return `code`; what waits to be printed goes nowhere, or Python would say that it could not print it."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    return code

@@ -21,12 +21,16 @@ SHAPE = {
     **dict.fromkeys(_PERCENT, NUMBER),
     **dict.fromkeys((*_COUNTS, "shots", "seed"), int),
     **dict.fromkeys(("trainer", "dataset", "subsample_classes", "model_dir", "teacher", "backbone"), str),
-    **dict.fromkeys(("split", "fingerprint", "device", "git_commit", "split_file", "sample"), (str, type(None))),
+    **dict.fromkeys(
+        ("split", "fingerprint", "device", "git_commit", "split_file", "sample", "test_pictures"), (str, type(None))
+    ),
     **dict.fromkeys(("seconds", "test_seconds", "peak_memory_mb", "learnable_parameters"), NUMBER),
     **dict.fromkeys(("given", "data", "versions"), {str: SCALAR}),
     "final_model": bool,
     "classnames": [str],
     "backbone_fingerprint": SCALAR,
+    "backbone_weights": str,
+    "backbone_files": [[(str, int)]],
     "imported": {str: SCALAR},
     "settings": {str: (*SCALAR, [(*SCALAR, [SCALAR])])},  # the values that a config may have
     "model": {"fingerprint": str, "epoch": int, "settings": {str: SCALAR}},
@@ -173,7 +177,11 @@ def recorded_settings(record: dict) -> dict:
     found = dict(record.get("settings", {}))
     if found:
         found["the test images"] = record.get("data", {}).get("test")
-        found["the weights of the backbone"] = record.get("backbone_fingerprint")
+        if record.get("test_pictures"):  # earlier versions compared their names alone
+            found["what is in the test images"] = record["test_pictures"]
+        found["the text projection of the backbone"] = record.get("backbone_fingerprint")
+        if "backbone_weights" in record:  # earlier versions compared the projection alone
+            found["the weights of the backbone"] = record["backbone_weights"]
         found["the code that trained it"] = (
             record["imported"].get("code") if is_imported(record) else "this repository's"
         )
@@ -185,9 +193,27 @@ def complete(settings: dict) -> dict:
     return {**AS_BEFORE, **settings} if settings else {}
 
 
-def finished_already(folder, record: dict) -> str:
-    """What to tell the user of a run that is not run again."""
+def backbone_has_changed(record: dict, name: str) -> bool:
+    """Whether the files of a record's backbone are not as they were, or not those of the MODEL.BACKBONE.NAME `name`.
+
+    What is in them may be the same. Earlier records do not say which they are.
+    """
+    files = record.get("backbone_files", [])
+    for file in files:
+        try:
+            found = os.stat(file[0])
+        except (IndexError, OSError, ValueError):
+            return True
+        if file[1:] != [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]:
+            return True
+    return bool(files) and os.path.isfile(name) and files[0][0] != os.path.abspath(name)
+
+
+def finished_already(folder, record: dict, root: str) -> str:
+    """What to tell the user, who gave --root `root`, of a run that is not run again."""
+    then = record.get("given", {}).get("root") or root
     early = early_epoch(record)
     result = f"accuracy {record['accuracy']:.2f}%" if is_tested(record) else "not tested on the test split"
     result += f" of epoch {early}" if is_tested(record) and early else ""
+    result += f", of the data sets in {then}" if os.path.realpath(os.path.expanduser(root)) != then else ""
     return f"finished already, {result}: {folder} (FORCE=1 starts over)"

@@ -1,5 +1,6 @@
 """Features of any number of pictures in one .npz file, written as they come."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -40,9 +41,12 @@ class FeaturesFile:
             raise cannot_write(self.path, error) from error
 
     def __exit__(self, kind, error, trace):
-        with self.waiting:
+        try:
             if kind is None:
                 write_whole(self.path, self._write)
+        finally:
+            with contextlib.suppress(OSError):  # what it could not take was said before
+                self.waiting.close()
 
     def _write(self, file):
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(self.paths), self.dim)}

@@ -6,6 +6,8 @@ import matplotlib
 import numpy as np
 from sklearn.manifold import TSNE
 
+from trainers.files.whole_files import write_whole
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
@@ -72,9 +74,9 @@ def plot(panels, stem):
         handles.append(handle(label, view_marker[name], "white", 9, "black"))
     figure.legend(handles=handles, loc="outside lower center", ncols=2 * len(panels), frameon=False)
 
-    paths = [f"{stem}.png", f"{stem}.svg"]
+    drawn = {"png": {"dpi": 200}, "svg": {"metadata": {"Date": None}}}
     with plt.rc_context({"svg.hashsalt": "tsne"}):  # the same figure is the same file
-        figure.savefig(paths[0], dpi=200)
-        figure.savefig(paths[1], metadata={"Date": None})
+        for kind, options in drawn.items():
+            write_whole(f"{stem}.{kind}", lambda file, o=options, kind=kind: figure.savefig(file, format=kind, **o))
     plt.close(figure)
-    return paths
+    return [f"{stem}.{kind}" for kind in drawn]

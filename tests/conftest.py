@@ -1,4 +1,5 @@
 import json
+import subprocess
 from pathlib import Path
 
 import hypothesis
@@ -33,3 +34,34 @@ def caltech_stub(tmp_path):
         Image.fromarray(pixels.astype(np.uint8)).save(path)
     (root / "caltech-101" / "split_zhou_Caltech101.json").write_text(split_file.read_text())
     return root
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """disk(size) -> a folder on a file system of that size ("64k"), the same one, with what it holds, at each call."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = []
+
+    def make(size):
+        command = ["mount", "-o", f"remount,size={size}", str(folder)] if mounted else None
+        command = command or ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+        mounted.append(size)
+        return folder
+
+    yield make
+    if mounted:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder, leave=0):
+    """Leave no room, or so many bytes, on the disk of `folder`."""
+    with open(folder / "filler", "wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            file.truncate(file.tell() - leave)

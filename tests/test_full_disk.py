@@ -1,6 +1,7 @@
 """A disk that fills up at any moment of a run: one sentence, nothing lost, and room made, the same command goes on."""
 
 import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -10,29 +11,13 @@ from PIL import Image
 
 import train
 from harness import records
-from tests.conftest import REPOSITORY
+from harness.errors import exit_with
+from tests.conftest import REPOSITORY, fill
+from tests.harness.forks.trees import coop
+from tests.trainers.methods import METHODS
+from tests.zoo import theirs
+from tools import add_to_fork, export, import_checkpoint, interpret, predict, report, tsne, write_generated
 from trainers.features import feature_store
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """disk(size) -> a folder on a file system of that size ("64k"), the same one, with what it holds, at each call."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = []
-
-    def make(size):
-        command = ["mount", "-o", f"remount,size={size}", str(folder)] if mounted else None
-        command = command or ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
-        mounted.append(size)
-        return folder
-
-    yield make
-    if mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture
@@ -100,7 +85,7 @@ def test_a_store_leaves_room_to_others(disk, command, tmp_path, capsys):
     """To the run's own checkpoints, for one."""
     folder = disk("10m") / "store"
     assert train.main(command(tmp_path / "run", "STORE.DIR", str(folder))) == 0
-    assert "it has less than 1024 MiB left" in capsys.readouterr().out and not os.listdir(folder)
+    assert "it has less than 1024 MiB left" in capsys.readouterr().out and not list(folder.glob("*/*.features"))
 
 
 def test_data_that_cannot_be_written_to(disk, command, tmp_path):
@@ -112,3 +97,85 @@ def test_data_that_cannot_be_written_to(disk, command, tmp_path):
     (tmp_path / "data").symlink_to(root)
     assert train.main(command(tmp_path / "run")) == 0
     assert list((tmp_path / "run" / "feature_store").glob("*/*.features"))
+
+
+# ---- commands that write a file --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def writes(run, weights, tmp_path, monkeypatch):
+    """writes(name, folder) -> what writes files into `folder`, and returns the exit code of a command."""
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (50, 40), "red").save(picture)
+    trained = str(shutil.copytree(run(METHODS["sep"])[0], tmp_path / "sep"))  # the next `run` takes its place
+    plain = str(run(METHODS["zsclip"])[0])
+    theirs.save(tmp_path / "theirs/model.pth.tar-5", theirs.maple(), 5)
+    maple = ["--dataset-config-file", f"{REPOSITORY}/configs/datasets/dtd.yaml", "--seed", "1"]
+    maple += ["--config-file", f"{REPOSITORY}/configs/trainers/MaPLe/vit_b16_c2_ep5_batch4_2ctx.yaml"]
+    pairs = ["MODEL.BACKBONE.NAME", weights["vit"], "MODEL.BACKBONE.ACTIVATION", "quickgelu"]
+    monkeypatch.setattr(write_generated, "contents", lambda root: {"docs/config.md": "x" * 5000})
+    return {
+        "report": lambda to: report.main([str(REPOSITORY / "tests/earlier_runs"), "--html", f"{to}/page.html"]),
+        "export": lambda to: export.main(["--model-dir", plain, "--output", f"{to}/a.safetensors"]),
+        "tsne": lambda to: tsne.main([trained, "--classes", "2", "--output", str(to)]),
+        "interpret": lambda to: interpret.main(["--model-dir", trained, "--image", str(picture), "--output", str(to)]),
+        "predict": lambda to: predict.main(["--model-dir", plain, "--embed", f"{to}/a.npz", str(picture)]),
+        "import": lambda to: import_checkpoint.main(
+            ["--trainer", "MaPLe", str(tmp_path / "theirs"), "--output-dir", f"{to}/run", *maple, *pairs]
+        ),
+        "write_generated": lambda to: exits(lambda: write_generated.main([], root=to)),
+    }
+
+
+@pytest.mark.parametrize("name", ["report", "export", "tsne", "interpret", "predict", "import", "write_generated"])
+def test_a_command_on_a_disk_that_is_full(disk, writes, capsys, name):
+    """One sentence; earlier files are as they were, nothing is left behind; and room made, the command works."""
+    folder = disk("10m") / "files"
+    folder.mkdir()
+    for earlier in ("page.html", "a.safetensors", "a_tokens.png", "tsne.png", "tsne.svg", "a.npz"):
+        (folder / earlier).write_bytes(b"earlier")
+    before = contents(folder)
+    fill(folder.parent)
+    capsys.readouterr()
+    for place in (folder, folder / "new"):
+        if name != "predict" or place == folder:  # its FILE is in a folder that is there
+            assert writes[name](place) == 1
+            error = capsys.readouterr().err.splitlines()
+            assert len(error) == 1 and error[0].startswith("error: ") and str(folder) in error[0]
+            assert "cannot be written (No space left on device)" in error[0]
+            assert contents(folder) == before
+    (folder.parent / "filler").unlink()
+    assert writes[name](folder) == 0 and contents(folder) != before
+
+
+@pytest.mark.parametrize("name", ["report", "export", "tsne", "interpret", "predict", "import", "write_generated"])
+def test_a_command_that_may_not_write(disk, writes, capsys, name):
+    folder = disk("10m")
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    capsys.readouterr()
+    assert writes[name](folder) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ") and "cannot be written (Read-only file system)" in error
+
+
+def test_a_fork_on_a_disk_that_is_full(disk, capsys):
+    """What was added until then is taken away again."""
+    fork = coop(disk("10m") / "fork")
+    before = contents(fork)
+    fill(fork.parent, leave=100_000)
+    assert add_to_fork.main([str(fork)]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written (No space left on device); mend that, then try again" in error
+    assert contents(fork)["train.py"] == before["train.py"]
+    assert add_to_fork.main([str(fork), "--remove"]) == 0
+    assert contents(fork) == before
+
+
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def exits(main):
+    with pytest.raises(SystemExit) as end:
+        exit_with(main)
+    return end.value.code

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -111,6 +112,33 @@ print(*sys.modules)
 def test_trainers_parse_on_python_3_8():
     for path in (REPOSITORY / "trainers").glob("**/*.py"):
         ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+def test_files_are_written_whole():
+    """By harness/whole_file.py and trainers/files/whole_files.py, but for a lock and a console, which grow."""
+    writes = re.compile(r"""\.write_(text|bytes)\(|\bopen\([^()]*?(\([^()]*\)[^()]*?)*,\s*(mode=)?["'][wxa]""")
+    by_hand = {
+        path.relative_to(REPOSITORY).as_posix()
+        for room in ("harness", "tools", "inference", "zoo")
+        for path in (REPOSITORY / room).glob("**/*.py")
+        if writes.search(path.read_text())
+    }
+    known = {f"harness/{name}.py" for name in ("whole_file", "running/lock", "running/worker")}
+    assert by_hand == known | {"inference/features_file.py"}  # members of an archive
+
+
+def test_checkouts_have_the_bytes_that_were_committed(tmp_path):
+    """Also where git is told to write CRLF, which bash would run no script with."""
+    names = [".gitattributes", "scripts/sep/few_shot.sh", "train.py", "configs/datasets/dtd.yaml"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes((REPOSITORY / name).read_bytes())
+    for command in ("init -q", "config core.autocrlf true", "add ."):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    for name in names:
+        (tmp_path / name).unlink()
+    subprocess.run(["git", "checkout", "-q", "."], cwd=tmp_path, check=True)
+    assert all((tmp_path / name).read_bytes() == (REPOSITORY / name).read_bytes() for name in names)
 
 
 def test_files_stay_small():

@@ -10,6 +10,7 @@ in train.py. docs/forks.md has more, and which forks it was tried on.
 """
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -42,16 +43,17 @@ def main(argv=None):
     parser.add_argument("--dry-run", action="store_true", help="write nothing")
     parser.add_argument("--dirty", action="store_true", help="go on although the fork has uncommitted changes")
     args = parser.parse_args(argv)
-    trainers = args.trainers or install.DEFAULT
+    trainers, code = args.trainers or install.DEFAULT, 2
     try:
         if args.remove:
             changes = install.remove(args.fork)
         else:
             changes = install.add(args.fork, trainers, dict(args.name or []), args.dirty)
+        code = 1  # of what is the disk's
         if not args.dry_run:
             changes.carry_out()
     except UserError as error:
-        code = fail(error, 2)
+        fail(error, code)
         if isinstance(error, NoPlace) and not args.remove:
             print("By hand:", *install.steps_by_hand(trainers), sep="\n  - ", file=sys.stderr)
         return code
@@ -90,8 +92,9 @@ def _report(changes, args):
         print(f"note: {trouble}")
     first = changes.added[0]
     print("First run, with the folder that your data sets lie in:")
-    print(f"  DATA=/path/to/datasets bash {changes.root}/scripts/{first.folder}/base2new_train.sh caltech101 1")
-    print(f"Undo: python tools/add_to_fork.py {args.fork} --remove")
+    script = shlex.quote(f"{changes.root}/scripts/{first.folder}/base2new_train.sh")
+    print(f"  DATA=/path/to/datasets bash {script} caltech101 1")
+    print(f"Undo: python tools/add_to_fork.py {shlex.quote(str(args.fork))} --remove")
 
 
 def _by_folder(paths):

@@ -11,6 +11,7 @@ tokens that SEP merges into its prompts, numbered from the largest power on.
 
 import argparse
 import csv
+import io
 import itertools
 import json
 import sys
@@ -20,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import harness.start  # noqa: F401  first, as it says what is missing
 
 # isort: split
-from dassl.utils import write_whole
 from harness.errors import UserError, exit_with, fail
+from harness.whole_file import write_whole
 from inference.api import load_run
 from inference.interpret import chosen_tokens, nearest_words, remarks
 
@@ -67,7 +68,9 @@ def figures(model, args):
     for path, stem in zip(args.image, stems):
         figure = draw(*chosen_tokens(model, path))
         target = Path(args.output, f"{stem}_tokens.png")
-        write_whole(str(target), lambda file, figure=figure: figure.savefig(file, format="png", dpi=150), "wb")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=150)
+        write_whole(target, drawn.getvalue())
         print(target)
 
 

@@ -96,6 +96,7 @@ def main(argv=None):
         environment, tasks = launch.read_environment(os.environ), tasks_of(args, os.environ)
         make_engine, slots = engine_of(args, tasks, environment)
         if environment.force and not args.dry_run:
+            launch.need_writable((task.folder(environment) for task in tasks), environment)
             environment = grid.clear(tasks, environment)
         sweep = Sweep(tasks, environment, slots)
         missing = grid.missing_data(sweep.of(WAITING), environment)
@@ -106,6 +107,8 @@ def main(argv=None):
                   file=sys.stderr)  # fmt: skip
         if args.dry_run:
             sweep.preview()
+        elif not missing and sweep.of(WAITING):
+            launch.need_writable((task.folder(environment) for task in sweep.of(WAITING)), environment)
         return 2 if missing else 0 if args.dry_run else sweep.go(make_engine())
     except launch.Refused as error:
         print(f"error: {error}", file=sys.stderr)

@@ -96,7 +96,6 @@ def main(argv=None):
         return fail(error, 2)
     try:
         panels = [load_panel(run, title, args.split, args.classes) for run, title in zip(runs, titles_of(runs))]
-        Path(args.output).mkdir(parents=True, exist_ok=True)
         for path in plot(panels, Path(args.output, "tsne")):
             print(path)
     except Exception as error:

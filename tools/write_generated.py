@@ -25,6 +25,7 @@ from harness.catalogue import METHODS
 from harness.config import flatten
 from harness.errors import exit_with
 from harness.running.protocols import REPRODUCE, REPRODUCE_PURPOSE, protocols_of, steps_of
+from harness.whole_file import write_whole
 from trainers.keys import RANGES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -149,8 +150,7 @@ def main(argv=None, root=ROOT):
         if args.check:
             print(f"stale: {path}; write it with tools/write_generated.py")
         elif path in files:
-            (root / path).parent.mkdir(parents=True, exist_ok=True)
-            (root / path).write_text(files[path], encoding="utf-8")
+            write_whole(root / path, files[path].encode())
             print(f"wrote {path}")
         else:
             (root / path).unlink()

@@ -22,6 +22,7 @@ from .backbone.clip_loader import frozen_clip
 from .errors import MissingFile, NotFinite, UserError, up_to
 from .features.frozen_features import FrozenFeatures
 from .features.stored_views import in_order, view_loader
+from .files.known_content import content_of, notes_folder
 from .files.whole_files import cannot_write, disk_errors
 from .precision import Precision, first_not_finite
 from .prompting.image_batch import ImageBatch
@@ -78,7 +79,7 @@ class PromptTrainer(TrainerX):
         cfg = self.cfg
         started = time.time()
         self.precision = Precision(cfg.TRAINER[self.config_node].PREC, self.device)
-        clip_model, backbone = frozen_clip(cfg, self.precision, self.device)
+        clip_model, backbone = frozen_clip(cfg, self.precision, self.device, notes_folder(cfg))
         print("Building custom CLIP")
         self.model = self.custom_clip(cfg, self.dm.dataset.classnames, clip_model).to(self.device)
         learner = self.model.prompt_learner
@@ -96,12 +97,14 @@ class PromptTrainer(TrainerX):
         self.register_model(LEARNER, learner, self.optim, self.sched)
         self.settings = experiment.settings_of(cfg, experiment.nodes_of(self, cfg))
         self.loader = PromptLoader(self.model, self.settings, backbone)
+        sample = [item.impath for item in self.trains_on.train_x or ()] if cfg.DATASET.NUM_SHOTS > 0 else []
         self.checkpoints = RunSaver(
             self.loader,
             self.optim,
             self.sched,
             self.precision,
             data=experiment.data_checksums(self.dm.dataset, self.trains_on.train_x),
+            pictures=content_of(sample, notes_folder(cfg)) if parameters and sample else None,
             directory=self.output_dir,
             max_epoch=self.max_epoch if parameters else 0,
             started=started,

@@ -111,12 +111,14 @@ def _take_settings(cfg, settings, given, path):
 def _is_there(folder, target, sha256, settings):
     """Whether the same import is in `folder`, whole. Raises UserError if anything else is."""
     try:
-        names = os.listdir(folder)
+        os.listdir(folder)
+        # an import that was interrupted early has left folders, and a part of a file
+        files = [name for _, _, names in os.walk(folder) for name in names if not name.endswith(".tmp")]
     except FileNotFoundError:
         return False
     except OSError as error:
         raise UserError(f'"{folder}" cannot be looked into ({error.strerror}): use another --output-dir.') from error
-    if not names:
+    if not files:
         return False
     try:
         record = metrics_file.read_metrics(folder)

@@ -13,6 +13,7 @@ from .samples import other_images
 MISSING = "—"
 BASE2NEW, FEW_SHOT = "Base-to-new", "Few-shot"  # titles
 EPOCH = "the epoch of its model"  # among the settings that are compared
+WEIGHTS = "the weights of the backbone"  # among them, too, but not of earlier versions
 ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])  # of all data sets, where several protocols share a list
 
 
@@ -145,6 +146,8 @@ def unmix(runs) -> tuple:
             values = ", ".join(f"{run.settings.get(key)!r} in seed {run.seed}" for run in known)
             notes.append(f"{name}: {key} is {values}, so these are not averaged.")
             group = [run._replace(accuracy=None) if run in known else run for run in group]
+        if len({WEIGHTS in run.settings for run in known}) > 1:
+            notes.append(f"{name}: some runs are of an earlier version, of whose backbone a part alone was compared.")
         for run in group:
             trained = trainings.get(_training(run, run.source or run.dataset))
             if run.part in ("new", "target") and run.accuracy is not None and trained:
@@ -163,7 +166,7 @@ def _training(run, dataset):
 
 
 def _of_model(key):
-    return not key.startswith(("DATASET.", "TEST.")) and key != "the test images"
+    return not key.startswith(("DATASET.", "TEST.")) and "the test images" not in key
 
 
 def _differing(runs):

@@ -19,13 +19,14 @@ class Claim(NamedTuple):
     is_free: bool  # nothing was trained there: config.yaml is to be this run's
 
 
-def claim(args, cfg, settings: Callable[[], dict]) -> Claim:
+def claim(args, cfg, settings: Callable[[], dict], weights: Callable[[], str]) -> Claim:
     """Take the folder OUTPUT_DIR for a run.
 
     Args:
         args: train.py's command line, `command_line.parse_args`.
         cfg: its merged config.
         settings: returns what makes the experiment, by config key; called only if there is something to compare.
+        weights: returns the digest of the backbone's weights, likewise.
 
     Raises UserError, naming what differs, if the folder is that of another experiment.
     """
@@ -41,6 +42,7 @@ def claim(args, cfg, settings: Callable[[], dict]) -> Claim:
     _refuse_other_model(args, folder, record, trained_here)
     _refuse_other_settings(folder, record, trained_here, settings())
     if not args.eval_only and "settings" in record and _is_complete(cfg, record):
+        _refuse_other_weights(cfg, record, weights)
         return Claim(record, is_free=False)
     return Claim({}, is_free=not trained_here)
 
@@ -111,6 +113,15 @@ def _refuse_other_settings(folder, record, trained_here, now):
         raise UserError(
             f"{folder} holds {what} of a run with {theirs}, but this one has {ours}: use another --output-dir, or "
             "delete that folder (scripts: FORCE=1) to start over."
+        )
+
+
+def _refuse_other_weights(cfg, record, weights):
+    name = cfg.MODEL.BACKBONE.NAME
+    if records.backbone_has_changed(record, name) and weights() != record.get("backbone_weights"):
+        raise UserError(
+            f"{cfg.OUTPUT_DIR} holds the result of a run on other weights than {name} has now: use another "
+            "--output-dir, or delete that folder (scripts: FORCE=1) to start over."
         )
 
 

@@ -129,6 +129,7 @@ class Local:
         self._arguments = tasks, environment, os.getcwd()
         self._workers = [_Worker(os.path.join(self._folder, str(i))) for i in range(len(slots))]
         self._stillborn = 0  # workers in a row that ended before they took a run
+        self._logs = {}  # number -> its worker's
 
     @property
     def free(self) -> int:
@@ -155,6 +156,7 @@ class Local:
         ready = multiprocessing.connection.wait(list(by_socket), timeout=seconds)
         ended = []
         for worker in (by_socket[one] for one in ready):
+            self._logs[worker.number] = worker.job.paths.stdout
             try:
                 code = worker.answer()
             except EOFError:
@@ -171,7 +173,7 @@ class Local:
         return ended
 
     def log(self, number: int) -> str:
-        return ""  # a worker that cannot start says so in `_again`
+        return self._logs.get(number, "")
 
     def _again(self, worker):
         self._stillborn += 1

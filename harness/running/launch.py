@@ -17,10 +17,11 @@ the script is called from:
 Exit code: 0 done, or done before; 2 wrong arguments; otherwise train.py's own, or 1.
 """
 
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
 
 from .. import catalogue, layout, records
@@ -75,7 +76,8 @@ def read_environment(environ: dict[str, str]) -> Environment:
     if load_epoch:
         number("LOADEP", load_epoch)
     if not environ.get("DATA"):
-        os.makedirs(os.path.join(ROOT, "data"), exist_ok=True)  # so that Shapes, which is drawn, has a place
+        with contextlib.suppress(OSError):  # of a checkout that cannot be written to
+            os.makedirs(os.path.join(ROOT, "data"), exist_ok=True)  # so that Shapes, which is drawn, has a place
     force = environ.get("FORCE") == "1"
     cfg = environ.get("CFG", "")
     return Environment(folder("DATA", "data"), folder("OUTPUT", "output"), cfg, load_epoch, force)
@@ -206,9 +208,12 @@ def _teacher_found(job, pairs, environment):
 
 def _skip(folder, record, arguments) -> Optional[Plan]:
     """The plan to do nothing, if a finished run was given the same; None if train.py has to compare all settings."""
-    if record.get("given") != given(parse_args(arguments)):
+    args = parse_args(arguments)
+    now, then = given(args), record.get("given", {})
+    backbone = dict(zip(args.opts[::2], args.opts[1::2])).get("MODEL.BACKBONE.NAME", "")
+    if {**then, "root": ""} != {**now, "root": ""} or records.backbone_has_changed(record, backbone):
         return None
-    return Plan(records.finished_already(folder, record), None)
+    return Plan(records.finished_already(folder, record, args.root), None)
 
 
 def _plan_test(job, model, folder, arguments, own, environment) -> Plan:
@@ -250,18 +255,50 @@ def _newer(model, folder) -> bool:
         return False
 
 
+def need_writable(folders: Iterable[str], environment: Environment):
+    """Raises Refused unless runs can write into their folders, which need not be there, and into OUTPUT, which is made.
+
+    A file is written, since neither permissions nor what `os.access` says tell of a full disk.
+    """
+    import tempfile  # here, since a run that is skipped does without it
+
+    output = place = environment.output
+    try:
+        os.makedirs(output, exist_ok=True)
+        for place in dict.fromkeys(map(_there, [output, *folders])):
+            with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+                file.write(bytes(4096))
+    except OSError as error:
+        raise Refused(
+            2, f"{place} cannot be written to ({error.strerror}): mend that, or set OUTPUT to another folder"
+        ) from error
+
+
+def _there(path: str) -> str:
+    """The nearest place around a path, or it itself, that is there."""
+    return path if os.path.lexists(path) else _there(os.path.dirname(path))
+
+
 def clear(folder: str):
-    """Delete a run's folder. Raises Refused if a process is at work in it."""
+    """Delete a run's folder. Raises Refused if a process is at work in it, or if it cannot be deleted."""
     from .lock import holder  # here, since a run that is skipped does without it
 
     sentence = holder(folder)
     if sentence:
         raise Refused(1, sentence)
-    shutil.rmtree(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise Refused(1, f"{error.filename or folder} cannot be deleted ({error.strerror}): mend that") from error
 
 
 def command_of(plan: Plan, environment: Environment) -> list[str]:
-    """Print the plan, clear its folder, and return the command to run; empty if there is nothing to do."""
+    """Print the plan, clear its folder, and return the command to run; empty if there is nothing to do.
+
+    Raises Refused if that folder cannot be written to.
+    """
+    if plan.arguments is not None:
+        need_writable([parse_args(plan.arguments).output_dir], environment)
     print(plan.message, flush=True)
     if plan.replaces:
         clear(plan.replaces)

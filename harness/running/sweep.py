@@ -4,6 +4,7 @@ What is done is in the runs' own folders alone, so a sweep that was killed goes 
 of one output folder share the work: a run that another process holds is waited for.
 """
 
+import signal
 import sys
 import time
 from collections import Counter, defaultdict
@@ -16,7 +17,7 @@ from . import launch, lock
 from .durations import Durations, in_words
 from .engines import last_lines
 from .grid import Task
-from .worker import CONSOLE, IN_USE
+from .worker import CONSOLE, IN_USE, SAID_OF
 
 POLL = 1.0  # seconds
 LOOK_AGAIN = 2.0  # seconds until a run that another process holds is looked at again
@@ -133,12 +134,21 @@ class Sweep:
             self._tries[number] += 1
             again = code != WRONG and self._tries[number] < TRIES
             self.states[number] = WAITING if again else FAILED
-            where = f"{task.folder(self.environment)}/{CONSOLE}"
-            lines = last_lines(where) or last_lines(engine.log(number))
             if again:
                 self._say(f"exit code {code}, once more: {task}")
             else:
-                self._report(number, "FAILED", f"exit code {code}, {where}:", *lines)
+                self._report(number, "FAILED", *self._said(task, code, engine.log(number)))
+
+    def _said(self, task, code, log) -> list[str]:
+        """What a run has ended with, and the last lines of its console and, as far as they are of it, its worker's."""
+        folder = task.folder(self.environment)
+        console, worker = last_lines(f"{folder}/{CONSOLE}"), last_lines(log)
+        mark = f"{SAID_OF}{folder}: "
+        if console and code < 128:
+            worker = [line for line in worker if line.startswith(mark)][-1:]
+        signaled = f" ({signal.strsignal(code - 128)})" if 128 < code < 128 + signal.NSIG else ""
+        lines = [*console, *(line.replace(mark, "") for line in worker if " INFO (" not in line)]
+        return [f"exit code {code}{signaled}, {folder}/{CONSOLE}{':' if lines else ' says nothing'}", *lines]
 
     def _result(self, task) -> str:
         record = records.record_of(task.folder(self.environment))

@@ -14,6 +14,7 @@ import runpy
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Optional
 
@@ -21,6 +22,7 @@ from . import launch, lock
 from .grid import Task
 
 CONSOLE = "console.txt"  # in a run's folder: all that it printed
+SAID_OF = "run ended: "  # before folder and reason, in a worker's log
 IN_USE = 75  # exit code of a run whose folder another process holds
 INTERRUPTED = 130
 TRAIN = os.path.join(launch.ROOT, "train.py")
@@ -70,13 +72,29 @@ class Process:
 
 
 def _run(main, task, environment, cwd):
-    """In the fork: take the folder, see what is to be done there, and do it."""
+    """In the fork: do a run, and say in the worker's log what it dies of, as a full disk takes nothing into its own."""
     # SIGINT comes from `stop`. What SLURM sends before it takes a job back is for the worker, which then calls `stop`.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for ignored in (signal.SIGTERM, signal.SIGUSR2, signal.SIGCONT):
         signal.signal(ignored, signal.SIG_IGN)
     os.chdir(cwd)  # relative paths among the pairs are the user's
-    folder = task.folder(environment)
+    folder, log = task.folder(environment), os.dup(2)
+    try:
+        code = _run_in(folder, main, task, environment)
+        sys.stdout.flush()
+    except Exception as error:
+        with contextlib.suppress(OSError, ValueError):  # ValueError: closed
+            traceback.print_exc()
+        os.dup2(log, 1)  # which takes what waits to be printed, too
+        os.dup2(log, 2)
+        what = f"{error.filename or CONSOLE}: {error.strerror}" if isinstance(error, OSError) else repr(error)
+        os.write(log, f"\n{SAID_OF}{folder}: {what}\n".encode(errors="backslashreplace"))
+        code = 1
+    sys.exit(code)
+
+
+def _run_in(folder, main, task, environment) -> int:
+    """Take the folder, see what is to be done there, and do it; returns the exit code."""
     try:
         with lock.locked(folder):  # train.py takes it once more, which is free for the same process
             console = os.open(os.path.join(folder, CONSOLE), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
@@ -88,14 +106,14 @@ def _run(main, task, environment, cwd):
             if plan.arguments and _cuda_has_started():
                 sys.stdout.flush()
                 os.execv(sys.executable, [sys.executable, TRAIN, *plan.arguments])
-            sys.exit(0 if plan.arguments is None else main(plan.arguments))
+            return 0 if plan.arguments is None else main(plan.arguments)
     except lock.Locked:
-        sys.exit(IN_USE)
+        return IN_USE
     except launch.Refused as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.code)
+        return error.code
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
 
 
 def _cuda_has_started() -> bool:

@@ -102,10 +102,12 @@ class Checkout:
         ]
         self._leave(folder, parse_args(arguments), accuracy, epoch, model_dir)
 
+    def said(self, **where):
+        return json.loads((self.run_dir(**where) / "metrics.json").read_text())
+
     def say(self, more, **where):
         """Change what a run's record says."""
-        path = self.run_dir(**where) / "metrics.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+        (self.run_dir(**where) / "metrics.json").write_text(json.dumps({**self.said(**where), **more}))
 
     def _leave(self, folder, args, accuracy, epoch, model_dir=""):
         folder.mkdir(parents=True, exist_ok=True)

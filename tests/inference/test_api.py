@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -45,6 +46,19 @@ def test_a_run_from_before_there_was_another_activation(run, tmp_path):
     assert len(config.read_text().splitlines()) == len(lines) - 1
     logits = load_run(folder).logits(list(test["impaths"]))
     torch.testing.assert_close(logits, torch.from_numpy(test["logits"]), atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("row", ["zsclip", "coop"])
+def test_other_weights_under_the_same_name(run, row, weights, tmp_path):
+    own = str(tmp_path / "clip.pt")
+    shutil.copy(weights["vit"], own)
+    folder, _ = run(METHODS[row], "MODEL.BACKBONE.NAME", own)
+    load_run(folder)
+    state = torch.load(own, weights_only=True)
+    name = "visual.transformer.resblocks.1.mlp.c_fc.bias"
+    torch.save({**state, name: state[name] + 1e-3}, own)
+    with pytest.raises(UserError, match="is a run on other weights than .*clip.pt has now: put those back"):
+        load_run(folder)
 
 
 def test_pictures_of_any_kind(run):

@@ -1,5 +1,6 @@
 """The command: what it says, and how it ends. What it does is tested in tests/harness/forks/."""
 
+import os
 import subprocess
 import sys
 
@@ -39,6 +40,21 @@ def test_there_and_back(tmp_path):
     undone = command(".", "--remove", cwd=fork)
     assert undone.returncode == 0 and state(fork) == before
     assert "  remove in train.py: import trainers.prompt_methods" in undone.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", ["Co Op", "it's", 'a;b $(x) & "c"', "Füße\t*"])
+def test_what_it_prints_can_be_run_as_it_is(tmp_path, name):
+    """In a fork of any name: its first run, and to undo it."""
+    fork = coop(tmp_path / name)
+    before = state(fork)
+    lines = command(name, cwd=tmp_path).stdout.splitlines()
+    first, undo = lines[-2], lines[-1].partition("Undo: ")[2].replace("tools/", f"{REPOSITORY}/tools/")
+    (tmp_path / "python").write_text('#!/bin/sh\n[ "$1" = train.py ] && pwd || exec "$REAL" "$@"\n')
+    (tmp_path / "python").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REAL": sys.executable}
+    options = {"cwd": tmp_path, "env": env, "capture_output": True, "text": True}
+    assert str(fork) in subprocess.run(["bash", "-c", first], **options).stdout.splitlines()
+    assert subprocess.run(["bash", "-c", undo], **options).returncode == 0 and state(fork) == before
 
 
 def test_by_hand_where_there_is_no_place(tmp_path):

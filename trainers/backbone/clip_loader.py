@@ -8,17 +8,27 @@ import inspect
 import math
 import os
 import textwrap
+import time
 import warnings
 import zlib
-from typing import Dict, Tuple
+from typing import Any, Dict, Tuple
 
 import torch
 from torch import nn
 from yacs.config import CfgNode as CN
 
 from ..errors import MissingFile, UserError
+from ..files.known_content import identities, noted
 from ..precision import Precision, first_not_finite
-from .clip_weights import CONTEXT_LENGTH, SAFETENSORS, VOCABULARY, ClipWeights, read_file, script_activation
+from .clip_weights import (
+    CONTEXT_LENGTH,
+    SAFETENSORS,
+    VOCABULARY,
+    ClipWeights,
+    read_file,
+    script_activation,
+    tensors_digest,
+)
 
 with warnings.catch_warnings():  # clip imports pkg_resources, whose deprecation no user can act on
     warnings.simplefilter("ignore")
@@ -35,8 +45,8 @@ CACHE = os.path.join("~", ".cache", "clip")  # of OpenAI's files, those of its p
 def load_clip(name, activation=""):
     """Build a CLIP in fp32 on the CPU, in eval mode, without gradients.
 
-    Beside OpenAI's attributes it has `activation`, what its layers have and why (text), and `pictures`, the
-    `clip_weights.Pictures` that it was trained on, or None.
+    Beside OpenAI's attributes it has `activation`, what its layers have and why (text), `pictures`, the
+    `clip_weights.Pictures` that it was trained on, or None, and `files`, the paths of all that it was made of.
 
     Args:
         name: OpenAI name ("ViT-B/16"), path of a weights file (OpenAI's JIT archive or a state dict in its names),
@@ -55,7 +65,9 @@ def load_clip(name, activation=""):
             _check_width(weights)
     known = _activation(weights, activation)
     with _saying_that_it_is_none(weights):
-        return _build(weights, known, weights.why if weights.activation else "MODEL.BACKBONE.ACTIVATION")
+        model = _build(weights, known, weights.why if weights.activation else "MODEL.BACKBONE.ACTIVATION")
+        model.files = weights.files
+        return model
 
 
 def _find(name):
@@ -68,7 +80,7 @@ def _find(name):
         return _of_file(path)
     if name in urls:
         path = _openai_file(name, urls[name])
-        return ClipWeights(read_file(path), name, "quickgelu", "as all of OpenAI's weights")
+        return ClipWeights(read_file(path), name, "quickgelu", "as all of OpenAI's weights", files=[path])
     if name.startswith("open_clip:"):
         from . import open_clip_loader  # here, as transformers_loader: few names need them
 
@@ -95,8 +107,8 @@ def _find(name):
 def _of_file(path):
     state_dict = read_file(path)
     if isinstance(state_dict, dict) and "token_embedding.rows" in state_dict:
-        return ClipWeights(state_dict, path, "quickgelu", "as tools/pretrain_shapes.py trains it")
-    return ClipWeights(state_dict, path, script_activation(path), "as the code in this archive")
+        return ClipWeights(state_dict, path, "quickgelu", "as tools/pretrain_shapes.py trains it", files=[path])
+    return ClipWeights(state_dict, path, script_activation(path), "as the code in this archive", files=[path])
 
 
 def _check_width(weights):
@@ -321,10 +333,23 @@ def _openai_file(name, url):
         ) from error
 
 
-def fingerprint(clip_model):
-    """A number that tells CLIPs apart whatever their files are called: checksum of text projection and activation.
+def weights_digest(clip_model):
+    """64 hexadecimal digits that tell CLIPs in fp32 apart, whatever their files are: all weights, heads, activation."""
+    digest = tensors_digest(clip_model.state_dict())
+    return hashlib.sha256(f"{digest} {_layers(clip_model)}".encode()).hexdigest()
 
-    QuickGELU adds nothing to it: checkpoints hold such numbers from before there was a choice.
+
+def _layers(clip_model):
+    """What weights do not say of each layer."""
+    blocks = [*clip_model.transformer.resblocks]
+    blocks += getattr(getattr(clip_model.visual, "transformer", None), "resblocks", [])  # a ResNet has none
+    return [(type(block.mlp.gelu).__name__, block.attn.num_heads) for block in blocks]
+
+
+def fingerprint(clip_model):
+    """What runs remembered of a CLIP before there was `weights_digest`: a checksum of text projection and activation.
+
+    QuickGELU adds nothing to it: the oldest of them knew no other.
     """
     weights = zlib.crc32(clip_model.text_projection.detach().float().cpu().numpy().tobytes())
     gelu = isinstance(clip_model.transformer.resblocks[0].mlp.gelu, nn.GELU)
@@ -347,11 +372,26 @@ def cast_weights(clip_model, dtype):
     return clip_model
 
 
-def frozen_clip(cfg: CN, precision: Precision, device: torch.device) -> Tuple[nn.Module, Dict[str, str]]:
-    """The run's CLIP, on the device and in its precision, and what is to be remembered of it."""
-    name = cfg.MODEL.BACKBONE.NAME
+def frozen_clip(
+    cfg: CN, precision: Precision, device: torch.device, notes: str = ""
+) -> Tuple[nn.Module, Dict[str, Any]]:
+    """The run's CLIP, on the device and in its precision, and what is to be remembered of it.
+
+    notes: folder where what is known of its file is noted (files/known_content.py); "" for none.
+    """
+    name, since = cfg.MODEL.BACKBONE.NAME, time.time_ns()
     print(f"Loading CLIP (backbone: {name})")
     clip_model = load_clip(name, cfg.MODEL.BACKBONE.ACTIVATION)
     print(f"Activation of the backbone: {clip_model.activation}")
-    backbone = {"name": name, "fingerprint": fingerprint(clip_model)}
+    # The number of heads of a CLIP that does not say it may be another one with other versions of our code
+    what = f"CLIP {clip_model.activation} {_layers(clip_model)}"
+    weights = noted(
+        clip_model.files, notes if clip_model.files else "", what, lambda: weights_digest(clip_model), since
+    )
+    backbone = {
+        "name": name,
+        "fingerprint": fingerprint(clip_model),
+        "weights": weights or weights_digest(clip_model),
+        "files": identities(clip_model.files) or [],
+    }
     return cast_weights(clip_model, precision.encoder_dtype).to(device), backbone

@@ -1,6 +1,7 @@
 """What a CLIP is made of, whichever library it comes from: weights in OpenAI's names, and what those do not say."""
 
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+import hashlib
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
@@ -8,6 +9,7 @@ from torch import nn
 from ..errors import MissingFile, UserError
 from ..files import torch_file
 
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 SAFETENSORS = ".safetensors"
 CONTEXT_LENGTH, VOCABULARY = 77, 49408  # tokens that CLIP's text encoder reads, start and end among them, and knows
 
@@ -32,6 +34,18 @@ class ClipWeights(NamedTuple):
     heads: Optional[Tuple[int, int]] = None  # of a layer, of images and of text; None: a head is 64 wide
     pictures: Optional[Pictures] = None  # None: not known
     check: Optional[Callable[[nn.Module], None]] = None  # raises ValueError unless the built CLIP is what it should be
+    files: Sequence[str] = ()  # all that say what it is
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """64 hexadecimal digits that tell apart names, shapes, types and every bit of tensors, in whatever order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous().flatten()
+        digest.update(f"{name} {tuple(tensors[name].shape)} {tensor.dtype} ".encode())
+        # as integers of the same size, since NumPy knows no bfloat16, and PyTorch 1.9 no view of another size
+        digest.update(tensor.view(_INTEGERS[tensor.element_size()]).numpy() if tensor.numel() else b"")
+    return digest.hexdigest()
 
 
 def refused(where: str, reason: str) -> UserError:

@@ -50,6 +50,7 @@ def read(name: str) -> ClipWeights:
         tuple(tower.transformer.resblocks[0].attn.num_heads for tower in (model.visual, model)),
         pictures,
         _same_features_as(model, pictures.size),
+        [path],
     )
 
 

@@ -8,7 +8,7 @@ transformers 5), if they are there.
 import math
 import os
 import re
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 import torch
 
@@ -52,7 +52,7 @@ def read(name: str) -> ClipWeights:
     """
     place = name[len(PREFIX) :] if name.startswith(PREFIX) else name
     folder = os.path.expanduser(place)
-    find = _in_folder(folder) if os.path.isdir(folder) else _on_the_hub(place)
+    find, files = _noting(_in_folder(folder) if os.path.isdir(folder) else _on_the_hub(place))
     config = _json(find(CONFIG), name, CONFIG)
     text, vision = ({**DEFAULTS[tower], **_said(config, tower)} for tower in ("text", "vision"))
     _check(name, config, text, vision)
@@ -65,10 +65,23 @@ def read(name: str) -> ClipWeights:
         "transformers' format",
         (vision["num_attention_heads"], text["num_attention_heads"]),
         _pictures(find, name, vision["image_size"]),
+        files=files,
     )
 
 
 # ---- finding files -----------------------------------------------------------------------------------------
+
+
+def _noting(find: Find) -> Tuple[Find, List[str]]:
+    """`find`, and a list of all that it will have found."""
+    files = []
+
+    def found(file):
+        path = find(file)
+        files.extend([] if path is None else [path])
+        return path
+
+    return found, files
 
 
 def _in_folder(folder: str) -> Find:

@@ -10,7 +10,7 @@ import io
 import json
 import os
 import shutil
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import numpy as np
 
@@ -26,15 +26,6 @@ def digest(what: Any) -> str:
     """32 hexadecimal digits, those of SHA-256, of JSON values; the order of keys does not matter."""
     canonical = json.dumps(what, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:32]
-
-
-def identities(paths: Sequence[str]) -> Optional[List[list]]:
-    """[path, bytes, time of change in ns] of each file, which tell it apart unread; None if one is missing."""
-    try:
-        found = [(os.path.abspath(path), os.stat(path)) for path in paths]
-    except (OSError, ValueError):
-        return None
-    return [[path, stat.st_size, stat.st_mtime_ns] for path, stat in found]
 
 
 class FeatureStore:

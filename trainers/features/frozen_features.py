@@ -10,7 +10,6 @@ only for a method that reads more of them (`PromptedCLIP.reads_pixels`).
 """
 
 import functools
-import hashlib
 import os
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
@@ -21,7 +20,9 @@ import torchvision
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torch.utils.data.dataloader import default_collate  # where PyTorch 1.9 has it, too
 
-from .feature_store import FeatureStore, digest, identities
+from ..backbone.clip_weights import tensors_digest
+from ..files.known_content import content_of, identities, store_folder
+from .feature_store import FeatureStore, digest
 
 try:
     from dassl.utils import progress
@@ -30,15 +31,6 @@ except ImportError:  # the original Dassl
 
 VERSION = 1  # of the encoder's numbers: raised when the last bits of a feature change
 BLOCK = 1024  # pictures, about: 2 MiB of ViT-B/16's features, and the most that a killed run encodes again
-
-
-def store_folder(cfg) -> str:
-    """STORE.DIR, the environment's STORE, or `feature_store` beside the data sets, if need be in the run's folder."""
-    given = cfg.STORE.DIR or os.environ.get("STORE", "")
-    if given:
-        return os.path.expanduser(given)
-    root = os.path.expanduser(cfg.DATASET.ROOT)
-    return os.path.join(root if os.path.isdir(root) and os.access(root, os.W_OK) else cfg.OUTPUT_DIR, "feature_store")
 
 
 class FrozenFeatures:
@@ -84,11 +76,7 @@ class FrozenFeatures:
     @functools.cached_property
     def _encoder(self):
         """The encoder's weights, and what its last bits depend on beside them: JSON values."""
-        weights = hashlib.sha256()
         encoder = self.model.image_encoder
-        for name, tensor in encoder.state_dict().items():
-            weights.update(f"{name} {tuple(tensor.shape)} ".encode())
-            weights.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         cpu = getattr(torch.backends, "cpu", None)  # PyTorch 2.1
         device = [cpu and cpu.get_cpu_capability(), torch.get_num_threads()]  # threads divide a batch
         if self.device.type == "cuda":
@@ -96,7 +84,7 @@ class FrozenFeatures:
         blocks = getattr(getattr(encoder.visual, "transformer", None), "resblocks", [])  # a ResNet has none
         return {
             "version": VERSION,
-            "weights": weights.hexdigest(),
+            "weights": tensors_digest(encoder.state_dict()),
             "blocks": [
                 f"{block.mlp.gelu} {block.attn.num_heads} heads" for block in blocks
             ],  # which weights do not say
@@ -145,9 +133,8 @@ class StoredReading(Reading):
         self.bare = WithoutPixels(loader.dataset)
         batches = list(loader.batch_sampler)
         n = max(1, BLOCK // len(batches[0]))
-        self.blocks = [
-            Block(batches[i : i + n], loader.dataset.data_source, kind, store) for i in range(0, len(batches), n)
-        ]
+        images, drawn = loader.dataset.data_source, hasattr(loader.dataset, "drawn")
+        self.blocks = [Block(batches[i : i + n], images, kind, store, drawn) for i in range(0, len(batches), n)]
 
     def _batches(self):
         self.found = 0
@@ -187,20 +174,32 @@ class Block:
         batches: lists of positions in `items`.
         items: Dassl's `Datum`s.
         kind: see `FrozenFeatures`.
+        drawn: whether a picture is seen as one of its views, which depends on its path, too.
     """
 
-    def __init__(self, batches: Sequence[List[int]], items: Sequence[Any], kind: str, store: FeatureStore):
+    def __init__(self, batches: Sequence[List[int]], items: Sequence[Any], kind: str, store: FeatureStore, drawn: bool):
         self.batches, self.kind, self.store = batches, kind, store
         self.paths = [[items[i].impath for i in indices] for indices in batches]
+        self.places = [os.path.abspath(path) for batch in self.paths for path in batch] if drawn else None
         self.added = []
 
     @functools.cached_property
     def name(self) -> Optional[str]:
-        return self._name()
+        return self._known[0]
 
-    def _name(self):
-        files = [identities(paths) for paths in self.paths]
-        return None if None in files else f"{self.kind}/{digest(files)}"  # a missing one is the loader's to tell
+    @functools.cached_property
+    def _known(self):
+        return self._look()
+
+    def _look(self):
+        """The block's name, and what the files are that it is of."""
+        paths = [path for batch in self.paths for path in batch]
+        files = identities(paths)
+        content = content_of(paths, self.store.folder)
+        if content is None:  # one is missing, which is the loader's to tell
+            return None, files
+        what = [content, list(map(len, self.paths)), self.places]
+        return f"{self.kind}/{digest(what)}", files
 
     @functools.cached_property
     def features(self) -> Optional[np.ndarray]:
@@ -219,7 +218,7 @@ class Block:
 
     def keep(self) -> None:
         """Store what was added, if it is of all batches and of pictures that have not changed in the meantime."""
-        if len(self.added) == len(self.batches) and self.name is not None and self.name == self._name():
+        if len(self.added) == len(self.batches) and self.name is not None and self._known == self._look():
             self.store.put(self.name, torch.cat(self.added).cpu().numpy())
         self.added = []
 

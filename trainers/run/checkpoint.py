@@ -147,12 +147,18 @@ _EXPECTED = {
     "epoch": (lambda v: type(v) is int and v >= 1, "a number from 1"),
     "val_result": (lambda v: v is None or (isinstance(v, (int, float)) and v == v), "a number"),
     "backbone": (
-        lambda v: isinstance(v, dict) and _is_text(v.get("name")) and isinstance(v.get("fingerprint"), int),
+        lambda v: (
+            isinstance(v, dict)
+            and _is_text(v.get("name"))
+            and isinstance(v.get("fingerprint"), int)
+            and _is_text(v.get("weights", ""))
+        ),
         "a name with a fingerprint",
     ),
     "classnames": (lambda v: isinstance(v, list) and all(map(_is_text, v)), "a list of names"),
     "settings": (_is_settings, "config values by key"),
     "data": (_is_text, "a checksum"),
+    "pictures": (lambda v: v is None or _is_text(v), "a digest"),
     "imported": (lambda v: isinstance(v, dict) and all(map(_is_text, v.values())), "words about a file"),
     "seconds": (lambda v: isinstance(v, float) and 0 <= v < float("inf"), "seconds"),
     "optimizer": (

@@ -53,6 +53,11 @@ class RunFolder:
         with contextlib.redirect_stdout(io.StringIO()):
             precision = Precision(prec or cfg.TRAINER[trainer.config_node].PREC, device)
             clip_model, backbone = frozen_clip(cfg, precision, device)
+            if self.record.get("backbone_weights", backbone["weights"]) != backbone["weights"]:
+                raise UserError(
+                    f"{self.folder} is a run on other weights than {backbone['name']} has now: put those back, or run "
+                    "it anew."
+                )
             model = trainer.custom_clip(cfg, list(classnames), clip_model).to(device)
             settings = experiment.settings_of(cfg, [trainer.config_node])
             tested = self.record.get("model_dir")

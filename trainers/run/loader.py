@@ -36,11 +36,12 @@ class PromptLoader:
 
     Args:
         settings: of the run that loads them, `experiment.settings_of`.
-        backbone: {"name": MODEL.BACKBONE.NAME, "fingerprint": checksum of its weights} of `model`.
+        backbone: {"name": MODEL.BACKBONE.NAME, "fingerprint", "weights"} of `model`, see `frozen_clip`.
     """
 
     def __init__(self, model: PromptedCLIP, settings: Dict[str, Any], backbone: Mapping[str, Any]):
         self.model, self.settings, self.backbone = model, settings, backbone
+        self._noted = False
 
     def initialise(self, path: str) -> None:
         """Start a new training from the prompts in the checkpoint `path`. Raises UserError if they do not fit."""
@@ -94,7 +95,11 @@ class PromptLoader:
 
     def refuse_another_backbone(self, state: Mapping[str, Any], path: str) -> None:
         theirs = state.get("backbone", self.backbone)  # imported checkpoints do not say
-        if theirs["fingerprint"] != self.backbone["fingerprint"]:
+        key = "weights" if {"weights"} <= theirs.keys() & self.backbone.keys() else "fingerprint"
+        if key == "fingerprint" and not self._noted:
+            self._noted = True
+            print(f"Note: {path} is of an earlier version, of whose backbone the text projection alone is compared")
+        if theirs[key] != self.backbone[key]:
             raise UserError(
                 f'Checkpoint "{path}" was trained on backbone {theirs["name"]}, whose weights or activation are not '
                 f"those of {self.backbone['name']}: pass the same MODEL.BACKBONE.NAME and ACTIVATION."

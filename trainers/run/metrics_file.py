@@ -12,7 +12,7 @@ NAME = "metrics.json"
 
 # Types of what is read here. The record as a whole is checked by harness/records.py
 _TYPES = {
-    **dict.fromkeys(("trainer", "model_dir", "split"), str),
+    **dict.fromkeys(("trainer", "model_dir", "split", "backbone_weights"), str),
     **dict.fromkeys(("epoch", "trained_epochs", "max_epoch"), int),
     **dict.fromkeys(("settings", "imported"), dict),
     "classnames": list,

@@ -14,6 +14,7 @@ import torchvision
 from yacs.config import CfgNode
 
 from ..errors import UserError
+from ..files.known_content import content_of, notes_folder
 from ..files.whole_files import write_whole
 from . import metrics_file
 from .experiment import fingerprint
@@ -71,6 +72,8 @@ class RunRecord:
         if results is not None:
             measured = {**{name: float(value) for name, value in results.items()}, "n": self.n}
             metrics.update(measured if self.split == "test" else {self.split: measured})
+            if self.split == "test":
+                metrics["test_pictures"] = content_of(self.impaths, notes_folder(self.cfg))
             metrics["test_seconds"] = round(time.time() - self.test_started, 2)
         metrics.update(
             n_cls=len(self.classnames),

@@ -34,6 +34,7 @@ class RunSaver:
     sched: Any  # its learning-rate schedule
     precision: Precision
     data: Dict[str, str]  # the run's `experiment.data_checksums`
+    pictures: Optional[str]  # digest of what is in the pictures of a few-shot sample; None if not known
     directory: str  # the run's own folder, its OUTPUT_DIR
     max_epoch: int  # epochs of the training; 0 if nothing is trained
     moves: Sequence[int]  # how often `sched` has moved on after 0, 1, ... epochs
@@ -66,6 +67,8 @@ class RunSaver:
             "model_dir": self.model_dir,
             "backbone": backbone["name"],
             "backbone_fingerprint": backbone["fingerprint"],
+            "backbone_weights": backbone["weights"],
+            "backbone_files": backbone["files"],
             "data": self.data,
         }
         if self.model_dir and at.settings is not None:
@@ -87,6 +90,7 @@ class RunSaver:
             "classnames": self.model.training_classnames,
             "settings": self.loader.settings,
             "data": self.data["train"],
+            "pictures": self.pictures,
             "seconds": time.time() - self.started,
             "optimizer": self.optim.state_dict(),
             "training": {
@@ -206,6 +210,8 @@ class RunSaver:
                 f'Checkpoint "{path}" was trained on other images than this run\'s (checksum of their names '
                 f"{state['data']}, here {ours}): {remedy}."
             )
+        if None not in (self.pictures, state.get("pictures")) and self.pictures != state["pictures"]:
+            raise UserError(f'Checkpoint "{path}" was trained on images that have changed since: {remedy}.')
 
     def _check_optimizer(self, state, path):
         """Raise UserError unless a copy of the optimizer and of what it trains can take a step from `state`."""

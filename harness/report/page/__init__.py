@@ -22,7 +22,7 @@ from typing import NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from ...errors import UserError
+from ...whole_file import write_whole
 from ..cost import cost_tables
 from .curves import loss_charts
 from .missing import begun, lacking
@@ -37,14 +37,10 @@ MOST_FIGURE_BYTES = 2 * 2**20  # of an embedded t-SNE figure
 def write_page(path, output, runs, warnings, tables) -> None:
     """Write the page of `runs`, found below `output` with `warnings`; `tables` are {protocol: [Table]}.
 
-    Raises UserError if the file cannot be written.
+    Raises UserError if the file cannot be written; an earlier one is then as it was.
     """
     page = render_page(output, runs, warnings, tables)
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}); give --html another file") from error
+    write_whole(path, page.encode(), "give --html another file")
 
 
 def render_page(output, runs, warnings, tables) -> str:

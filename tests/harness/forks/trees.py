@@ -182,3 +182,8 @@ def state(root: Path) -> dict:
         for path in root.rglob("*")
         if not {".git", "output"} & set(path.relative_to(root).parts)
     }
+
+
+def kept(folder):
+    """What is written below a folder, and its content."""
+    return {path: content for path, (content, _) in state(folder).items() if content is not None}

@@ -306,6 +306,20 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path):
     )
 
 
+def test_what_was_on_the_disk_may_not_differ_either(tmp_path):
+    weights = {1: {"backbone_weights": "a"}, 2: {}, 3: {"backbone_weights": "a"}}
+    for seed, record in weights.items():
+        finish(tmp_path, "base", seed, 80.0, settings=LR, record={"test_pictures": "x", **record})
+    (table,) = base2new_tables(find_runs(tmp_path)[0])
+    assert as_dicts(table)[0]["base"] == "80.00 ± 0.00"
+    sentence = "SEP on shapes: some runs are of an earlier version, of whose backbone a part alone was compared."
+    assert table.notes.count(sentence) == 1
+    for key in ("backbone_weights", "test_pictures"):
+        finish(tmp_path, "base", 2, 80.0, settings=LR, record={"test_pictures": "x", **weights[1], key: "b"})
+        (table,) = base2new_tables(find_runs(tmp_path)[0])
+        assert as_dicts(table)[0]["base"] == "—" and "so these are not averaged" in " ".join(table.notes)
+
+
 def test_the_seed_and_unknown_settings_may_differ(tmp_path):
     for seed, settings in ((1, LR), (2, LR), (3, None)):
         finish(tmp_path, "base", seed, 80.0, settings=settings)

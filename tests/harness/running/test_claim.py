@@ -1,4 +1,5 @@
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -24,9 +25,10 @@ def claimed(tmp_path):
         if record:
             (folder / "metrics.json").write_text(json.dumps(record))
         asked = dict(NO_TEST=False, SPLIT="test", SAVE_PREDICTIONS=False, COMPUTE_CMAT=False, PER_CLASS_RESULT=False)
-        cfg = SimpleNamespace(OUTPUT_DIR=str(folder), TEST=SimpleNamespace(**{**asked, **test}))
+        backbone = SimpleNamespace(BACKBONE=SimpleNamespace(NAME=str(tmp_path / "clip.pt")))
+        cfg = SimpleNamespace(MODEL=backbone, OUTPUT_DIR=str(folder), TEST=SimpleNamespace(**{**asked, **test}))
         args = SimpleNamespace(eval_only=eval_only, model_dir=str(model_dir), no_train=no_train)
-        return claim(args, cfg, lambda: settings)
+        return claim(args, cfg, lambda: settings, lambda: "those of today")
 
     return call
 
@@ -45,6 +47,29 @@ def test_what_a_finished_training_has_not_left_is_made(claimed, tmp_path):
     assert claimed(FINISHED, SAVE_PREDICTIONS=True).finished
     untested = {key: FINISHED[key] for key in ("settings", "trained_epochs", "max_epoch")}
     assert not claimed(untested).finished and claimed(untested, NO_TEST=True).finished
+
+
+def of_file(path, weights):
+    found = os.stat(path)
+    identity = [str(path), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return {**FINISHED, "backbone_weights": weights, "backbone_files": [identity]}
+
+
+def test_a_finished_training_on_other_weights_under_the_same_name(claimed, tmp_path):
+    path = tmp_path / "clip.pt"
+    path.write_text("1")
+    (tmp_path / "same.pt").write_text("1")
+    before, of_another = of_file(path, "those of before"), of_file(tmp_path / "same.pt", "those of before")
+    assert claimed(before).finished
+    with pytest.raises(UserError, match="run holds the result of a run on other weights than .*clip.pt has now: use"):
+        claimed(of_another)
+    path.write_text("2")
+    with pytest.raises(UserError, match="on other weights"):
+        claimed(before)
+    path.unlink()
+    with pytest.raises(UserError, match="on other weights"):
+        claimed(before)
+    assert claimed({**before, "backbone_weights": "those of today"}).finished  # copied anew
 
 
 def test_other_settings_are_refused_by_the_record_or_the_config(claimed, tmp_path):
@@ -96,7 +121,7 @@ def asked(tmp_path):
         files = {"dataset_config_file": "configs/datasets/shapes.yaml", "config_file": "x/SEP/shapes.yaml"}
         files.update({key: change[key] for key in files.keys() & change.keys()})
         model = str(tmp_path / model) if model else ""
-        return claim(SimpleNamespace(eval_only=bool(model), model_dir=model, no_train=False, **files), cfg, dict)
+        return claim(SimpleNamespace(eval_only=bool(model), model_dir=model, no_train=False, **files), cfg, dict, str)
 
     return call
 

@@ -1,6 +1,7 @@
 """The base-to-new scripts, and what all scripts share: arguments, environment, finished and interrupted runs."""
 
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -124,6 +125,32 @@ def test_finished_with_other_settings_is_for_train_py_to_decide(checkout):
     assert checkout.called and result.stdout.startswith("finished before, with other files or pairs given; ")
     checkout.finish(pairs=pairs)
     assert "finished already" in checkout("sep/base2new_train.sh", "shapes", 1, *pairs).stdout
+
+
+def test_a_result_of_another_root_is_said_to_be_that(checkout, tmp_path):
+    checkout.finish()
+    checkout.say({"given": {**checkout.said()["given"], "root": str(tmp_path / "then")}})
+    assert f"%, of the data sets in {tmp_path}/then: " in checkout("sep/base2new_train.sh", "shapes", 1).stdout
+    (tmp_path / "link").symlink_to(tmp_path / "then")
+    for now in (tmp_path / "then", tmp_path / "link"):
+        assert "data sets" not in checkout("sep/base2new_train.sh", "shapes", 1, DATA=now).stdout
+
+
+@pytest.mark.parametrize("step", ["train", "test"])
+def test_other_weights_under_the_same_name_are_for_train_py_to_compare(checkout, tmp_path, step):
+    (tmp_path / "clip.pt").write_text("1")
+    found = os.stat(tmp_path / "clip.pt")
+    file = [str(tmp_path / "clip.pt"), found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    checkout.checkpoint(50)
+    checkout.finish()
+    where = {} if step == "train" else {"part": "base2new/test_new"}
+    checkout.finish(**{**where, "model_dir": checkout.run_dir() if where else ""})
+    checkout.say({"backbone_files": [file]}, **where)
+    script = f"sep/base2new_{step}.sh"
+    assert "finished already" in checkout(script, "shapes", 1).stdout and not checkout.called
+    (tmp_path / "clip.pt").write_text("2")
+    checkout(script, "shapes", 1)
+    assert checkout.called
 
 
 def test_a_changed_config_file_is_another_run(checkout):

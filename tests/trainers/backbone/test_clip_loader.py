@@ -1,6 +1,8 @@
 """Loading a CLIP keeps its digits, and what cannot be loaded is said in a sentence."""
 
 import http.client
+import shutil
+import time
 import urllib.error
 import zlib
 
@@ -15,6 +17,7 @@ from tests.tiny import GEOMETRY
 from trainers.backbone import clip_loader
 from trainers.backbone.clip_loader import build_clip, cast_weights, load_clip
 from trainers.errors import UserError
+from trainers.precision import Precision
 
 
 def test_no_digit_is_lost(weights):
@@ -73,6 +76,44 @@ def test_openais_own_names_say_it(tmp_path, monkeypatch):
     assert load_clip("ViT-B/16").activation == "quickgelu (as all of OpenAI's weights)"
     with pytest.raises(UserError, match="ACTIVATION is gelu, but the layers of .ViT-B/16. have quickgelu"):
         load_clip("ViT-B/16", "gelu")
+
+
+def test_all_that_a_clip_is_made_of_is_in_its_digest():
+    models = [build_clip(clip_state_dict(g=GEOMETRY)) for _ in range(2)]
+    same = clip_loader.weights_digest(models[0])
+    assert clip_loader.weights_digest(models[1]) == same
+    for name, tensor in models[1].state_dict().items():
+        bits = tensor.view(torch.int32).flatten()
+        bits[-1] ^= 1
+        assert clip_loader.weights_digest(models[1]) != same, name
+        bits[-1] ^= 1
+    for block in (models[1].transformer.resblocks[1], models[1].visual.transformer.resblocks[0]):
+        for part, key, value in ((block.attn, "num_heads", 4), (block.mlp, "gelu", torch.nn.GELU())):
+            before = getattr(part, key)
+            setattr(part, key, value)
+            assert clip_loader.weights_digest(models[1]) != same
+            setattr(part, key, before)
+    assert clip_loader.weights_digest(models[1]) == same
+
+
+def test_a_digest_is_noted_by_what_the_file_is(weights, make_cfg, tmp_path, monkeypatch):
+    made, weights_digest, now = [], clip_loader.weights_digest, time.time_ns
+    monkeypatch.setattr(clip_loader, "weights_digest", lambda model: made.append(model) or weights_digest(model))
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**13)  # the file is old enough
+
+    def digest(activation="quickgelu"):
+        backbone = ("MODEL.BACKBONE.NAME", str(tmp_path / "clip.pt"), "MODEL.BACKBONE.ACTIVATION", activation)
+        precision = Precision("fp32", torch.device("cpu"))
+        cfg = make_cfg("CoOp", *backbone)
+        return clip_loader.frozen_clip(cfg, precision, torch.device("cpu"), str(tmp_path / "notes"))[1]["weights"]
+
+    shutil.copy(weights["vit"], tmp_path / "clip.pt")
+    first = digest()
+    assert digest() == first and len(made) == 1
+    assert digest("gelu") != first and len(made) == 2
+    state = torch.load(weights["vit"], weights_only=True)
+    torch.save(dict(state, **{"visual.proj": -state["visual.proj"]}), tmp_path / "clip.pt")
+    assert digest() != first and len(made) == 3
 
 
 def test_shapes_tiny_is_what_it_was():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.features import feature_store
-from trainers.features.feature_store import FeatureStore, digest, identities
+from trainers.features.feature_store import FeatureStore, digest
 
 
 def block(seed, n=3, dim=4):
@@ -40,20 +40,6 @@ def test_what_is_kept_is_found_again(store):
 def test_the_order_of_what_is_digested_does_not_matter(what):
     assert digest(what) == digest(dict(reversed(what.items())))
     assert digest(what) != digest({**what, "another": 1})
-
-
-def test_what_tells_files_apart(tmp_path):
-    path = tmp_path / "picture.png"
-    path.write_bytes(b"1234")
-    before = identities([str(path)])
-    assert identities([str(path)]) == before
-    os.utime(path, ns=(0, before[0][2] + 1))
-    touched = identities([str(path)])
-    path.write_bytes(b"12345")
-    os.utime(path, ns=(0, before[0][2]))
-    longer = identities([str(path)])
-    assert before != touched != longer != before
-    assert identities([str(path), str(tmp_path / "none")]) is None and identities(["\0"]) is None
 
 
 @given(st.data())

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dassl.data.data_manager as data_manager
 from trainers.features import frozen_features
@@ -117,12 +118,40 @@ def test_a_picture_that_changes(evaluate, own_pictures, read):
     root, path = own_pictures
     blocks = "DATALOADER.TEST.BATCH_SIZE", 6
     _, before = evaluate("CoOp", *root, *blocks)
-    content = path.read_bytes()
-    path.write_bytes(content)  # the same: what is seen is the time
-    assert evaluate("CoOp", *root, *blocks)[0] == 0
+    path.write_bytes(path.read_bytes())
+    assert evaluate("CoOp", *root, *blocks)[0] == 18  # it is what it was
     path.write_bytes(path.with_name("5_0.png").read_bytes() + b"0" * 7)
     found, after = evaluate("CoOp", *root, *blocks)
     assert found == 0 and not np.array_equal(after[0], before[0]) and np.array_equal(after[1:], before[1:])
+
+
+def swap_files(one, two):
+    aside = one.with_name("aside")
+    one.rename(aside)
+    two.rename(one)
+    aside.rename(two)
+
+
+def swap_content(one, two):
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+
+
+@pytest.mark.parametrize("swap", [swap_files, swap_content])
+def test_pictures_of_one_size_and_time_are_told_apart(evaluate, own_pictures, swap):
+    root, path = own_pictures
+    evaluate("CoOp", *root)  # which makes them
+    files = sorted(path.parent.glob("*.png"))
+    for file in files:
+        Image.open(file).save(file, "BMP")  # of one size
+        os.utime(file, (10**9, 10**9))
+    _, before = evaluate("CoOp", *root)
+    swap(files[0], files[-1])
+    for file in files:
+        os.utime(file, (10**9, 10**9))
+    found, after = evaluate("CoOp", *root)
+    assert found == 0 and np.array_equal(after[[0, -1]], before[[-1, 0]]) and not np.array_equal(after[0], before[0])
 
 
 def test_only_blocks_with_a_changed_picture_are_read_again(evaluate, own_pictures, read, monkeypatch):
@@ -131,7 +160,7 @@ def test_only_blocks_with_a_changed_picture_are_read_again(evaluate, own_picture
     options = (*root, "DATALOADER.TEST.BATCH_SIZE", 6)
     _, before = evaluate("CoOp", *options)
     read.clear()
-    os.utime(path)
+    path.write_bytes(path.read_bytes() + b"0")  # of the same pixels
     found, after = evaluate("CoOp", *options)
     assert found == 12 and len(read) == 6 and str(path) in read
     assert np.array_equal(before, after)
@@ -151,7 +180,7 @@ def test_a_picture_that_changes_while_it_is_encoded(evaluate, own_pictures):
 
 def test_a_damaged_block_is_encoded_anew(evaluate, tmp_path, capsys):
     _, before = evaluate("CoOp")
-    (path,) = (tmp_path / "feature_store").glob("*/*")
+    (path,) = (tmp_path / "feature_store").glob("*/*.features")
     content = bytearray(path.read_bytes())
     content[200] ^= 1
     path.write_bytes(content)
@@ -162,7 +191,7 @@ def test_a_damaged_block_is_encoded_anew(evaluate, tmp_path, capsys):
 
 def test_nothing_is_kept_of_batches_that_are_drawn(evaluate, tmp_path):
     evaluate("CoOp", "DATALOADER.TEST.SAMPLER", "RandomSampler")
-    assert not (tmp_path / "feature_store").exists()
+    assert not [*(tmp_path / "feature_store").glob("*/*.features")]
 
 
 def test_nothing_is_kept_of_a_transform_that_does_not_say_what_it_does(evaluate, tmp_path):
@@ -171,7 +200,7 @@ def test_nothing_is_kept_of_a_transform_that_does_not_say_what_it_does(evaluate,
         images.transform = lambda image, original=images.transform: original(image)
 
     evaluate("CoOp", change=wrap)
-    assert not (tmp_path / "feature_store").exists()
+    assert not [*(tmp_path / "feature_store").glob("*/*.features")]
 
 
 @pytest.mark.parametrize("name", ["instance_norm", "cutout"])

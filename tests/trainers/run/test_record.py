@@ -1,6 +1,7 @@
 """What a run leaves for tables: of a test, of validation images, and of a training without an evaluation."""
 
 import json
+import os
 
 import pytest
 
@@ -29,6 +30,17 @@ def test_a_run_says_what_it_was(make_trainer, metrics):
     assert found["backbone"].endswith("vit.pt") and isinstance(found["backbone_fingerprint"], int)
     assert found["given"] == ["OPTIM.LR"] and found["seed"] == 1 and found["accuracy"] < 100  # what is measured stays
     assert "model" not in found and found["model_dir"] == ""
+
+
+def test_a_result_says_what_is_in_its_pictures(make_trainer, metrics, tmp_path):
+    root = ("DATASET.ROOT", str(tmp_path / "own"))
+    found = []
+    for change in (lambda path: None, os.utime, lambda path: path.write_bytes(path.read_bytes() + b"0")):
+        trainer = make_trainer("ZeroshotCLIP", *root)
+        change(tmp_path / "own/tiny/test/2_1.png")
+        trainer.test()
+        found.append(metrics()["test_pictures"])
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_result_says_which_model_it_is_of(make_trainer, metrics, tmp_path):

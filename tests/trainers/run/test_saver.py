@@ -1,13 +1,14 @@
 """What is kept of a run, what it goes on from, and what it refuses to load; CoOp stands for all methods."""
 
 import json
+import os
 import shutil
 
 import pytest
 import torch
 
 from tests.built import OPTIONS
-from trainers.errors import MissingFile
+from trainers.errors import MissingFile, UserError
 from trainers.run import checkpoint
 from trainers.run.folder import RunFolder
 
@@ -58,12 +59,13 @@ def test_context_of_each_class_fits_no_other_classes(make_trainer, tmp_path):
             make_trainer(*options, classes, output=tmp_path / "test").load_model(str(tmp_path / "output"))
 
 
-def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path):
+@pytest.mark.parametrize("key", ["text_projection", "visual.proj", "visual.transformer.resblocks.0.ln_1.bias"])
+def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path, key):
     """The same shapes, other weights: the file's name does not matter, what is in it does."""
     state = torch.load(weights["vit"], weights_only=True)
     same, other = str(tmp_path / "same.pt"), str(tmp_path / "other.pt")
     torch.save(state, same)
-    torch.save(dict(state, text_projection=state["text_projection"] + 0.1), other)
+    torch.save(dict(state, **{key: state[key] + 0.1}), other)
     options = ("CoOp", *OPTIONS, "MODEL.BACKBONE.NAME")
     make_trainer(*options, same).load_model(trained)
     for load in (lambda trainer: trainer.load_model(trained), lambda trainer: trainer.train()):
@@ -71,6 +73,45 @@ def test_checkpoint_of_another_backbone(make_trainer, trained, weights, tmp_path
             ValueError, match=r"trained on backbone .*vit.pt, whose weights or activation are not .*other.pt"
         ):
             load(make_trainer(*options, other))
+
+
+def test_a_checkpoint_of_before_all_weights_were_compared(make_trainer, trained, weights, tmp_path, capsys):
+    """Of those, the text projection is, and one line says so."""
+    path = next((tmp_path / "output/prompt_learner").glob("model.pth.tar-*"))
+    saved = torch.load(path, weights_only=True)
+    del saved["backbone"]["weights"], saved["backbone"]["files"]
+    torch.save(saved, path)
+    state, other = torch.load(weights["vit"], weights_only=True), str(tmp_path / "other.pt")
+    torch.save(dict(state, **{"visual.proj": state["visual.proj"] + 0.1}), other)
+    trainer = make_trainer("CoOp", *OPTIONS, "MODEL.BACKBONE.NAME", other)
+    for _ in range(2):
+        trainer.load_model(trained)
+    assert capsys.readouterr().out.count("is of an earlier version, of whose backbone the text projection alone") == 1
+    torch.save(dict(state, text_projection=state["text_projection"] + 0.1), other)
+    with pytest.raises(UserError, match="whose weights or activation are not"):
+        make_trainer("CoOp", *OPTIONS, "MODEL.BACKBONE.NAME", other).load_model(trained)
+
+
+def test_pictures_that_changed_since(make_trainer, tmp_path):
+    options = (
+        "CoOp",
+        *OPTIONS,
+        "TRAIN.CHECKPOINT_FREQ",
+        1,
+        "TEST.NO_TEST",
+        True,
+        "DATASET.ROOT",
+        str(tmp_path / "own"),
+    )
+    options += ("DATASET.NUM_SHOTS", 6)  # all there are
+    make_trainer(*options).train()
+    (tmp_path / "output/prompt_learner/model.pth.tar-3").unlink()
+    picture = tmp_path / "own/tiny/train/2_1.png"
+    os.utime(picture)
+    make_trainer(*options)
+    picture.write_bytes((picture.parent / "3_1.png").read_bytes())
+    with pytest.raises(UserError, match="was trained on images that have changed since: "):
+        make_trainer(*options).train()
 
 
 def test_checkpoint_of_another_activation(make_trainer, trained):
