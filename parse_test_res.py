@@ -11,9 +11,14 @@ for it. For base / new / H over many methods and data sets see tools/report.py.
 
 import argparse
 import math
+import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # which `python -P` leaves out
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from harness.errors import UserError, exit_with
 from harness.report.logs import TESTED, TRAINED, value_in_logs
 from harness.report.results import mean_and_std

@@ -17,9 +17,14 @@ import gc
 
 gc.disable()  # until all is imported: imports leave nothing to collect, and each collection walks through everything
 
-import contextlib
 import os
 import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # which `python -P` leaves out
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
+import contextlib
 
 import torch
 
@@ -184,5 +189,4 @@ def main_locked(args, cfg):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be any bytes
     exit_with(main)

@@ -51,7 +51,7 @@ def make_stub(root, n_classes, images):
                 os.close(os.open(os.path.join(folder, f"{wnid}_{k}.JPEG"), os.O_CREAT | os.O_WRONLY))
             an_hour_ago = time.time() - 3600  # a folder that changed just now would be read again
             os.utime(folder, (an_hour_ago, an_hour_ago))
-    with open(os.path.join(root, "imagenet", "classnames.txt"), "w") as file:
+    with open(os.path.join(root, "imagenet", "classnames.txt"), "w", encoding="utf-8") as file:
         file.writelines(f"{wnid} class {i}\n" for i, wnid in enumerate(wnids))
 
 

@@ -65,7 +65,7 @@ def sweep(folder, n):
         shutil.copytree(REPOSITORY / part, os.path.join(checkout, part))
     os.mkdir(os.path.join(checkout, "tools"))
     shutil.copy(REPOSITORY / "tools" / "sweep.py", os.path.join(checkout, "tools"))
-    with open(os.path.join(checkout, "train.py"), "w") as file:
+    with open(os.path.join(checkout, "train.py"), "w", encoding="utf-8") as file:
         file.write(TRAIN)
     seeds = map(str, range(1, n // 2 + 1))
     what = ["--methods", "coop", "--protocols", "base2new", "--datasets", "shapes", "--seeds", *seeds]
@@ -104,7 +104,7 @@ def leave(run, output, settings):
         "settings": {**settings, "SEED": place.seed},
     }
     os.makedirs(folder)
-    with open(os.path.join(folder, "metrics.json"), "w") as file:
+    with open(os.path.join(folder, "metrics.json"), "w", encoding="utf-8") as file:
         json.dump(record, file)
 
 

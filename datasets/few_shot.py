@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dassl.data.classes import check_classes
 from dassl.data.datasets import Datum
-from dassl.utils import MissingFile, UserError, write_whole
+from dassl.utils import MissingFile, UserError, read_json, write_whole
 
 from .files import keep
 
@@ -56,15 +56,15 @@ def read_split(filepath, path_prefix, item=None):
         raise MissingFile(f"The split file {filepath} does not exist: DATASETS.md says where to get it.")
     print(f"Reading split from {filepath}")
     try:
-        with open(filepath, encoding="utf-8") as f:
-            split = json.load(f)
+        split = read_json(filepath)
         parts = {
             part: [_Entry(os.path.join(path_prefix, path), label, name) for path, label, name in split[part]]
             for part in ("train", "val", "test")
         }
     except (ValueError, TypeError, KeyError) as e:
+        cause = e if isinstance(e, UserError) else f"{type(e).__name__}: {e}"
         raise UserError(
-            f"The split file {filepath} is damaged or not in CoOp's format ({type(e).__name__}: {e}): "
+            f"The split file {filepath} is damaged or not in CoOp's format ({cause}): "
             "download it again (DATASETS.md says from where)."
         ) from None
     present = {part: entries for part, entries in parts.items() if entries}  # a test set has no other part
@@ -80,9 +80,10 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     classes (halve them afterwards with `subsample_classes`). Python's global generator is left as it was.
 
     The sample is also kept as JSON in `dataset_dir/record_dir/shot_<NUM_SHOTS>-seed_<SEED>.json`, with paths
-    relative to `dataset_dir`; below OUTPUT_DIR if the data set is read-only. Drawing costs less than proving
-    that a kept sample still belongs to the split, so it is always drawn, and a file that says otherwise is
-    reported and replaced: it cannot make a run wrong. CoOp's pickles are never read.
+    relative to `dataset_dir`, below OUTPUT_DIR if the data set is read-only, once a training begins
+    (`DatasetBase.keep_sample`). Drawing costs less than proving that a kept sample still belongs to the split, so it
+    is always drawn, and a file that says otherwise is reported and replaced: it cannot make a run wrong. CoOp's
+    pickles are never read.
 
     With SEED < 0 (no fixed seed) the draw comes from Python's global generator as it is, and cannot be drawn again. So
     it is kept in OUTPUT_DIR/few_shot.json and taken from there, or from RESUME, when the run goes on.
@@ -103,7 +104,9 @@ def draw_few_shot(dataset, train, val, cfg, dataset_dir, record_dir="split_fewsh
     random.setstate(state)
     drawn = {"train": _as_entries(train, dataset_dir), "val": _as_entries(val or [], dataset_dir)}
     name = os.path.join(record_dir, f"shot_{shots}-seed_{seed}.json")
-    keep(lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample")
+    dataset.keep_sample = lambda: keep(
+        lambda path: _keep_at(path, drawn), name, dataset_dir, cfg.OUTPUT_DIR, "the few-shot sample"
+    )
     return train, val
 
 
@@ -159,8 +162,7 @@ def _draw_once(dataset, train, val, shots, dataset_dir, folders):
 def _taken(path, train, val, shots, dataset_dir):
     """The sample in a run's file; None if it is of another number of shots."""
     try:
-        with open(path, encoding="utf-8") as f:
-            kept = json.load(f)
+        kept = read_json(path)
         if kept["shots"] != shots:
             return None
         sample = (
@@ -194,9 +196,8 @@ def _as_entries(items, dataset_dir):
 
 def _keep_at(path, drawn):
     try:
-        with open(path, encoding="utf-8") as f:
-            if json.load(f) == drawn:
-                return
+        if read_json(path) == drawn:
+            return
         print(f"The few-shot sample in {path} is not what this split gives; it is drawn again and replaced")
     except FileNotFoundError:
         pass

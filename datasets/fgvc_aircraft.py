@@ -3,7 +3,7 @@
 import os
 
 from dassl.data.datasets import DATASET_REGISTRY, Datum
-from dassl.utils import UserError
+from dassl.utils import UserError, read_lines
 
 from .split import SplitDataset
 
@@ -23,19 +23,25 @@ class FGVCAircraft(SplitDataset):
 
     def read(self, cfg, item=Datum):
         self.require(*self.files())
-        labels = {name: label for label, name in enumerate(self._lines("variants.txt"))}
-        return tuple([self._item(item, line, labels, name) for line in self._lines(name)] for name in LISTS)
+        labels = {}
+        for number, name in self._lines("variants.txt"):
+            if name in labels:
+                raise UserError(f'{self._path("variants.txt")}, line {number}, has "{name}" again: name it once.')
+            labels[name] = len(labels)
+        return tuple([self._item(item, *line, labels, name) for line in self._lines(name)] for name in LISTS)
+
+    def _path(self, name):
+        return os.path.join(self.dataset_dir, name)
 
     def _lines(self, name):
-        with open(os.path.join(self.dataset_dir, name), encoding="utf-8") as f:
-            return [line.strip() for line in f if line.strip()]
+        return [(number, " ".join(line.split())) for number, line in read_lines(self._path(name))]
 
-    def _item(self, item, line, labels, name):
+    def _item(self, item, number, line, labels, name):
         """One line is "<image name without .jpg> <variant>", and variants may hold spaces."""
         image, _, variant = line.partition(" ")
         if variant not in labels:
             raise UserError(
-                f'{os.path.join(self.dataset_dir, name)} names the variant "{variant}", which is not in variants.txt: '
-                "unpack both again from one archive."
+                f'{self._path(name)}, line {number}, names the variant "{variant:.60}", which is not in '
+                'variants.txt: lines are "<image> <variant>", so unpack both again from one archive.'
             )
         return item(os.path.join(self.image_dir, f"{image}.jpg"), label=labels[variant], classname=variant)

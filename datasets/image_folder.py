@@ -3,16 +3,14 @@
 import os
 import unicodedata
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from dassl.config.defaults import _C
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum
 from dassl.utils import MissingFile, UserError
+from dassl.utils.picture_files import ENDINGS, say_passed_over, scan
 
 from .few_shot import data_root, draw_few_shot, subsample_classes
 
 RECORDS = "split_fewshot"  # folder of the few-shot samples, in the tree
-SHOWN = 5  # of what is passed over
 
 if "IMAGE_FOLDER" not in _C.DATASET:
     _C.DATASET.IMAGE_FOLDER = "image_folder"  # the tree, below DATASET.ROOT
@@ -70,34 +68,27 @@ class ImageFolder(DatasetBase):
         for domain in domains:
             folder = self._folder(domain, split)
             _check_same(names, reference, _class_names(folder), folder)
-            self._passed_over += _others(folder, os.DirEntry.is_dir)
+            pictures, _, others = scan(folder)
+            self._passed_over += pictures + others
             index = self.domains.index(domain) if domain else 0
             for label, name in enumerate(names):
-                images = _images(os.path.join(folder, name))
-                self._passed_over += _others(os.path.join(folder, name), _is_image)
+                place = os.path.join(folder, name)
+                found, *others = scan(place)
+                images = [image for image in found if os.path.isfile(image)]
+                if not images:
+                    raise UserError(f"{place} holds no image ({', '.join(ENDINGS)}): add some, or remove the class.")
+                broken_links = set(found) - set(images)
+                self._passed_over += [*sum(others, []), *broken_links]
                 items += [Datum(image, label=label, domain=index, classname=name) for image in images]
         return items
 
     def _say_passed_over(self, domains):
+        known = ("train", "val", "test", RECORDS)
         for domain in domains:
-            folder = os.path.join(self.dataset_dir, domain)
-            self._passed_over += _others(folder, lambda entry: entry.name in ("train", "val", "test", RECORDS))
-        paths = sorted(os.path.relpath(path, self.dataset_dir) for path in self._passed_over)
-        if paths:
-            some = ", ".join(paths[:SHOWN]) + (", ..." if len(paths) > SHOWN else "")
-            print(
-                f"Warning: passed over in {self.dataset_dir}: {len(paths):,} files or folders ({some}); only "
-                f"train|val|test/<class name>/<image> is read, an image being one of {' '.join(IMG_EXTENSIONS)}"
-            )
-
-
-def _others(folder, belongs):
-    """What else there is in a folder; hidden names aside."""
-    return [e.path for e in os.scandir(folder) if not e.name.startswith(".") and not belongs(e)]
-
-
-def _is_image(entry):
-    return entry.name.lower().endswith(IMG_EXTENSIONS) and entry.is_file()
+            found = sum(scan(os.path.join(self.dataset_dir, domain)), [])
+            self._passed_over += [path for path in found if os.path.basename(path) not in known]
+        rule = "only train|val|test/<class name>/<image> is read, an image being one of"
+        say_passed_over(self.dataset_dir, self._passed_over, rule)
 
 
 def _class_names(folder):
@@ -106,17 +97,10 @@ def _class_names(folder):
             f"The folder {folder} does not exist: lay the images out as train|val|test/<class name>/<image>, "
             "below the folder of each domain if DATASET.SOURCE_DOMAINS names any."
         )
-    names = sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith("."))
+    names = [os.path.basename(path) for path in scan(folder)[1]]
     if not names:
         raise UserError(f"{folder} holds no class folder: put the images in {folder}/<class name>/.")
     return names
-
-
-def _images(folder):
-    names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith(".") and _is_image(e))
-    if not names:
-        raise UserError(f"{folder} holds no image ({', '.join(IMG_EXTENSIONS)}): add some, or remove the class.")
-    return [os.path.join(folder, name) for name in names]
 
 
 def _check_same(names, folder, other_names, other_folder):

@@ -1,30 +1,38 @@
 """ImageNet (ILSVRC 2012; Deng et al., 2009), and what its variants share with it."""
 
 import os
+import re
 
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import UserError
+from dassl.utils import UserError, read_lines
 
 from .listing import ListedImage, labelled, list_classes, list_parts
 from .sources import how_to_get
 from .split import SplitDataset, TestOnlyDataset, warn_of_best_val
 
 CLASSNAMES = "classnames.txt"
+FORM = 'write lines such as "n01440764 tench", or download CoOp\'s list again (DATASETS.md)'
 
 
 def read_classnames(path):
     """Class names by WordNet id, in the order of the ids, from lines "<id> <class name>".
 
-    Raises ValueError for a line without a name.
+    Raises UserError, with the line, for one of another form.
     """
-    names = {}
-    with open(path, encoding="utf-8") as f:
-        for number, line in enumerate(f, start=1):
-            wnid, _, name = line.strip().partition(" ")
-            if wnid and not name:
-                raise UserError(f"{path}, line {number}, has no class name: download the file again (DATASETS.md).")
-            if wnid:
-                names[wnid] = name
+    names, seen = {}, {}
+    for number, line in read_lines(path):
+        wnid, *name = line.split(None, 1)
+        where = f"{path}, line {number},"
+        if not re.fullmatch(r"n\d+", wnid):
+            form = "of a Python dictionary or JSON" if line[0] in "{[}]\"'" else "of another list"
+            raise UserError(f'{where} is "{line:.60}", {form}: {FORM}.')
+        if not name:
+            raise UserError(f"{where} has no class name: {FORM}.")
+        if re.match(r"[\d\W]", name[0]) or "," in name[0]:  # counted, in quotes, or WordNet's synonyms
+            raise UserError(f'{where} has "{name[0]:.60}" for a name, as another list has it: {FORM}.')
+        if wnid in seen:
+            raise UserError(f"{where} names {wnid}, as line {seen[wnid]} does: name each class once.")
+        names[wnid], seen[wnid] = name[0], number
     return dict(sorted(names.items()))
 
 

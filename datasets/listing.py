@@ -5,10 +5,9 @@ import json
 import os
 import time
 
-from torchvision.datasets.folder import IMG_EXTENSIONS
-
 from dassl.data.datasets import Datum
-from dassl.utils import UserError, write_whole
+from dassl.utils import UserError, read_json, write_whole
+from dassl.utils.picture_files import is_picture_name
 
 from .files import keep
 
@@ -43,7 +42,7 @@ def list_classes(folder, known=None):
         if name in known and known[name][0] == changed:
             listing[name] = known[name]
         else:
-            images = sorted(n for n in os.listdir(path) if n[:1] != "." and n.lower().endswith(IMG_EXTENSIONS))
+            images = sorted(filter(is_picture_name, os.listdir(path)))
             listing[name] = [changed if now - changed > SETTLED_NS else -1, images]
     return listing
 
@@ -66,8 +65,7 @@ def _read_cache(dataset_dir, output_dir):
     for folder in (output_dir, dataset_dir):  # it is in output_dir only if dataset_dir could not be written to
         path = os.path.join(folder, CACHE)
         try:
-            with open(path, encoding="utf-8") as f:
-                known = json.load(f)
+            known = read_json(path)
             for classes in known.values():
                 for changed, images in classes.values():
                     if not (isinstance(changed, int) and isinstance(images, list)):

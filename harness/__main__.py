@@ -4,6 +4,9 @@ import os
 import sys
 
 sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import harness.start  # noqa: E402, F401
+
+# isort: split
 from harness import catalogue  # noqa: E402
 from harness.errors import exit_with  # noqa: E402
 from harness.running import launch, protocols, script  # noqa: E402
@@ -31,5 +34,4 @@ def main(argv, environ):
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # a folder's name may be any bytes
     exit_with(lambda: main(sys.argv[1:], os.environ))

@@ -18,15 +18,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 import torch
+import torchvision.transforms as T
 from PIL import Image
 from torch import nn
-from torchvision.transforms import ToTensor
 
 import trainers
+from dassl.data.classes import same_names, warn_of_same_names
 from dassl.data.transforms import build_transform
 from dassl.utils import SCALED, import_all, read_image, to_rgb
 from trainers import base  # noqa: F401  first, as it imports clip without a warning
@@ -36,6 +38,8 @@ from trainers.prompting.model import PromptedCLIP
 from trainers.run.folder import RunFolder
 
 Picture = Union[str, os.PathLike, Image.Image, torch.Tensor]  # a tensor (3, H, W) is what `transform` gave
+HOW = "pass paths, PIL images, or what `transform` makes of one"
+SLACK = 0.02  # by which a pixel may leave the range of `transform`, in standard deviations: rounding of half precision
 QUICK = 1e-3  # seconds: of pictures that are read faster, a thread would spend most on waiting for Python's lock
 
 
@@ -64,7 +68,7 @@ class TrainedModel:
         with contextlib.redirect_stdout(io.StringIO()):  # it says what it is made of
             self.transform = build_transform(cfg, is_train=False)
         steps = self.transform.transforms
-        to_tensor = next(i for i, step in enumerate(steps) if isinstance(step, ToTensor))
+        to_tensor = next(i for i, step in enumerate(steps) if isinstance(step, T.ToTensor))
         self._of_pictures, self._of_images = steps[:to_tensor], steps[to_tensor + 1 :]
         self._model, self._precision = model.eval().requires_grad_(False), precision
         self.logit_scale = model.logit_scale.exp().item()
@@ -81,7 +85,8 @@ class TrainedModel:
         """The `top` most probable classes of each image, the first first; one image or several, at once.
 
         Probabilities are the softmax of exp(logit_scale) times the cosines, CLIP's temperature.
-        Raises UserError for a file that is no picture, MissingFile for none.
+        Several are any iterable, or a tensor (n, 3, H, W). Raises UserError for what is no picture, such as a tensor
+        that `transform` cannot have made, and MissingFile for a file that is not there.
         """
         return self._named(self.logits(images), top)
 
@@ -123,7 +128,7 @@ class TrainedModel:
     ) -> Iterator[tuple[str, Any]]:
         """(path, predictions) of any number of files in their order, a batch at a time.
 
-        embed: features (dim,) instead. A file that cannot be read gives its UserError in that place.
+        embed: features (dim,) instead. What cannot be read, or is no picture, gives its UserError in that place.
         """
         for batch in self.read(paths, batch_size):
             images = [image for _, image in batch if isinstance(image, torch.Tensor)]
@@ -138,6 +143,9 @@ class TrainedModel:
 
         While a GPU works on one list, the next is read. On a CPU reading and model would take each other's cores.
         """
+        if isinstance(paths, (str, bytes, os.PathLike)) or not isinstance(paths, Iterable):
+            raise UserError(f"paths are a list or another iterable, and not {paths!r:.60}: pass [path] for one.")
+        _at_least_1("batch_size", batch_size)
         paths = iter(paths)
         lists = iter(lambda: list(islice(paths, batch_size)), [])
         with ThreadPoolExecutor(torch.get_num_threads()) as readers, ThreadPoolExecutor(1) as ahead:
@@ -154,8 +162,7 @@ class TrainedModel:
                 yield coming.result()
 
     def _named(self, logits, top):
-        if top < 1:
-            raise UserError(f"top is {top}: ask for 1 class or more.")
+        _at_least_1("top", top)
         values, classes = logits.softmax(dim=-1).topk(min(top, len(self.classnames)), dim=-1)
         return [
             [Prediction(self.classnames[c], p) for p, c in zip(*row)] for row in zip(values.tolist(), classes.tolist())
@@ -167,18 +174,58 @@ class TrainedModel:
         each = map if time.perf_counter() - started < QUICK else readers.map
         return list(zip(paths, self._images([*pictures, *each(self._read, paths[1:])])))
 
-    def _read(self, path):
+    def _read(self, picture):
         try:
-            return self._pixels(path)
+            return self._image(picture)
         except UserError as error:
             return error
 
     def _batch(self, images):
-        if isinstance(images, (str, os.PathLike, Image.Image)) or (torch.is_tensor(images) and images.dim() == 3):
+        one = (str, bytes, os.PathLike, Image.Image, np.ndarray, io.IOBase)
+        if isinstance(images, one) or not isinstance(images, Iterable):
             images = [images]
-        return torch.stack(
-            self._images([image if torch.is_tensor(image) else self._pixels(image) for image in images])
-        ).to(self.device)
+        elif torch.is_tensor(images) and images.dim() != 4:
+            images = [images]
+        pictures = self._images([self._image(image) for image in images])
+        if not pictures:
+            raise UserError(f"There is no picture in what was passed: {HOW}.")
+        return torch.stack(pictures).to(self.device)
+
+    def _image(self, picture):
+        """A picture as pixels, uint8 (H, W, 3), or, if it is one already, an image (3, H, W), float32, on the CPU."""
+        if torch.is_tensor(picture):
+            return self._as_transformed(picture)
+        if not isinstance(picture, (str, os.PathLike, Image.Image)):
+            what = type(picture).__name__
+            if isinstance(picture, np.ndarray):
+                what = f"{picture.dtype} array of NumPy, {tuple(picture.shape)} (Image.fromarray makes PIL's of one)"
+            raise UserError(f"A picture cannot be a {what}: {HOW}.")
+        return self._pixels(picture)
+
+    def _as_transformed(self, image):
+        """float32, on the CPU. Raises UserError for a tensor that `transform` cannot have made of any picture."""
+        size = next(tuple(step.size) for step in self._of_pictures if isinstance(step, T.CenterCrop))
+        said = f"A tensor ({', '.join(map(str, image.shape))}) of {str(image.dtype)[6:]} "
+        dense = image.layout == torch.strided and image.device.type != "meta"
+        if not (dense and image.dtype.is_floating_point and tuple(image.shape) == (3, *size)):
+            raise UserError(f"{said}is not what `transform` makes, (3, {size[0]}, {size[1]}) of float32: {HOW}.")
+        rounding = max(0.01, 80 * torch.finfo(image.dtype).eps)  # of pixels from 0 to 255
+        image = image.detach().to("cpu", torch.float32)
+        if not image.isfinite().all():
+            raise UserError(f"{said}has pixels that are infinite or NaN: {HOW}.")
+        norm = next((step for step in self._of_images if isinstance(step, T.Normalize)), None)
+        if all(step is norm for step in self._of_images):  # instance_norm has no range
+            mean, std = (torch.tensor(x).view(-1, 1, 1) for x in ((norm.mean, norm.std) if norm else ([0.0], [1.0])))
+            low, high = -mean / std, (1 - mean) / std
+            grey = (image * std + mean) * 255  # whole numbers, if `transform` made it
+            plain = norm and image.min() >= 0 and image.max() <= 1 and (grey - grey.round()).abs().max() > rounding
+            if (image < low - SLACK).any() or (image > high + SLACK).any() or plain:
+                lowest, highest = image.min().item(), image.max().item()
+                raise UserError(
+                    f"{said}from {lowest:.3g} to {highest:.3g} is not normalised as the run's pictures are, "
+                    f"{low.min().item():.3g} to {high.max().item():.3g}: {HOW}."
+                )
+        return image
 
     def _pixels(self, picture):
         """The part of a picture that the model sees: uint8 (H, W, 3)."""
@@ -208,6 +255,11 @@ class TrainedModel:
                 images = step(images)
             images = iter(images)
         return [next(images) if isinstance(picture, np.ndarray) else picture for picture in pictures]
+
+
+def _at_least_1(name, value):
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise UserError(f"{name} is {value!r:.60}: ask for 1 or more.")
 
 
 class _Program(nn.Module):
@@ -251,15 +303,28 @@ def load_run(
         device: by default a GPU if there is one.
         prec: as TRAINER.<method>.PREC; by default the run's.
 
-    Raises UserError (MissingFile) for a folder that is no run's, and for classes that the prompts do not fit.
+    Raises UserError (MissingFile) for a folder that is no run's, for classes that the prompts do not fit, and for names
+    that CLIP cannot tell apart, but for the run's own (as of ImageNet), which are warned of.
     """
     import_all(trainers)
     run = RunFolder(os.fspath(folder))
-    names = list(run.record.get("classnames", [])) if classnames is None else list(classnames)
+    own = list(run.record.get("classnames", []))
+    names = own if classnames is None else _names(classnames)
     if not names:
         raise UserError(f'"{run.folder}" does not say which classes it has (metrics.json): give their names.')
-    if len(set(names)) < len(names):
-        raise UserError(f'Class "{max(names, key=names.count)}" is named more than once: name each class once.')
+    if names == own:  # as its data set has them, which was said when it was read
+        warn_of_same_names(own, f'"{run.folder}"', sys.stderr)
+    elif same_names(names):
+        raise UserError(f"CLIP reads {same_names(names)} alike, so that they have one prompt: name each class once.")
     device = torch.device(device or ("cuda" if torch.cuda.is_available() and run.cfg.USE_CUDA else "cpu"))
     model, precision = run.model(names, device, prec)
     return TrainedModel(run.folder, run.cfg, model, precision, device)
+
+
+def _names(classnames):
+    names = [classnames] if isinstance(classnames, str) else list(classnames)
+    wrong = [name for name in names if not isinstance(name, str) or not name.strip()]
+    if wrong or not names or isinstance(classnames, str):
+        found = f"{wrong[0]!r:.60}" if wrong else "a text alone" if names else "none"
+        raise UserError(f"classnames are a list of texts, one or more, and not {found}: give the name of each class.")
+    return names

@@ -65,7 +65,13 @@ def open_clip_folder(tmp_path_factory):
         (folder / f"{name}.json").write_text(json.dumps({**OPEN_CLIP, **more}))
     open_clip.add_model_config(folder)
     torch.save(fill(open_clip.CLIP(**open_clip.get_model_config("tiny"))).state_dict(), folder / "weights.pt")
-    said = {"file": str(folder / "weights.pt"), "mean": MEAN, "std": STD, "resize_mode": "shortest"}
+    said = {
+        "file": str(folder / "weights.pt"),
+        "mean": MEAN,
+        "std": STD,
+        "interpolation": "bilinear",
+        "resize_mode": "shortest",
+    }
     pretrained._PRETRAINED["tiny"] = {"noise": said}
     pretrained._PRETRAINED["tiny-quickgelu"] = {"noise": said}  # weights for GELU
     return folder
@@ -96,7 +102,7 @@ def tiny_clip_model(**common):
 def tiny_transformers(tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("transformers"), tiny_clip_model()
     model.save_pretrained(folder)
-    said = {"image_mean": MEAN, "image_std": STD, "do_normalize": True}
+    said = {"image_mean": MEAN, "image_std": STD, "resample": 2}
     (folder / "preprocessor_config.json").write_text(json.dumps(said))
     return Family(
         str(folder),

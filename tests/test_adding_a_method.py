@@ -79,7 +79,7 @@ def copy(tmp_path_factory):
     (root / "configs/trainers/Toy/vit_b16_ep100_ctxv1.yaml").rename(root / "configs/trainers/Toy/vit_b16.yaml")
     edit("harness/catalogue.py", ")\n# fmt: on\n", CATALOGUE_ROW)
     edit("tests/trainers/methods.py", "\n}\n", '\n    "toy": Method("Toy", "TOY"),\n}\n')
-    with open(root / "docs/methods.md", "a") as page:
+    with open(root / "docs/methods.md", "a", encoding="utf-8") as page:
         page.write(SECTION)
     run(root, "tools/write_generated.py")
     return root

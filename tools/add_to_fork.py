@@ -17,6 +17,9 @@ from pathlib import Path
 if sys.version_info < (3, 9):  # noqa: UP036  a fork's environment may be older
     sys.exit("error: this command needs Python 3.9 or newer, and nothing else; what it adds runs on Python 3.8 too")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from harness.catalogue import TRAINERS
 from harness.errors import UserError, exit_with, fail
 from harness.forks import install, troubles

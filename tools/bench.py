@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from benchmarks import budget, data, harness, predict, step, store
 from harness.errors import UserError, exit_with, fail
 

@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from harness.errors import exit_with, fail
 from inference.class_options import add_class_options, classes_of
 from inference.export import BATCHES, export_run

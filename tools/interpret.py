@@ -18,6 +18,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from harness.errors import UserError, exit_with, fail
 from harness.whole_file import write_whole
 from inference.api import load_run

@@ -2,9 +2,10 @@
 
     python tools/predict.py --model-dir output/base2new/train_base/shapes/shots_16/SEP/shapes/seed1 a.png pictures/
 
-Pictures are files, folders (all that lies below them), or patterns in quotes ("*.jpg"). Settings, classes and prompts
-are the run's; --classes or --classes-file choose others. json is one object a line. Memory does not grow with the
-number of pictures. A file that cannot be read is named, the others go on, and the exit code is 1.
+Pictures are files, folders (all that lies below them, but what is hidden or, by its name, no picture), or patterns in
+quotes ("*.jpg"). Settings, classes and prompts are the run's; --classes or --classes-file choose others. json is one
+object a line. Memory does not grow with the number of pictures. A file that cannot be read is named, the others go on,
+and the exit code is 1.
 """
 
 import argparse
@@ -16,26 +17,29 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from dassl.utils import progress
+from dassl.utils.picture_files import ENDINGS, pictures_below, say_passed_over
 from harness.errors import UserError, exit_with, fail, user_error
 from inference.api import load_run
 from inference.class_options import add_class_options, classes_of
 from inference.features_file import FeaturesFile
 
-ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-
 
 def pictures(given):
-    """Paths of files, of all pictures below folders, and of what patterns match."""
+    """Paths of files, of all pictures below folders, and of what patterns match; says which files are none."""
     for what in given:
         if os.path.isdir(what):
-            for folder, folders, names in os.walk(what):
-                folders.sort()
-                yield from (os.path.join(folder, n) for n in sorted(names) if Path(n).suffix.lower() in ENDINGS)
-        elif glob.has_magic(what) and not os.path.exists(what):
-            yield from (path for path in sorted(glob.glob(what, recursive=True)) if not os.path.isdir(path))
-        else:
-            yield what  # if it does not exist, reading it says so
+            passed_over = []
+            yield from pictures_below(what, passed_over)
+            say_passed_over(what, passed_over, "the names of pictures end in", sys.stderr)
+            continue
+        matched = []
+        if glob.has_magic(what) and not os.path.exists(what):
+            matched = [path for path in sorted(glob.glob(what, recursive=True)) if not os.path.isdir(path)]
+        yield from matched or [what]  # if it does not exist, reading it says so
 
 
 def text(path, predictions):
@@ -67,7 +71,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.top < 1 or args.batch_size < 1:
         parser.error("--top and --batch-size must be 1 or more")
-    sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
+    sys.stdout.reconfigure(errors="bytes_of_names")
     try:
         model = load_run(args.model_dir, classes_of(args))
         failed = embed(model, args) if args.embed else predict(model, args)
@@ -100,9 +104,7 @@ def go_through(model, args, found, **options):
         else:
             found(path, result)
     if not seen:
-        raise UserError(
-            f"there are no pictures in {', '.join(args.pictures)}: their names end in {' '.join(sorted(ENDINGS))}."
-        )
+        raise UserError(f"there are no pictures in {', '.join(args.pictures)}: their names end in {' '.join(ENDINGS)}.")
     return failed
 
 

@@ -12,15 +12,18 @@ import argparse
 import os
 import sys
 
-REPOSITORY = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir))
-sys.path.insert(0, REPOSITORY)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import harness.start  # first, as it says what is missing
 
-from tabulate import tabulate  # noqa: E402
+# isort: split
+from tabulate import tabulate
 
-from datasets.prepare.check import class_rows, summary  # noqa: E402
-from datasets.prepare.get import BY_HAND, get  # noqa: E402
-from datasets.prepare.state import NAMES, PARTS, Found, known  # noqa: E402
-from harness.errors import exit_with  # noqa: E402
+from datasets.prepare.check import class_rows, summary
+from datasets.prepare.get import BY_HAND, get
+from datasets.prepare.state import NAMES, PARTS, Found, known
+from harness.errors import exit_with
+
+REPOSITORY = harness.start.ROOT
 
 
 def _table(rows, headers):
@@ -81,8 +84,6 @@ def parse_args(argv):
 
 def main(argv=None):
     args = parse_args(argv)
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not text
     try:
         names = getattr(args, "names", [])  # `list` has none
         names = NAMES if names == ["all"] else [known(name) for name in names]

@@ -23,6 +23,9 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from harness.errors import UserError, exit_with, fail
 from harness.report.cost import cost_tables
 from harness.report.formats import FORMATS, render

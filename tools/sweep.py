@@ -17,6 +17,9 @@ import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from harness import catalogue
 from harness.errors import exit_with, fail
 from harness.running import engines, grid, launch, protocols, sweep_file

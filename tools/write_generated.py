@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import harness.start  # noqa: F401  first, as it says what is missing
+
+# isort: split
 from tabulate import tabulate
 
 import datasets
@@ -131,7 +134,9 @@ def contents(root=ROOT) -> dict:
 def stale(root=ROOT) -> list:
     """Paths, sorted: of files that differ from `contents`, and of scripts that the catalogue does not know."""
     files = contents(root)
-    wrong = [p for p, text in files.items() if not (root / p).is_file() or (root / p).read_text() != text]
+    wrong = [
+        p for p, text in files.items() if not (root / p).is_file() or (root / p).read_text(encoding="utf-8") != text
+    ]
     there = {path.relative_to(root).as_posix() for path in (root / "scripts").glob("*/*.sh")}
     return sorted({*wrong, *(there - files.keys())})
 

@@ -1,6 +1,7 @@
 """What a data set's labels and class names must be, whatever loader made them."""
 
-import unicodedata
+import functools
+import warnings
 from collections import defaultdict
 from numbers import Integral
 
@@ -91,24 +92,42 @@ def _check_names(named, source):
         labels[name] = label, place
 
 
-def same_to_clip(classnames):
-    """Lists of class names that give CLIP the same prompt.
+@functools.cache
+def clip_tokens(name):
+    """What CLIP reads of a class name in a prompt, its underscores as spaces: a tuple of token ids.
 
-    Its tokenizer ignores case, runs of spaces and the Unicode form of accents, and methods write underscores as spaces.
+    Its tokenizer mends quotation marks, ligatures, wide letters, HTML and the Unicode form of accents, ignores case and
+    runs of white space, and whatever stands behind an end of text is not read.
     """
+    with warnings.catch_warnings():  # clip imports pkg_resources, whose deprecation no user can act on
+        warnings.simplefilter("ignore")
+        from clip.clip import _tokenizer  # here: most of what is done with data sets asks for no tokens
+
+    tokens, end = _tokenizer.encode(f"a photo of a {name.replace('_', ' ')}."), _tokenizer.encoder["<|endoftext|>"]
+    return tuple(tokens[: tokens.index(end)] if end in tokens else tokens)
+
+
+def same_to_clip(classnames):
+    """Lists of class names that give CLIP the same prompt."""
     groups = defaultdict(list)
     for name in classnames:
-        groups[" ".join(unicodedata.normalize("NFC", name).lower().replace("_", " ").split())].append(name)
+        groups[clip_tokens(name)].append(name)
     return [names for names in groups.values() if len(names) > 1]
 
 
-def warn_of_same_names(classnames, source):
-    """Print a warning that names the classes which CLIP cannot tell apart by their names."""
+def same_names(classnames):
+    """The classes that CLIP cannot tell apart by their names, as '"a" and "A", "b" and "B"'; "" if there are none."""
     same = same_to_clip(classnames)
+    shown = ", ".join(" and ".join(f'"{name}"' for name in names) for names in same[:SHOWN])
+    more = f" and {len(same) - SHOWN} more" if len(same) > SHOWN else ""
+    return shown + more
+
+
+def warn_of_same_names(classnames, source, file=None):
+    """Print a warning that names the classes which CLIP cannot tell apart by their names."""
+    same = same_names(classnames)
     if same:
-        shown = ", ".join(" and ".join(f'"{name}"' for name in names) for names in same[:SHOWN])
-        more = f" and {len(same) - SHOWN} more" if len(same) > SHOWN else ""
-        print(f"Warning: {source} has classes that CLIP reads alike, so that they have one prompt: {shown}{more}")
+        print(f"Warning: {source} has classes that CLIP reads alike, so that they have one prompt: {same}", file=file)
 
 
 def warn_of_leaks(train, test, source):

@@ -64,6 +64,9 @@ class DatasetBase:
         warn_of_same_names(self.classnames, name)
         warn_of_leaks(self.train_x, self.test, name)
 
+    def keep_sample(self):
+        """Called where a training on it begins: loaders write what they keep here, not of a run that is refused."""
+
     @staticmethod
     def get_num_classes(data_source):
         """Return the highest label plus one. Raises ValueError if there is no image."""

@@ -226,6 +226,7 @@ class SimpleTrainer(TrainerBase):
         curves = osp.join(self.output_dir, "tensorboard")
         mkdir_if_missing(curves)
         self.init_writer(curves)
+        self.dm.dataset.keep_sample()  # nothing has refused this run
         self.time_start = time.time()
 
     def after_train(self):

@@ -7,6 +7,7 @@ from dassl.utils.logger import Logger, setup_logger
 from dassl.utils.meters import AverageMeter, MetricMeter
 from dassl.utils.progress import progress
 from dassl.utils.registry import Registry, import_all
+from dassl.utils.text_files import read_json, read_lines, read_text
 from dassl.utils.tools import (
     SCALED,
     check_availability,
@@ -15,7 +16,6 @@ from dassl.utils.tools import (
     listdir_nohidden,
     mkdir_if_missing,
     read_image,
-    read_json,
     set_random_seed,
     to_rgb,
     tolist_if_not,

@@ -31,11 +31,6 @@ def check_isfile(fpath):
     return isfile
 
 
-def read_json(fpath):
-    with open(fpath, encoding="utf-8") as file:
-        return json.load(file)
-
-
 def write_json(obj, fpath):
     """Write `obj` as indented JSON, making the folder if need be. Raises ValueError if it cannot be written."""
     write_whole(fpath, lambda file: json.dump(obj, file, indent=4, separators=(",", ": ")))

@@ -6,7 +6,7 @@ import shutil
 
 import filelock
 
-from dassl.utils import UserError, write_whole
+from dassl.utils import UserError, read_text, write_whole
 
 from ..imagenet import CLASSNAMES
 from ..sources import line_of, step_for
@@ -75,8 +75,7 @@ def _share_classnames(found, root, work):
     folders = [loader_of(name).dataset_dir for name in NAMES if CLASSNAMES in loader_of(name).files()]
     paths = [path for path in (os.path.join(root, folder, CLASSNAMES) for folder in folders) if os.path.isfile(path)]
     if paths:
-        with open(paths[0], encoding="utf-8") as file:
-            text = file.read()
+        text = read_text(paths[0])
         write_whole(os.path.join(found.folder, CLASSNAMES), lambda target: target.write(text))
 
 

@@ -13,9 +13,10 @@ import yaml
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
 from dassl.utils import UserError
+from dassl.utils.picture_files import is_picture_name
 
 from ..imagenet import ImageNet, ImageNetVariant
-from ..listing import IMG_EXTENSIONS, ListedImage
+from ..listing import ListedImage
 from ..published import split_origin
 from .remotes import plain
 
@@ -117,7 +118,7 @@ class Found:
     def extra(self):
         """Images that the split does not name; paths in `folder`."""
         named = {item.impath for items in self.items.values() for item in items}
-        there = (path for path in _walk(self.images) if path.lower().endswith(IMG_EXTENSIONS))
+        there = (path for path in _walk(self.images) if is_picture_name(os.path.basename(path)))
         return sorted(os.path.relpath(path, self.folder) for path in there if path not in named)
 
 

@@ -152,7 +152,7 @@ def test_metric_meter_prints_latest_and_average():
 def test_json_round_trip(tmp_path):
     path = str(tmp_path / "new/folder/file.json")
     write_json({"name": "Zürich", "n": [1, 2]}, path)
-    assert read_json(path) == {"name": "Zürich", "n": [1, 2]} == json.load(open(path))
+    assert read_json(path) == {"name": "Zürich", "n": [1, 2]} == json.load(open(path, encoding="utf-8"))
 
 
 def test_folders(tmp_path):

@@ -42,7 +42,10 @@ def config(shots, seed, output="unused", resume=""):
 
 def draw(root, shots=4, seed=1, split=None, output="unused"):
     train, val, _ = split or read_split(GOLDEN / "fewshot_split.json", str(root))
-    return draw_few_shot(Drawer(), train, val, config(shots, seed, output), str(root))
+    drawer = Drawer()
+    drawn = draw_few_shot(drawer, train, val, config(shots, seed, output), str(root))
+    drawer.keep_sample()
+    return drawn
 
 
 def entries(items, root):
@@ -196,8 +199,8 @@ def test_file_names_that_are_not_text(tmp_path):
     name = os.fsdecode(b"caf\xe9")
     items = [Item(os.path.join("data", f"{name}{i}.jpg"), i % 2, classname="ab"[i % 2]) for i in range(8)]
     for seed in (-1, 1):
-        first = draw_few_shot(Drawer(), items, None, config(2, seed, tmp_path), str(tmp_path / "data"))
-        assert draw_few_shot(Drawer(), items, None, config(2, seed, tmp_path), str(tmp_path / "data")) == first
+        first, again = (draw(tmp_path / "data", 2, seed, (items, None, None), tmp_path) for _ in range(2))
+        assert again == first
     record = json.loads((tmp_path / "data" / "split_fewshot/shot_2-seed_1.json").read_text())
     assert all(name in path for path, _, _ in record["train"])
 

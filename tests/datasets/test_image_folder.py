@@ -47,7 +47,10 @@ def test_few_shot_samples_and_halves(tmp_path):
     assert dataset.classnames == ["zebra"]
     assert len(dataset.train_x) == len(dataset.val) == 1
     assert len(dataset.test) == 3
-    assert (tmp_path / "birds" / "split_fewshot" / "shot_1-seed_1.json").is_file()
+    record = tmp_path / "birds" / "split_fewshot" / "shot_1-seed_1.json"
+    assert not record.exists()
+    dataset.keep_sample()
+    assert record.is_file()
 
 
 def test_without_val(tmp_path):
@@ -67,17 +70,17 @@ def test_what_is_passed_over(tmp_path, capsys):
     (folder / "train" / "Ant" / ".0.png").write_text("")
     (folder / "train" / "Ant" / "Thumbs.db").write_text("")
     (folder / "train" / "Ant" / "more").mkdir()
-    (folder / "test" / "zebra" / "a.gif").write_text("")
-    (folder / "test" / "zebra" / "a.JFIF").write_text("")
+    (folder / "test" / "zebra" / "a.heic").write_text("")
+    (folder / "test" / "zebra" / "a").write_text("")
     (folder / "valid").mkdir()
     (folder / ".DS_Store").write_text("")
     assert len(load(tmp_path, "DATASET.NUM_SHOTS", 1, "SEED", 1).train_x) == 3
     for _ in range(2):  # the record of the sample, there the second time, is not one of them
         warnings = [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
         assert warnings == [
-            f"Warning: passed over in {folder}: 6 files or folders (test/zebra/a.JFIF, test/zebra/a.gif, "
+            f"Warning: passed over in {folder}: 6 files or folders (test/zebra/a, test/zebra/a.heic, "
             "train/Ant/Thumbs.db, train/Ant/more, train/list.txt, ...); only train|val|test/<class name>/<image> is "
-            "read, an image being one of .jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp"
+            "read, an image being one of .bmp .gif .jfif .jpeg .jpg .pgm .png .ppm .tif .tiff .webp"
         ]
         load(tmp_path)
 
@@ -102,6 +105,7 @@ def test_domains(tmp_path):
     assert {i.domain for i in dataset.train_x + dataset.val} <= {0, 1}
     assert [i.domain for i in dataset.test] == [2] * 9 + [0] * 3
     assert all(f"/{dataset.domains[i.domain]}/" in i.impath for i in dataset.train_x + dataset.val + dataset.test)
+    dataset.keep_sample()
     assert (tmp_path / "image_folder/split_fewshot/photo+sketch/shot_1-seed_1.json").is_file()
 
     assert {i.domain for i in load(tmp_path, *pairs).test} == {0, 1}

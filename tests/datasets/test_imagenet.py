@@ -145,13 +145,39 @@ def test_a_class_without_images(tree):
         load(tree)
 
 
-def test_class_names(tmp_path):
+def read_classnames(tmp_path, content):
     path = tmp_path / "classnames.txt"
-    path.write_text("n02 great white shark\n\nn01 tench\n")
-    assert list(datasets.imagenet.read_classnames(path).items()) == [("n01", "tench"), ("n02", "great white shark")]
-    path.write_text("n01 tench\nn02\n")
-    with pytest.raises(ValueError, match=r"classnames\.txt, line 2, has no class name"):
-        datasets.imagenet.read_classnames(path)
+    path.write_bytes(content)
+    return list(datasets.imagenet.read_classnames(path).items())
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("gap", [b" ", b"\t", b" \t ", "\u00a0".encode(), "\u3000".encode()])
+def test_class_names(tmp_path, bom, end, gap):
+    content = bom + b"n02" + gap + b"great white shark" + end + end + gap + b"n01" + gap + b"tench" + gap
+    assert read_classnames(tmp_path, content) == [("n01", "tench"), ("n02", "great white shark")]
+
+
+@pytest.mark.parametrize(
+    "line, said",
+    [
+        ("n03", "has no class name"),
+        ("{0: 'tench, Tinca tinca',", 'is "{0: .tench, Tinca tinca.,", of a Python dictionary or JSON'),
+        ('"n03": "goldfish",', "of a Python dictionary or JSON"),
+        ("n03,goldfish", 'is "n03,goldfish", of another list'),
+        ("n03: goldfish", "of another list"),
+        ("goldfish", "of another list"),
+        ("n03 goldfish, Carassius auratus", "has .goldfish, Carassius auratus. for a name, as another list"),
+        ("n03 2 goldfish", "has .2 goldfish. for a name"),
+        ("n03 'goldfish'", "for a name"),
+        ("n01 goldfish", "names n01, as line 1 does"),
+        ("n03 caf\xe9", "is no UTF-8 .byte 0xe9.: save it again"),
+    ],
+)
+def test_lines_of_another_form_are_named(tmp_path, line, said):
+    with pytest.raises(ValueError, match=rf"classnames\.txt, line 3, .*{said}"):
+        read_classnames(tmp_path, f"n01 tench\r\n\r\n{line}\r\n".encode("latin-1"))
 
 
 @pytest.mark.parametrize("stem", ["imagenet_a", "imagenetv2"])

@@ -61,7 +61,7 @@ def test_an_error_at_any_moment_leaves_the_earlier_file(tmp_path, monkeypatch, c
 
 def test_output_on_a_full_disk_is_one_sentence():
     command = [sys.executable, "tools/report.py", "tests/earlier_runs"]
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1
     assert done.stderr == "error: the output cannot be written (No space left on device); make room\n"

@@ -1,15 +1,20 @@
 """A run's folder becomes a model that says of pictures what the run's test said."""
 
+import io
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from inference.api import load_run
+from tests.dassl.test_classes import SAME
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from trainers.errors import MissingFile, UserError
@@ -64,6 +69,77 @@ def test_pictures_of_any_kind(run):
         assert torch.equal(model.logits(image), expected)
         assert torch.equal(model.logits(model.transform(image)), expected)
         assert model.logits([path, image, model.transform(image)]).shape == (3, len(CLASSNAMES))
+
+
+@pytest.fixture
+def model(run):
+    return load_run(run(METHODS["zsclip"])[0])
+
+
+NOISE = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+NO_PICTURES = {  # what is passed -> what is said of it
+    "uint8": (lambda image: NOISE, "of uint8 is not what `transform` makes, .3, 32, 32. of float32"),
+    "any uint8": (lambda image: [NOISE[:, :9]], "A tensor .3, 9, 32. of uint8"),
+    "0 to 255": (lambda image: NOISE.float(), "of float32 from 0 to 255 is not normalised as the run's pictures are"),
+    "0 to 1": (lambda image: NOISE / 255, "from 0 to 1 is not normalised"),
+    "0 to 1, resized": (lambda image: (NOISE / 255).roll(1, 1) / 2 + NOISE / 511, "is not normalised"),
+    "one colour of 0 to 1": (lambda image: torch.full((3, 32, 32), 100 / 255), "is not normalised"),
+    "-1 to 1": (lambda image: NOISE / 25.5 - 5, "is not normalised"),
+    "small": (lambda image: image[:, :16], "A tensor .3, 16, 32. of float32 is not what"),
+    "grey": (lambda image: image[:1], "A tensor .1, 32, 32."),
+    "H, W, 3": (lambda image: image.permute(1, 2, 0), "A tensor .32, 32, 3."),
+    "a batch of others": (lambda image: image[None, :, :9], "A tensor .3, 9, 32."),
+    "a batch in a list": (lambda image: [image[None]], "A tensor .1, 3, 32, 32."),
+    "five": (lambda image: image[None, None], "A tensor .1, 1, 3, 32, 32."),
+    "no axis": (lambda image: torch.tensor(1.0), "A tensor .. of float32"),
+    "ints": (lambda image: image.long(), "of int64"),
+    "complex": (lambda image: image.to(torch.complex64), "of complex64"),
+    "sparse": (lambda image: image.to_sparse(), "is not what"),
+    "NaN": (lambda image: image.where(image > 0, torch.tensor(float("nan"))), "infinite or NaN"),
+    "infinite": (lambda image: image / 0, "infinite or NaN"),
+    "array": (lambda image: NOISE.permute(1, 2, 0).numpy(), "a uint8 array of NumPy, .32, 32, 3. .Image.fromarray"),
+    "arrays": (lambda image: [image, image.numpy()], "a float32 array of NumPy"),
+    "none": (lambda image: [], "There is no picture in what was passed"),
+    "an empty batch": (lambda image: image[None][:0], "There is no picture"),
+    "None": (lambda image: None, "A picture cannot be a NoneType: pass paths, PIL images, or"),
+    "a list of lists": (lambda image: [["a.png"]], "cannot be a list"),
+    "a number": (lambda image: 5, "cannot be a int"),
+    "bytes": (lambda image: b"a.png", "cannot be a bytes"),
+    "an open file": (lambda image: io.BytesIO(b"a\nb"), "cannot be a BytesIO"),
+}
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+def test_what_is_no_picture(model, name):
+    make, said = NO_PICTURES[name]
+    what = make(model.transform(Image.fromarray(NOISE.permute(1, 2, 0).numpy())))
+    for look in (model.predict, model.logits, model.encode_image):
+        with pytest.raises(UserError, match=said):
+            look(what)
+    if isinstance(what, list) and what and not isinstance(what[0], list):
+        assert isinstance(list(model.stream(what))[-1][1], UserError)
+
+
+@given(st.integers(1, 4), st.sampled_from([torch.float32, torch.float64, torch.float16]), st.booleans(), st.integers(0))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_transform_makes_is_taken(model, n, dtype, flat, seed):
+    """Alone, in a list, as a batch and in a stream, of any float type; also pictures of one colour."""
+    rng = np.random.RandomState(seed % 2**32)
+    pixels = rng.randint(0, 256, (n, 1, 1, 3) if flat else (n, 40, 50, 3)) + np.zeros((n, 40, 50, 3), int)
+    pictures = [Image.fromarray(p.astype(np.uint8)) for p in pixels]
+    expected, images = model.logits(pictures), torch.stack([model.transform(p) for p in pictures]).to(dtype)
+    for given_images in (images, list(images), iter(images)):
+        torch.testing.assert_close(model.logits(given_images), expected, atol=0.3, rtol=0)
+    assert [best[0] for _, best in model.stream(pictures, top=1)] == [best[0] for best in model.predict(pictures, 1)]
+
+
+def test_a_stream_is_of_many_pictures(model):
+    for paths in ("a.png", b"a.png", Path("a.png"), None, 5):
+        with pytest.raises(UserError, match="paths are a list or another iterable"):
+            next(model.stream(paths))
+    for options in ({"batch_size": 0}, {"batch_size": 2.5}, {"top": 0}, {"top": "2"}, {"top": True}):
+        with pytest.raises(UserError, match="ask for 1 or more"):
+            list(model.stream([Image.new("RGB", (8, 8))], **options))
 
 
 def test_pictures_of_16_bits_are_scaled_wherever_they_come_from(run, tmp_path, capsys):
@@ -183,14 +259,33 @@ def test_a_stream_reads_only_a_little_ahead(run):
     assert len(asked) <= 12 + 2 * 4
 
 
+def test_a_runs_own_names_may_be_alike(run, tmp_path, capsys):
+    """As two classes of ImageNet are."""
+    folder, test = run(METHODS["zsclip"])
+    metrics = json.loads((tmp_path / "output/metrics.json").read_text())
+    metrics["classnames"][1] = "Cat"
+    (tmp_path / "output/metrics.json").write_text(json.dumps(metrics))
+    for names in (None, metrics["classnames"]):
+        assert load_run(folder, names).classnames[:2] == ["cat", "Cat"]
+        assert (
+            'has classes that CLIP reads alike, so that they have one prompt: "cat" and "Cat"'
+            in capsys.readouterr().err
+        )
+
+
 def test_what_cannot_be(run, tmp_path):
     folder, test = run(METHODS["coop"], "TRAINER.COOP.CSC", True)
     with pytest.raises(UserError, match="class"):
         load_run(folder, ["owl", "box"])
     with pytest.raises(MissingFile, match="is no folder of a run, as it has no config.yaml"):
         load_run(tmp_path)
-    with pytest.raises(UserError, match='Class "owl" is named more than once'):
-        load_run(folder, ["owl", "box", "owl"])
+    for names in ("owl", [], [""], ["owl", 5], [None], [b"owl"]):
+        with pytest.raises(UserError, match="classnames are a list of texts, one or more, and not "):
+            load_run(folder, names)
+    for name, other in SAME:
+        with pytest.raises(UserError) as error:
+            load_run(folder, ["ox", name, other])
+        assert str(error.value).startswith(f'CLIP reads "{name}" and "{other}" alike, so that they have one prompt')
     with pytest.raises(UserError, match="top is 0"):
         load_run(folder).predict(str(test["impaths"][0]), top=0)
     with pytest.raises(MissingFile, match='"none.png" does not exist'):

@@ -33,7 +33,7 @@ WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", "dept", *LEARNED_IMAGE_SIDE
 ]
 # Text alone is learned, there are tokens in the image encoder, text is made for each picture
 QUICK = [("coop", ".pt2"), ("promptsrc", ".onnx"), ("cocoop", ".pt2")]
-IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1.5, 1.5)  # as normalised
 
 
 def opened(path):

@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dassl.config import get_cfg_default
+from datasets.image_folder import ImageFolder
 from inference.api import load_run
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from tools import predict
+
+BOM = b"\xef\xbb\xbf"
 
 
 @pytest.fixture
@@ -50,6 +54,53 @@ def test_files_folders_and_patterns(run, pictures, capsys):
         assert names(capsys.readouterr().out) == expected
 
 
+NAMES = ["a.png", "B.JPG", "c.Jfif", "d.gif", "e.WEBP", "._a.png", ".hidden.jpg", "f.heic", "g", "notes.txt", "png"]
+
+
+@pytest.mark.parametrize("way", ["folder", "link to a folder", "links to files"])
+def test_a_folder_is_read_as_for_training(run, tmp_path, way, capsys):
+    """The same files, and a line that counts the same others."""
+    real, tree = tmp_path / "real", tmp_path / "image_folder"
+    for split in ("train", "test"):
+        for name in ("cat", "ox"):
+            (real / split / name).mkdir(parents=True)
+            for file in NAMES:
+                Image.new("RGB", (8, 8)).save(real / split / name / file, "PNG")
+            (tree / split).mkdir(parents=True, exist_ok=True)
+            if way == "links to files":
+                (tree / split / name).mkdir()
+                for file in NAMES:
+                    (tree / split / name / file).symlink_to(real / split / name / file)
+            elif way == "folder":
+                (real / split / name).rename(tree / split / name)
+            else:
+                (tree / split / name).symlink_to(real / split / name)
+    cfg = get_cfg_default()
+    cfg.DATASET.ROOT = str(tmp_path)
+    capsys.readouterr()
+    trained = [item.impath for item in ImageFolder(cfg).test]
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "passed over" in line]
+    assert "16 files or folders" in said and len(trained) == 10
+    assert predict.main(["--model-dir", run, "--format", "json", str(tree / "test")]) == 0
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["path"] for line in out.splitlines()] == trained
+    (said,) = [line for line in err.splitlines() if "passed over" in line]
+    assert "8 files or folders (cat/f.heic, cat/g, cat/notes.txt, cat/png, ox/f.heic, ...)" in said
+
+
+def test_links_that_lead_in_a_circle(run, pictures, capsys):
+    (pictures / "below/again").symlink_to(pictures)
+    (pictures / "also").symlink_to(pictures / "below")
+    assert predict.main(["--model-dir", run, str(pictures)]) == 0
+    assert names(capsys.readouterr().out) == ["a.JPG", "b.png", "c.png", "c.png"]
+
+
+def test_a_pattern_of_nothing_is_named(run, pictures, capsys):
+    assert predict.main(["--model-dir", run, str(pictures), "none/*.png"]) == 1
+    out, err = capsys.readouterr()
+    assert len(names(out)) == 3 and 'error: image "none/*.png" does not exist' in err
+
+
 def test_formats_say_the_same(run, pictures, capsys):
     def printed(style):
         assert predict.main(["--model-dir", run, "--top", "2", "--format", style, str(pictures / "b.png")]) == 0
@@ -66,7 +117,7 @@ def test_formats_say_the_same(run, pictures, capsys):
 
 
 def test_other_classes(run, pictures, tmp_path, capsys):
-    (tmp_path / "classes.txt").write_text("red cat\n\nbox\n")
+    (tmp_path / "classes.txt").write_bytes(BOM + b"red cat\r\n\r\n\tbox\t\r")
     for option in (["--classes", "red cat, box"], ["--classes-file", str(tmp_path / "classes.txt")]):
         assert predict.main(["--model-dir", run, *option, "--format", "json", str(pictures / "b.png")]) == 0
         found = json.loads(capsys.readouterr().out)["predictions"]
@@ -201,13 +252,26 @@ def test_a_name_that_is_no_text(run, pictures, capfdbinary):
         (["--model-dir", "none", "a.png"], "none.* is no folder of a run"),
         (["--model-dir", "RUN", "FOLDER"], "there are no pictures in"),
         (["--model-dir", "RUN", "--classes-file", "none.txt", "a.png"], "none.txt.* cannot be read"),
-        (["--model-dir", "RUN", "--classes", "owl,owl", "a.png"], 'Class "owl" is named more than once'),
+        (["--model-dir", "RUN", "--classes", "owl,ox,owl", "a.png"], 'CLIP reads "owl" and "owl" alike'),
+        (["--model-dir", "RUN", "--classes", "red circle,red_circle", "a.png"], '"red circle" and "red_circle" alike'),
+        (["--model-dir", "RUN", "--classes", "", "a.png"], "--classes names no class: write one or more"),
+        (["--model-dir", "RUN", "--classes-file", "EMPTY", "a.png"], "empty.txt. names no class"),
+        (
+            ["--model-dir", "RUN", "--classes-file", "TWICE", "a.png"],
+            'reads "Red circle" and "red circle" alike',
+        ),
+        (["--model-dir", "RUN", "--classes-file", "LATIN", "a.png"], "latin.txt, line 2, is no UTF-8"),
+        (["--model-dir", "RUN", "--classes-file", "JSON", "a.png"], "json.txt. is a list of another form"),
         (["--model-dir", "RUN", "--embed", "features", "a.png"], 'call the file "features.npz"'),
     ],
 )
 def test_mistakes(run, tmp_path, words, sentence, capsys):
     (tmp_path / "empty").mkdir()
-    words = [{"RUN": run, "FOLDER": str(tmp_path / "empty")}.get(word, word) for word in words]
+    files = {"EMPTY": b"", "TWICE": BOM + b"Red\tcircle\r\nred circle", "LATIN": b"a\ncaf\xe9", "JSON": b'["a", "b"]'}
+    for name, content in files.items():
+        (tmp_path / f"{name.lower()}.txt").write_bytes(content)
+    given = {name: str(tmp_path / f"{name.lower()}.txt") for name in files}
+    words = [{"RUN": run, "FOLDER": str(tmp_path / "empty"), **given}.get(word, word) for word in words]
     assert predict.main(words) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ") and re.search(sentence, err)

@@ -255,6 +255,27 @@ def _set_heads(attn, n_heads):
 
 
 def _build_model(weights):
+    with _one_head_at_least():
+        return _openais_model(weights)
+
+
+@contextlib.contextmanager
+def _one_head_at_least():
+    """Inside, layers narrower than 64, of which OpenAI's build_model makes no head, have one; see `_set_heads`."""
+    layer = clip.model.ResidualAttentionBlock
+    init = layer.__init__
+
+    def with_one(self, width, n_heads, *args, **kwargs):
+        init(self, width, max(1, n_heads), *args, **kwargs)
+
+    layer.__init__ = with_one
+    try:
+        yield
+    finally:
+        layer.__init__ = init
+
+
+def _openais_model(weights):
     if len(inspect.signature(build_model).parameters) == 1:
         return build_model(weights)
     # MaPLe's and PromptSRC's forks: this asks them for the plain model

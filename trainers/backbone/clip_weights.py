@@ -20,6 +20,7 @@ class Pictures(NamedTuple):
     size: int  # of a side, in pixels
     mean: Optional[Sequence[float]] = None  # of R, G and B in [0, 1], which was subtracted; None: not known
     std: Optional[Sequence[float]] = None  # by which they were divided then
+    interpolation: Optional[str] = None  # by which they were resized, as of INPUT.INTERPOLATION; None: not known
 
 
 class ClipWeights(NamedTuple):

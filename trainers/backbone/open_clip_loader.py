@@ -105,6 +105,8 @@ def _weights_of(open_clip, name, architecture, source, config):
             f'"{name}" (MODEL.BACKBONE.NAME) has weights for {_gelu(tag)}, and an architecture with {_gelu(config)}: '
             f"write {PREFIX}{other}/{source}."
         )
+    if tag.get("resize_mode", "shortest") not in ("shortest", "squash"):
+        raise refused(name, f"its pictures are resized in another way (resize_mode {tag['resize_mode']})")
     if tag.get("resize_mode") == "squash":
         print(f"Note: {name} was trained on pictures squeezed into squares; here their shorter side is resized")
     try:
@@ -114,7 +116,7 @@ def _weights_of(open_clip, name, architecture, source, config):
             f'Weights of "{name}" are not in the cache and cannot be fetched ({" ".join(str(error).split())}): fetch '
             f"them by hand and name {PREFIX}{architecture}//path/to/file."
         ) from error
-    return path, Pictures(size, tag["mean"], tag["std"])
+    return path, Pictures(size, tag["mean"], tag["std"], tag.get("interpolation") or "bicubic")
 
 
 def _gelu(config):

@@ -5,7 +5,7 @@ normalised and which tokens there are say preprocessor_config.json and vocab.jso
 transformers 5), if they are there.
 """
 
-import json
+import math
 import os
 import re
 from typing import Callable, Dict, List, Optional, Tuple
@@ -13,6 +13,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 import torch
 
 from ..errors import MissingFile, UserError
+from ..files.text_file import read_json
 from .clip_weights import SAFETENSORS, VOCABULARY, ClipWeights, Pictures, read_file, refused
 
 PREFIX = "hf:"
@@ -26,6 +27,19 @@ DEFAULTS = {
     "vision": {**BOTH, "num_attention_heads": 12, "image_size": 224},
 }
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+PREPROCESSOR = {
+    "do_resize": True,
+    "size": None,  # 224; where a CLIP has another, so must its preprocessor
+    "resample": 3,
+    "do_center_crop": True,
+    "crop_size": None,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": MEAN,
+    "image_std": STD,
+}  # do_convert_rgb: of a picture that is none a copy in RGB, which is made here in any case
+RESAMPLED = {0: "nearest", 2: "bilinear", 3: "bicubic"}  # Pillow's numbers that INPUT.INTERPOLATION has, too
 ACTIVATIONS = {"quick_gelu": "quickgelu", "gelu": "gelu"}
 
 Find = Callable[[str], Optional[str]]  # file name -> its path here; None: there is no such file
@@ -151,8 +165,7 @@ def _json(path, name, file):
     if path is None:
         raise MissingFile(f'"{name}" (MODEL.BACKBONE.NAME) has no {file}: name a CLIPModel of transformers.')
     try:
-        with open(path, encoding="utf-8") as text:
-            content = json.load(text)
+        content = read_json(path)
         if not isinstance(content, dict):
             raise ValueError(f"it holds a {type(content).__name__}")
         return content
@@ -199,14 +212,67 @@ def _check_tokens(name, find):
 
 
 def _pictures(find, name, size):
+    """What the preprocessor makes of a picture, and settings here can say. Raises UserError for what none can."""
     file, path = _first(find, "preprocessor_config.json", "processor_config.json")
     if path is None:
         return Pictures(size)
-    said = _json(path, name, file)
-    said = said.get("image_processor") or said  # below that since transformers 5
-    if not said.get("do_normalize", True):
-        return Pictures(size, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return Pictures(size, said.get("image_mean", MEAN), said.get("image_std", STD))
+    content = _json(path, name, file)
+    content = content.get("image_processor") or content  # below that since transformers 5
+    if not isinstance(content, dict):
+        raise UserError(f'{file} of "{name}" has no keys and values below image_processor: fetch it again.')
+    content = {key: value for key, value in content.items() if value is not None}
+    said = {**PREPROCESSOR, "size": size, "crop_size": size, **content}
+    for reason, applies in _other_pictures(content, said, size).items():
+        if applies:
+            raise refused(name, f"{reason} ({file})")
+    if _sides(said["size"]) == (size, size) or said.get("use_square_size"):
+        print(f"Note: {name} was trained on pictures squeezed into squares; here their shorter side is resized")
+    # (factor p - mean) / std of bytes p is (p / 255 - mean / (255 factor)) / (std / (255 factor))
+    scale = 255 * (said["rescale_factor"] if said["do_rescale"] else 1)
+    mean, std = (said["image_mean"], said["image_std"]) if said["do_normalize"] else ((0.0,) * 3, (1.0,) * 3)
+    if abs(scale - 1) > 1e-6:  # else the digits that are shown stay those of the file
+        mean, std = ([value / scale for value in values] for values in (mean, std))
+    return Pictures(size, mean, std, RESAMPLED[said["resample"]])
+
+
+def _other_pictures(content, said, size) -> Dict[str, bool]:
+    """Why pictures are others than settings here can make -> whether that applies. `content` is `said` by the file."""
+    kind = str(said.get("image_processor_type") or said.get("feature_extractor_type") or "CLIP")
+    unsaid = [] if kind.startswith("CLIP") else [key for key in PREPROCESSOR if key not in content]  # others' defaults
+    unknown = [key for key in said if key.startswith("do_") and key not in (*PREPROCESSOR, "do_convert_rgb")]
+    sides, crop = _sides(said["size"]), _sides(said["crop_size"])
+    numbers = {"image_mean": -math.inf, "image_std": 0}  # each number must be above
+    wrong = [k for k, low in numbers.items() if not (_are_numbers(said[k], low) and len(said[k]) == 3)]
+    wrong += [] if _are_numbers([said["rescale_factor"]], 0) else ["rescale_factor"]
+    return {
+        f"its preprocessor is a {kind}, and no {', '.join(unsaid)} is said": bool(unsaid),
+        f"it does another thing with pictures: {', '.join(unknown)}": any(said[key] for key in unknown),
+        "its pictures are enlarged before they are cropped (crop_pct)": "crop_pct" in content,
+        f"{', '.join(wrong)} of its pictures are no such numbers": bool(wrong),
+        f"its pictures are resized by a filter without a setting here, resample {said['resample']!r}": said["resample"]
+        not in list(RESAMPLED),  # it may be of any type
+        "its pictures are not resized (do_resize)": not said["do_resize"],
+        f"its pictures are resized to {said['size']!r}, and it takes {size} pixels a side": sides
+        not in (size, (size, size)),
+        "its pictures are not cropped (do_center_crop)": not said["do_center_crop"] and sides == size,
+        f"its pictures are cropped to {said['crop_size']!r}, and it takes {size} pixels a side": said["do_center_crop"]
+        and crop not in (size, (size, size)),
+    }
+
+
+def _sides(size):
+    """What `size` or `crop_size` asks for: n pixels of the shorter side, or (height, width); None if neither."""
+    if isinstance(size, dict):
+        keys = {key for key in size if size[key] is not None}
+        if keys == {"shortest_edge"}:
+            return size["shortest_edge"]
+        return (size["height"], size["width"]) if keys == {"height", "width"} else None
+    return size if not isinstance(size, (list, tuple)) else tuple(size)
+
+
+def _are_numbers(values, low):
+    numbers = isinstance(values, (list, tuple)) and all(type(value) in (int, float) for value in values)
+    return numbers and all(low < value < math.inf for value in values)
 
 
 # ---- OpenAI's names ----------------------------------------------------------------------------------------

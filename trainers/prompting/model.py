@@ -56,7 +56,7 @@ class PromptedCLIP(nn.Module):
                 f"INPUT.SIZE is {size[0]} x {size[1]}, but backbone {cfg.MODEL.BACKBONE.NAME} takes "
                 f"{resolution} x {resolution} images: set INPUT.SIZE to ({resolution}, {resolution})."
             )
-        _check_normalisation(cfg, clip_model)
+        _check_pictures(cfg, clip_model)
         clip_model.requires_grad_(False)
         self.name = cfg.TRAINER.NAME
         self.classnames = list(classnames)
@@ -187,16 +187,23 @@ class PromptedCLIP(nn.Module):
         return self.logits(f, text_features)
 
 
-def _check_normalisation(cfg, clip_model):
-    """Raise UserError if pictures are normalised otherwise than the backbone says; those of OpenAI's format do not."""
-    pictures = getattr(clip_model, "pictures", None)
-    if pictures is None or pictures.mean is None:
+def _check_pictures(cfg, clip_model):
+    """Raise UserError if pictures are made otherwise than the backbone says; those of OpenAI's format do not say."""
+    pictures, name = getattr(clip_model, "pictures", None), cfg.MODEL.BACKBONE.NAME
+    if pictures is None:
         return
     ours = [*cfg.INPUT.PIXEL_MEAN, *cfg.INPUT.PIXEL_STD] if "normalize" in cfg.INPUT.TRANSFORMS else [0] * 3 + [1] * 3
-    if any(abs(a - b) > 1e-4 for a, b in zip(ours, [*pictures.mean, *pictures.std])):
+    theirs = [*pictures.mean, *pictures.std] if pictures.mean else ours
+    rounding = min(1e-4, 1e-2 * max(theirs))  # pictures of whole numbers up to 255 have means and deviations of 0.002
+    if any(abs(a - b) > rounding for a, b in zip(ours, theirs)):
         raise UserError(
-            f"Backbone {cfg.MODEL.BACKBONE.NAME} was trained on pictures normalised otherwise: have normalize in "
-            f"INPUT.TRANSFORMS, INPUT.PIXEL_MEAN {list(pictures.mean)} and INPUT.PIXEL_STD {list(pictures.std)}."
+            f"Backbone {name} was trained on pictures normalised otherwise: have normalize in INPUT.TRANSFORMS, "
+            f"INPUT.PIXEL_MEAN {list(pictures.mean)} and INPUT.PIXEL_STD {list(pictures.std)}."
+        )
+    if pictures.interpolation not in (None, cfg.INPUT.INTERPOLATION):
+        raise UserError(
+            f"Backbone {name} was trained on pictures resized otherwise: set INPUT.INTERPOLATION to "
+            f"{pictures.interpolation}."
         )
 
 

@@ -1,5 +1,6 @@
 """Prompt text: from class names and context vectors to the embedded sequences the text encoder reads."""
 
+from functools import lru_cache
 from typing import List, Optional, Sequence, Tuple
 
 import clip
@@ -21,6 +22,7 @@ def words_of(name):
     return name.replace("_", " ")
 
 
+@lru_cache(maxsize=None)
 def n_tokens(text: str) -> int:
     return len(_tokenizer.encode(text))
 
@@ -50,7 +52,7 @@ def tokenize_classes(classnames: Sequence[str], template: str, prefix: str = "",
     Raises UserError for a class without a name and for a prompt that does not fit.
     """
     for label, name in enumerate(classnames):
-        if not any(map(str.isalnum, name)) and n_tokens(words_of(name)) == 0:  # the tokenizer takes its time
+        if n_tokens(words_of(name)) == 0:
             raise UserError(f'Class {label} of the data set has the name "{name}", which has no words: give it some.')
     prompts = [f"{prefix} {prompt}" if prefix else prompt for prompt in fill_template(template, classnames)]
     try:

@@ -3,13 +3,13 @@
 CoPrompt's (arXiv 2306.01195) are a large language model's.
 """
 
-import json
 from typing import Any, List, NamedTuple, Sequence
 
 import torch
 
 from ..backbone.clip_loader import CONTEXT_LENGTH
 from ..errors import UserError
+from ..files.text_file import read_json
 from .encoders import TextEncoder
 from .model import normalise
 from .prompt_text import PromptSequences, n_tokens, tokenize, words_of
@@ -39,15 +39,19 @@ def read_sentences(path: str, classnames: Sequence[str], key: str) -> List[List[
     """
     said = f"The sentences {path} ({key})"
     try:
-        with open(path, encoding="utf-8") as file:
-            found = json.load(file)
+        found = read_json(path)
     except OSError as error:
         raise UserError(f"{said} cannot be read ({error.strerror}): correct the path.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{said} are no JSON ({error}): write {{class name: [sentence, ...]}}.") from None
     if not isinstance(found, dict):
         raise UserError(f"{said} are no JSON object: write {{class name: [sentence, ...]}}.")
-    found = {words_of(name): sentences for name, sentences in found.items()}
+    names = {}
+    for name in found:
+        if words_of(name) in names:
+            raise UserError(f'{said} have class "{words_of(name)}" twice, with spaces and underscores: write it once.')
+        names[words_of(name)] = name
+    found = {spoken: found[name] for spoken, name in names.items()}
     lacking = [name for name in classnames if words_of(name) not in found]
     if lacking:
         others = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""

@@ -222,7 +222,7 @@ def test_lines_that_were_added_to_train_py_since_stay(fork):
 def test_edited_files_are_refused_by_name(fork, action):
     path = "configs/trainers/SEP/vit_b16_ep50_batch32.yaml"
     add(fork).carry_out()
-    with open(fork / path, "a") as file:
+    with open(fork / path, "a", encoding="utf-8") as file:
         file.write("# mine\n")
     before = state(fork)
     with pytest.raises(UserError, match=f"somebody has edited {path} since"):

@@ -139,7 +139,7 @@ def maple(root: Path) -> Path:
     """A modified clip, whose build_model has a second argument, and a MaPLe of its own."""
     coop(root, own="maple", registers="MaPLe")
     shutil.copytree(Path(clip.__file__).parent, root / "clip", ignore=shutil.ignore_patterns("__pycache__"))
-    with open(root / "clip/model.py", "a") as file:
+    with open(root / "clip/model.py", "a", encoding="utf-8") as file:
         file.write(DESIGN_DETAILS)
     return root
 

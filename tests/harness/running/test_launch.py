@@ -156,7 +156,7 @@ def test_other_weights_under_the_same_name_are_for_train_py_to_compare(checkout,
 def test_a_changed_config_file_is_another_run(checkout):
     checkout.checkpoint(50)
     checkout.finish()
-    with open(checkout.root / "configs/trainers/SEP/shapes.yaml", "a") as file:
+    with open(checkout.root / "configs/trainers/SEP/shapes.yaml", "a", encoding="utf-8") as file:
         file.write("SEED: 3\n")
     checkout("sep/base2new_train.sh", "shapes", 1)
     assert checkout.called

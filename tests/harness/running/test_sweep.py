@@ -187,7 +187,7 @@ def processes(ground):
         try:
             with open(f"/proc/{name}/environ", "rb") as file:
                 ours = f"JOURNAL={ground.journal_file}\0".encode() in file.read()
-            with open(f"/proc/{name}/stat") as file:
+            with open(f"/proc/{name}/stat", encoding="utf-8") as file:
                 alive = file.read().rpartition(") ")[2][0] != "Z"
         except OSError:
             continue

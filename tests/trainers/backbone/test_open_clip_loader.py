@@ -59,7 +59,7 @@ def test_features_are_the_librarys_own(family, image):
 def test_what_it_says_of_itself(tiny_open_clip, open_clip_folder):
     tag, file = load_clip(tiny_open_clip.name), load_clip(f"open_clip:tiny/{open_clip_folder}/weights.pt")
     assert tag.activation == file.activation == "gelu (open_clip's architecture tiny says so)"
-    assert tag.pictures == (32, MEAN, STD) and file.pictures == (32, None, None)
+    assert tag.pictures == (32, MEAN, STD, "bilinear") and file.pictures == (32, None, None, None)
     assert not tag.training and not any(p.requires_grad for p in tag.parameters())
     quick = load_clip(f"open_clip:tiny-quickgelu/{open_clip_folder}/weights.pt")
     assert quick.activation.startswith("quickgelu")
@@ -194,3 +194,6 @@ def test_a_squeezed_picture_is_noted(open_clip_folder, monkeypatch, capsys):
     monkeypatch.setitem(pretrained._PRETRAINED["tiny"]["noise"], "resize_mode", "squash")
     load_clip("open_clip:tiny/noise")
     assert "open_clip:tiny/noise was trained on pictures squeezed into squares" in capsys.readouterr().out
+    monkeypatch.setitem(pretrained._PRETRAINED["tiny"]["noise"], "resize_mode", "longest")
+    with pytest.raises(UserError, match="resized in another way .resize_mode longest."):
+        load_clip("open_clip:tiny/noise")

@@ -1,19 +1,29 @@
 """CLIPModels of transformers, from a folder and from the hub's cache; features: test_open_clip_loader.py."""
 
+import contextlib
+import io
 import json
+import re
 import subprocess
 import sys
 
 import clip
+import numpy as np
 import pytest
 import torch
 from clip.clip import _tokenizer
 from huggingface_hub.errors import LocalEntryNotFoundError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from yacs.config import CfgNode
 
+from dassl.config import get_cfg_default
+from dassl.data.transforms import build_transform
 from tests.conftest import REPOSITORY
 from tests.families import MEAN, STD, tiny_clip_model
 from trainers.backbone.clip_loader import fingerprint, load_clip
-from trainers.backbone.transformers_loader import END
+from trainers.backbone.transformers_loader import END, _in_folder, _pictures
 from trainers.errors import MissingFile, UserError
 
 
@@ -34,8 +44,8 @@ def change(folder, file="config.json", **more):
 
 def test_what_it_says_of_itself(tiny_transformers, folder):
     said, silent = load_clip(tiny_transformers.name), load_clip(f"hf:{folder}")
-    assert said.activation == "gelu (hidden_act of its config.json)" and said.pictures == (32, MEAN, STD)
-    assert silent.pictures == (32, None, None)
+    assert said.activation == "gelu (hidden_act of its config.json)" and said.pictures == (32, MEAN, STD, "bilinear")
+    assert silent.pictures == (32, None, None, None)
     assert not said.training and not any(p.requires_grad for p in said.parameters())
 
 
@@ -136,11 +146,92 @@ def test_tokenizers(folder):
     load_clip(str(folder))
 
 
-def test_normalisation_of_the_processors(folder):
+def test_processors_of_transformers_5(folder):
     change(folder, "processor_config.json", image_processor={"image_mean": MEAN, "image_std": STD})
-    assert load_clip(str(folder)).pictures == (32, MEAN, STD)  # transformers 5
+    assert load_clip(str(folder)).pictures == (32, MEAN, STD, "bicubic")
     change(folder, "preprocessor_config.json", do_normalize=False)
-    assert load_clip(str(folder)).pictures == (32, (0, 0, 0), (1, 1, 1))
+    assert load_clip(str(folder)).pictures == (32, (0, 0, 0), (1, 1, 1), "bicubic")
+
+
+OTHERS = {  # a key of preprocessor_config.json -> the values that it may have
+    "do_resize": [True, False],
+    "resample": [0, 1, 2, 3, 4, 5],
+    "size": [
+        32,
+        {"shortest_edge": 32},
+        {"shortest_edge": 36},
+        {"height": 32, "width": 32},
+        {"height": 32, "width": 40},
+    ],
+    "do_center_crop": [True, False],
+    "crop_size": [32, {"height": 32, "width": 32}, {"height": 24, "width": 24}],
+    "do_rescale": [True, False],
+    "rescale_factor": [1 / 255, 1 / 127.5, 1.0],
+    "do_normalize": [True, False],
+    "image_mean": [MEAN, [0.0, 0.0, 0.0]],
+    "image_std": [STD, [1.0, 1.0, 1.0]],
+    "do_convert_rgb": [True, False],
+}
+PICTURE = Image.fromarray(np.random.RandomState(0).randint(0, 256, (50, 40, 3), dtype=np.uint8))
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in OTHERS.items()}))
+def test_pictures_are_the_processors_or_refused(folder, said):
+    """With the settings that a run is told to have."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    (folder / "preprocessor_config.json").write_text(json.dumps(said))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            pictures = _pictures(_in_folder(folder), "a", 32)
+    except UserError as error:
+        assert re.search(r"cannot be used, as its p.* .preprocessor_config.json.: docs/backbones.md lists", str(error))
+        assert said.keys() & {"do_resize", "resample", "size", "do_center_crop", "crop_size"}
+        return
+    cfg = get_cfg_default().INPUT
+    cfg.SIZE, cfg.PIXEL_MEAN, cfg.PIXEL_STD, cfg.INTERPOLATION = (32, 32), *pictures[1:]
+    cfg.TRANSFORMS = ["normalize"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        ours = build_transform(CfgNode({"INPUT": cfg}), is_train=False)(PICTURE)
+    defaults = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    theirs = CLIPImageProcessorPil(**{**defaults, **said})(PICTURE, return_tensors="pt").pixel_values[0].float()
+    if "squeezed into squares" in printed.getvalue():
+        assert "height" in said["size"]
+    else:
+        torch.testing.assert_close(ours, theirs, atol=1e-4 * theirs.abs().max().item(), rtol=0)
+
+
+@pytest.mark.parametrize(
+    "said, reason",
+    [
+        ({"do_flip_channel_order": True}, "it does another thing with pictures: do_flip_channel_order"),
+        ({"crop_pct": 0.9}, "enlarged before they are cropped"),
+        ({"image_processor_type": "ViTImageProcessor", "resample": 3}, "its preprocessor is a ViT.*, and no do_resize"),
+        ({"image_mean": 0.5}, "image_mean of its pictures are no such numbers"),
+        ({"image_mean": [0, 0, "0"], "image_std": [1, 1, 0]}, "image_mean, image_std of its pictures are no such"),
+        ({"rescale_factor": 0}, "rescale_factor of its pictures"),
+        ({"resample": "bicubic"}, "a filter without a setting here, resample 'bicubic'"),
+        ({"size": {"longest_edge": 32}}, "its pictures are resized to"),
+        ({"size": "32"}, "its pictures are resized to '32', and it takes 32"),
+    ],
+)
+def test_what_no_setting_says(folder, said, reason):
+    change(folder, "preprocessor_config.json", **said)
+    with pytest.raises(UserError, match=reason):
+        load_clip(str(folder))
+
+
+@pytest.mark.parametrize("width, heads", [(32, 4), (48, 1), (16, 2), (96, 3)])
+def test_heads_are_those_of_the_config(tmp_path, width, heads):
+    """Also of towers so narrow that OpenAI's have none of 64."""
+    model = tiny_clip_model(hidden_size=width, num_attention_heads=heads)
+    model.save_pretrained(tmp_path)
+    loaded, image = load_clip(str(tmp_path)), torch.randn(2, 3, 32, 32)
+    tokens = clip.tokenize(["a cat", "two dogs"])
+    image_features, text_features = model.get_image_features(image), model.get_text_features(tokens)
+    torch.testing.assert_close(loaded.encode_image(image), image_features.pooler_output, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(loaded.encode_text(tokens), text_features.pooler_output, atol=1e-5, rtol=1e-5)
 
 
 def test_half_a_folder(folder, tiny_transformers):

@@ -96,7 +96,7 @@ def test_where_nothing_can_be_written_it_is_said_once(store, capsys, monkeypatch
     if reason == "room":
         monkeypatch.setattr(feature_store, "ROOM", 2**60)
     else:
-        with open(os.path.join(store.folder, "c"), "w"):  # in the place of a folder
+        with open(os.path.join(store.folder, "c"), "w", encoding="utf-8"):  # in the place of a folder
             pass
     for i in range(3):
         store.put(f"c/{i}", block(i))

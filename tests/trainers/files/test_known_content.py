@@ -97,7 +97,7 @@ def test_a_damaged_note_is_none(files, reads, damage):
 
 def test_notes_that_cannot_be_made(files, reads):
     paths, folder = files
-    with open(folder, "w"):
+    with open(folder, "w", encoding="utf-8"):
         assert content_of(paths, folder) == content_of(paths)
 
 

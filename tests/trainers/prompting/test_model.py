@@ -53,6 +53,7 @@ def test_features_may_be_averaged_as_they_come(tiny_clip):
         ),
         (("INPUT.PIXEL_STD", [0.2, 0.3, 0.26]), "normalised otherwise"),
         (("INPUT.TRANSFORMS", ["random_flip"]), "have normalize in INPUT.TRANSFORMS"),
+        (("INPUT.INTERPOLATION", "bicubic"), "resized otherwise: set INPUT.INTERPOLATION to bilinear"),
         (("INPUT.SIZE", (64, 64)), "takes 32 x 32 images"),
     ],
 )

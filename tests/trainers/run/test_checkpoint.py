@@ -69,7 +69,7 @@ def test_write_is_whole_or_nothing(path, monkeypatch):
         checkpoint.write(state(epoch=2), path)
     assert checkpoint.read(path)["epoch"] == 1
     assert sorted(os.listdir(os.path.dirname(path))) == ["checkpoint", "model.pth.tar-1"]
-    with open(os.path.dirname(path) + "/checkpoint") as f:
+    with open(os.path.dirname(path) + "/checkpoint", encoding="utf-8") as f:
         assert f.read() == "model.pth.tar-1\n"
 
 

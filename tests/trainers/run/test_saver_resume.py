@@ -100,11 +100,13 @@ def test_resuming_on_another_sample_of_images(make_trainer, trained, monkeypatch
         self.train_x = self.train_x[::-1]
 
     monkeypatch.setattr(TinyData, "__init__", other)
-    trainer = make_trainer("CoOp", *OPTIONS)
+    trainer, kept = make_trainer("CoOp", *OPTIONS), []
+    trainer.dm.dataset.keep_sample = lambda: kept.append(1)
     with pytest.raises(
         ValueError, match='model.pth.tar-3" was trained on other images .*use another OUTPUT_DIR, where .*, or del'
     ):
         trainer.train()
+    assert not kept  # the stored sample is not replaced
     trainer.load_model(trained)  # what is tested is another question
 
 
