@@ -1,6 +1,6 @@
 """Read text that people edit, as whatever program saved it: lists and JSON.
 
-`trainers/` has a reader of its own (`trainers/files/text_file.py`), since it goes into forks.
+`trainers/` has a reader of its own (`trainers/files/edited_files.py`), since it goes into forks.
 """
 
 import json

@@ -13,7 +13,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 import torch
 
 from ..errors import MissingFile, UserError
-from ..files.text_file import read_json
+from ..files.edited_files import read_json
 from .clip_weights import SAFETENSORS, VOCABULARY, ClipWeights, Pictures, read_file, refused
 
 PREFIX = "hf:"

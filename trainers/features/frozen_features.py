@@ -195,7 +195,7 @@ class Block:
         """The block's name, and what the files are that it is of."""
         paths = [path for batch in self.paths for path in batch]
         files = identities(paths)
-        content = content_of(paths, self.store.folder)
+        content = content_of(paths, self.store.folder, files)
         if content is None:  # one is missing, which is the loader's to tell
             return None, files
         what = [content, list(map(len, self.paths)), self.places]

@@ -1,6 +1,7 @@
 """Text files that somebody may have edited, or put something else in the place of."""
 
 import errno
+import json
 import os
 import stat
 from typing import Any
@@ -14,7 +15,7 @@ MOST_DEPTH = 50
 def read_text(path: str, most: int = MOST_BYTES) -> str:
     """A regular file of UTF-8, with or without a byte-order mark.
 
-    Raises OSError, for anything else and for a larger one, too, and ValueError for other text.
+    Raises OSError, for anything else and for a larger one, too, and ValueError, with the line, for other text.
     """
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for somebody who writes
     with open(number, "rb") as file:
@@ -23,7 +24,27 @@ def read_text(path: str, most: int = MOST_BYTES) -> str:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes")
-    return content.decode("utf-8-sig")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = len(content[: error.start].splitlines()) or 1
+        raise ValueError(f"line {line} is no UTF-8 (byte 0x{content[error.start]:02x})") from None
+
+
+def read_json(path: str) -> Any:
+    """What a JSON file holds, each key once, read as `read_text`. Raises OSError and ValueError."""
+    try:
+        return json.loads(read_text(path), object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def _once(pairs):
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f'"{max(keys, key=keys.count)}" is there twice')
+    return found
 
 
 def read_yaml(path: str, most: int = 2**18) -> Any:

@@ -46,28 +46,38 @@ def identities(paths: Sequence[str]) -> Optional[List[list]]:
     return [[os.path.abspath(path), s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns] for path, s in zip(paths, stats)]
 
 
-def content_of(paths: Sequence[str], folder: str = "") -> Optional[str]:
+def content_of(paths: Sequence[str], folder: str = "", files: Optional[List[list]] = None) -> Optional[str]:
     """64 hexadecimal digits that tell apart what files hold, in the order of `paths`; None if one cannot be read.
 
-    folder: that of the notes; "" for none. One that cannot be written to is no error.
+    Args:
+        folder: that of the notes; "" for none. One that cannot be written to is no error.
+        files: their `identities`, by whom has them.
     """
 
     def read():
         with ThreadPoolExecutor(8) as pool:  # a network disk is waited for
             return hashlib.sha256("".join(pool.map(_digest, paths)).encode()).hexdigest()
 
-    return noted(paths, folder, "content", read, time.time_ns())
+    return noted(paths, folder, "content", read, time.time_ns(), files)
 
 
-def noted(paths: Sequence[str], folder: str, what: str, make: Callable[[], str], since: int) -> Optional[str]:
+def noted(
+    paths: Sequence[str],
+    folder: str,
+    what: str,
+    make: Callable[[], str],
+    since: int,
+    before: Optional[List[list]] = None,
+) -> Optional[str]:
     """What make() says of files, from a note if there is one; None if a file is missing or cannot be read.
 
     Args:
         what: which of the digests of these files it is.
         make: returns a text without spaces.
         since: time.time_ns() before the first of them was read.
+        before: their `identities`, if they are known.
     """
-    before = identities(paths)
+    before = before or identities(paths)
     if before is None:
         return None
     name = hashlib.sha256(f"{what}\0{before}".encode("utf-8", "surrogateescape")).hexdigest()

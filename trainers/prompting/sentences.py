@@ -9,7 +9,7 @@ import torch
 
 from ..backbone.clip_loader import CONTEXT_LENGTH
 from ..errors import UserError
-from ..files.text_file import read_json
+from ..files.edited_files import read_json
 from .encoders import TextEncoder
 from .model import normalise
 from .prompt_text import PromptSequences, n_tokens, tokenize, words_of

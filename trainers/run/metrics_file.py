@@ -4,7 +4,7 @@ import json
 import os
 from typing import Any, Dict, Mapping
 
-from ..files.edited_files import read_text
+from ..files.edited_files import read_json
 from ..files.whole_files import write_whole
 
 NAME = "metrics.json"
@@ -25,10 +25,7 @@ def read_metrics(folder: str) -> Dict[str, Any]:
 
     Raises FileNotFoundError if it says nothing, another OSError if that cannot be read, ValueError if it is damaged.
     """
-    try:
-        said = json.loads(read_text(os.path.join(folder, NAME)), object_pairs_hook=_once)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
+    said = read_json(os.path.join(folder, NAME))
     if not isinstance(said, dict):
         raise ValueError(f"it holds a {type(said).__name__}")
     for key, kind in _TYPES.items():
@@ -39,13 +36,6 @@ def read_metrics(folder: str) -> Dict[str, Any]:
     if not all(isinstance(name, str) for name in said.get("classnames", [])):
         raise ValueError("classnames holds something else than text")
     return said
-
-
-def _once(pairs):
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key is there twice")
-    return found
 
 
 def write_metrics(folder: str, metrics: Mapping[str, Any]) -> None:
