@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dassl.utils import MissingFile, UserError, read_json, read_lines
-from trainers.files import text_file
+from trainers.files import edited_files
 
 BOM = b"\xef\xbb\xbf"
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=8)
@@ -31,7 +31,7 @@ def test_a_mark_in_front_of_a_later_line(tmp_path):
     assert read_lines(tmp_path / "list.txt") == [(1, "a"), (2, "b")]
 
 
-@pytest.mark.parametrize("reader", [read_json, text_file.read_json])
+@pytest.mark.parametrize("reader", [read_json, edited_files.read_json])
 @given(st.dictionaries(WORDS, st.lists(WORDS, max_size=2), max_size=3), st.sampled_from([b"", BOM]))
 def test_json_is_what_it_says(tmp_path_factory, reader, value, mark):
     path = tmp_path_factory.mktemp("text") / "file.json"
@@ -39,7 +39,7 @@ def test_json_is_what_it_says(tmp_path_factory, reader, value, mark):
     assert reader(path) == value
 
 
-@pytest.mark.parametrize("reader", [read_json, text_file.read_json])
+@pytest.mark.parametrize("reader", [read_json, edited_files.read_json])
 @pytest.mark.parametrize(
     "content, said",
     [
