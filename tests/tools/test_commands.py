@@ -22,7 +22,7 @@ commands = sys.argv[1:]
 for path in commands:
     pid = os.fork()
     if not pid:
-        sys.argv, sys.path[0] = [path, "--help"], os.path.dirname(path)
+        sys.argv = [path, "--help"]  # and, as with `python -P`, the command's own folder is not on the path
         runpy.run_path(path, run_name="__main__")
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), path)
 """
