@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..catalogue import METHODS, Method
+from ..layout import PARTS
 from ..running.protocols import steps_of
 from . import PACKAGE
 from .scripts import script
@@ -51,6 +52,8 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
                 text = _renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
         for step in steps_of(each.method):
+            if PARTS[step.folder].name == "joint":  # whose numbers only train.py here takes
+                continue
             path = f"scripts/{each.folder}/{step.script}.sh"
             texts[path] = script(each.method, step, each.folder, each.name)
     return {path: text.encode() for path, text in texts.items()}

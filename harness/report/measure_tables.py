@@ -104,6 +104,9 @@ def _table(runs, title, field, columns, notes, mixed):
 
 def _row(shown, columns, alike):
     """The numbers of a row from those of each key; a harmonic mean needs both, of the same seeds."""
-    halves = [shown[key] for key in H] if H in columns.values() else []
-    h = number(harmonic_mean(*(half.value for half in halves))) if alike and MISSING not in halves else MISSING
-    return [h if key == H else shown[key] for key in columns.values()]
+    return [_h(shown, alike) if key == H else shown[key] for key in columns.values()]
+
+
+def _h(shown, alike):
+    halves = [shown[key] for key in H]
+    return number(harmonic_mean(*(half.value for half in halves))) if alike and MISSING not in halves else MISSING
