@@ -4,7 +4,7 @@ Everywhere: `logits` (n, c) of n images and c classes, in any float type; `label
 means that the class of the largest logit, the first of equals, is the label. Whatever is computed is float64, and what
 comes out are Python numbers, so that json can write them. None stands for what these images cannot tell.
 
-Each function raises ValueError, in one sentence, if the two do not fit together, there is no image, or a logit is not
+Each function raises UserError if the two do not fit together, there is no image, or a logit is not
 finite.
 """
 
@@ -13,6 +13,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from ..errors import UserError
 from .results import harmonic_mean
 
 BINS = 15
@@ -90,7 +91,7 @@ def joint(logits, labels, n_base: int) -> dict:
     logits, labels = _checked(logits, labels)
     n, classes = logits.shape
     if not 0 < n_base < classes:
-        raise ValueError(f"of {classes} classes, between 1 and {classes - 1} can be base classes, not {n_base}")
+        raise UserError(f"of {classes} classes, between 1 and {classes - 1} can be base classes, not {n_base}")
     predicted, within, score = np.empty(n, int), np.empty(n, int), np.empty(n)
     is_base = labels < n_base
     for rows, chunk in _chunks(logits):
@@ -137,15 +138,15 @@ def by_class(logits, labels) -> dict:
 def _checked(logits, labels, bins: int = BINS) -> tuple:
     logits, labels = np.asarray(logits), np.asarray(labels)
     if logits.ndim != 2 or logits.dtype.kind not in "fiu":
-        raise ValueError(f"logits are numbers of images x classes, not {logits.dtype} of shape {logits.shape}")
+        raise UserError(f"logits are numbers of images x classes, not {logits.dtype} of shape {logits.shape}")
     if not logits.size:
-        raise ValueError(f"nothing can be measured of {logits.shape[0]} images and {logits.shape[1]} classes")
+        raise UserError(f"nothing can be measured of {logits.shape[0]} images and {logits.shape[1]} classes")
     if labels.shape != logits.shape[:1] or labels.dtype.kind not in "iu":
-        raise ValueError(f"labels are {len(logits)} integers, not {labels.dtype} of shape {labels.shape}")
+        raise UserError(f"labels are {len(logits)} integers, not {labels.dtype} of shape {labels.shape}")
     if not 0 <= labels.min() <= labels.max() < logits.shape[1]:
-        raise ValueError(f"labels are from 0 to {logits.shape[1] - 1}, not from {labels.min()} to {labels.max()}")
+        raise UserError(f"labels are from 0 to {logits.shape[1] - 1}, not from {labels.min()} to {labels.max()}")
     if bins < 1:
-        raise ValueError(f"probabilities are sorted into at least one bin, not {bins}")
+        raise UserError(f"probabilities are sorted into at least one bin, not {bins}")
     return logits, labels.astype(np.int64)  # minus one of an unsigned label would be a large number
 
 
@@ -156,7 +157,7 @@ def _chunks(logits) -> Iterator[tuple]:
         rows = slice(start, start + step)
         chunk = logits[rows].astype(np.float64)
         if not np.isfinite(chunk).all():
-            raise ValueError("a logit is not finite, so that nothing can be said of this model's probabilities")
+            raise UserError("a logit is not finite, so that nothing can be said of this model's probabilities")
         yield rows, chunk
 
 
