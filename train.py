@@ -47,6 +47,7 @@ from harness import records
 from harness.command_line import given, parse_args
 from harness.config import merge_args
 from harness.errors import exit_with, fail
+from harness.report.measure import measure_of
 from harness.running.claim import claim, refuse_loaded
 from harness.running.lock import Locked, locked
 from trainers import keys
@@ -123,6 +124,7 @@ def run(args, cfg):
     print(f"** System info **\n{collect_env_info()}\n")
 
     trainer = build_trainer(cfg)
+    trainer.measure = measure_of(cfg.OUTPUT_DIR)
     trainer.facts = {"given": given(args)}  # recorded with the result: harness/running/launch.py compares it
     if args.eval_only:
         if not args.model_dir and getattr(trainer, "optim", None) is not None:

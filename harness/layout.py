@@ -20,6 +20,7 @@ class Part(NamedTuple):
 PARTS = {  # folder -> what is in it
     "base2new/train_base": Part("base2new", "base", "base"),
     "base2new/test_new": Part("base2new", "new", "new"),
+    "base2new/test_joint": Part("base2new", "joint", "all"),
     "xd/train": Part("xd", "source", "all"),
     "xd/test": Part("xd", "target", "all"),
     "few_shot": Part("few_shot", "all", "all"),

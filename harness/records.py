@@ -32,6 +32,7 @@ SHAPE = {
     "backbone_weights": str,
     "backbone_files": [[(str, int)]],
     "imported": {str: SCALAR},
+    **dict.fromkeys(("joint", "calibration"), {str: (*NUMBER, type(None))}),
     "settings": {str: (*SCALAR, [(*SCALAR, [SCALAR])])},  # the values that a config may have
     "model": {"fingerprint": str, "epoch": int, "settings": {str: SCALAR}},
 }
@@ -84,6 +85,9 @@ def _contradiction(record) -> str:
         return "its settings are not those of its fingerprint"
     if "classnames" in record and len(record["classnames"]) != record.get("n_cls", len(record["classnames"])):
         return f"n_cls is {record['n_cls']}, but there are {len(record['classnames'])} classnames"
+    joint = record.get("joint", {}).get("accuracy", record.get("accuracy"))
+    if joint != record.get("accuracy") and abs(joint - record["accuracy"]) > 1e-6:
+        return f"accuracy is {record['accuracy']}, but {joint} in the joint test"
     return _wrong_numbers(percent, record.get("n")) if "accuracy" in record else ""
 
 

@@ -19,7 +19,8 @@ _KEYS = {  # what a row calls a part: its key in a config
     "classes": "DATASET.SUBSAMPLE_CLASSES",
     "DATASET.NAME": "DATASET.NAME",
 }
-_OF_MODEL = {"new": "base2new/train_base", "target": "xd/train"}  # part of a test -> where its model was trained
+# Part of a test -> where its model was trained
+_OF_MODEL = {"new": "base2new/train_base", "joint": "base2new/train_base", "target": "xd/train"}
 
 
 def of_place(place: Place) -> dict:
@@ -51,7 +52,7 @@ def of_record(record: dict) -> dict:
 def of_model(row: dict, part: str) -> dict:
     """The row of the model that a test of `row` is of; `part` is the test's, as in `layout.PARTS`."""
     model = {**row, "part": _OF_MODEL.get(part, row.get("part"))}
-    if part == "new":
+    if part in ("new", "joint"):
         model["classes"] = "base"
     if part == "target":
         model.update({"data set": None, "DATASET.NAME": None})

@@ -7,8 +7,9 @@
     python tools/report.py output --cost
     python tools/report.py output --html output/report.html
 
-Protocols, each printed if it has runs: base-to-new (base2new), cross-dataset (xd), domain generalization (dg),
-few-shot (few_shot). Reads each run's metrics.json, or the log.txt of a base-to-new run that a fork of CoOp made.
+Protocols, each printed if it has runs: base-to-new (base2new), its joint test (joint), cross-dataset (xd), domain
+generalization (dg), few-shot (few_shot). Reads each run's metrics.json, or the log.txt of a base-to-new run that a
+fork of CoOp made.
 Accuracies are in percent, mean ± standard deviation over seeds (population standard deviation, as CoOp's
 parse_test_res.py). H is the harmonic mean of the averaged base and the averaged new accuracy, not the mean of
 each seed's H: that is how CoCoOp and the papers since compute it; in the rows over several data sets, of the
@@ -29,14 +30,17 @@ import harness.start  # noqa: F401  first, as it says what is missing
 from harness.errors import UserError, exit_with, fail
 from harness.report.cost import cost_tables
 from harness.report.formats import FORMATS, render
+from harness.report.measure_tables import calibration_tables, joint_tables
 from harness.report.published import published_tables, read_published
 from harness.report.runs import find_runs
 from harness.report.tables import base2new_tables, few_shot_tables, in_papers_order, transfer_tables
 
 NOTE = "Accuracy in %, mean ± standard deviation over seeds (population, as CoOp's parse_test_res.py)."
+MEASURE_NOTE = "Mean ± standard deviation over seeds."
 COST_NOTE = "From the metrics.json of finished training runs."
 PROTOCOLS = {  # option -> (name, tables of a list of runs)
     "base2new": ("base-to-new", base2new_tables),
+    "joint": ("joint base-to-new", joint_tables),
     "xd": ("cross-dataset", partial(transfer_tables, shifted=False)),
     "dg": ("domain-generalization", partial(transfer_tables, shifted=True)),
     "few_shot": ("few-shot", few_shot_tables),
@@ -57,6 +61,7 @@ def main(argv=None):
     instead.add_argument("--compare", metavar="METHOD", help="instead: its differences to the method of --with")
     instead.add_argument("--published", action="store_true", help="instead: published numbers beside ours")
     instead.add_argument("--cost", action="store_true", help="instead: seconds, memory and parameters of training")
+    instead.add_argument("--calibration", action="store_true", help="instead: how sure the models are, and rightly")
     instead.add_argument("--html", metavar="FILE", help="instead: all there is to see, as one page for a browser")
     parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: what it is compared with")
     args = parser.parse_args(argv)
@@ -82,7 +87,7 @@ def main(argv=None):
         return 1
     if args.html:
         return _write_page(args, runs, warnings, protocols)
-    note = COST_NOTE if args.cost else NOTE + _imported(runs)
+    note = COST_NOTE if args.cost else MEASURE_NOTE if args.calibration else NOTE + _imported(runs)
     print(render(tables, note, args.format or "github"))
     return 0
 
@@ -105,11 +110,14 @@ def _tables(args, runs, protocols):
         if runs and not tables:
             raise UserError(f"no training run below {args.folder} has its seconds on record in metrics.json")
         return tables
+    if args.calibration:
+        return calibration_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
 
 
 def _protocols_of_runs(protocols):
-    return {"xd" if name == "dg" else name for name in protocols}  # both test the same models
+    """Two protocols may test the same models."""
+    return {{"dg": "xd", "joint": "base2new"}.get(name, name) for name in protocols}
 
 
 def _write_page(args, runs, warnings, protocols):

@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from torch import nn
@@ -49,6 +49,8 @@ class PromptTrainer(TrainerX):
     # Of a method that is fitted in one go, not trained in steps: called once, without gradients, as its only epoch
     fit: Optional[Callable[[], None]] = None
 
+    # (logits (n, n_cls), labels (n,), NumPy) of a test -> JSON values for metrics.json; train.py sets it
+    measure: Optional[Callable[[Any, Any], Dict[str, Any]]] = None
     facts: Mapping[str, Any] = MappingProxyType({})  # JSON values that train.py adds to metrics.json
 
     _text_features: Optional[torch.Tensor] = None  # inside `text_encoded_once`
@@ -327,4 +329,6 @@ class PromptTrainer(TrainerX):
         if not trained_here or self.trains_on is not self.dm.dataset:
             weights.pop("sample", None)  # nothing was learned from it
         started, classnames = self.checkpoints.started, self.dm.dataset.classnames
-        return RunRecord(self.cfg, split, weights, self.settings, classnames, self.device, started, self.facts)
+        return RunRecord(
+            self.cfg, split, weights, self.settings, classnames, self.device, started, self.facts, self.measure
+        )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..catalogue import METHODS, Method
-from ..running.protocols import steps_of
+from ..layout import PARTS
+from ..running.protocols import Step, steps_of
 from . import PACKAGE
 from .scripts import script
 
@@ -50,10 +51,15 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
             if not path.stem.startswith("shapes"):  # its data set and its CLIP are here alone
                 text = _renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
-        for step in steps_of(each.method):
+        for step in steps_in_a_fork(each.method):
             path = f"scripts/{each.folder}/{step.script}.sh"
             texts[path] = script(each.method, step, each.folder, each.name)
     return {path: text.encode() for path, text in texts.items()}
+
+
+def steps_in_a_fork(method: Method) -> list[Step]:
+    """Those of a method that have a script there: a joint test's numbers are taken by our train.py."""
+    return [step for step in steps_of(method) if PARTS[step.folder].name != "joint"]
 
 
 # ---- the package -----------------------------------------------------------------------------------------------

@@ -150,7 +150,7 @@ def unmix(runs) -> tuple:
             notes.append(f"{name}: some runs are of an earlier version, of whose backbone a part alone was compared.")
         for run in group:
             trained = trainings.get(_training(run, run.source or run.dataset))
-            if run.part in ("new", "target") and run.accuracy is not None and trained:
+            if run.part in ("new", "joint", "target") and run.accuracy is not None and trained:
                 for key in [key for key in _differing((trained, run)) if _of_model(key)][:1]:
                     notes.append(
                         f"{name}, seed {run.seed}: {key} is {run.settings[key]!r} in the test, but "
@@ -192,7 +192,7 @@ def _with_config(runs, row, alike):
 
 def base2new_cells(runs) -> tuple:
     """({(folder, shots, trainer, config): {data set: {"base": Cell, "new": Cell}}}, sentences of `unmix`)."""
-    runs, mixed = unmix([run for run in runs if run.protocol == "base2new"])
+    runs, mixed = unmix([run for run in runs if run.part in ("base", "new")])
     grouped = defaultdict(lambda: {"base": {}, "new": {}})
     for run, shown in _with_config(runs, lambda run: (run.root, run.shots, run.trainer), lambda run: run.dataset):
         grouped[run.root, run.shots, run.trainer, shown, run.dataset][run.part][run.seed] = run.accuracy

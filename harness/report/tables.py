@@ -4,7 +4,8 @@ What is missing stays visible in all of them: a dash, and the last column says w
 result. H and the average over targets need the same seeds in all that they are made of. The rows "average" are
 over the data sets' means and need every data set of the table; their spread is that of the average over seeds, and
 where seeds differ there is none and the last column says so.
-A method that sees unlabelled images or the names of new classes is marked as transductive.
+A method that sees unlabelled images or the names of new classes is marked as transductive, and in base-to-new tables
+one that predicts base classes otherwise than new ones as told the half.
 """
 
 from collections import defaultdict
@@ -26,7 +27,7 @@ from .results import (
     transfer_cells,
 )
 
-TRANSDUCTIVE = " (transductive)"
+TRANSDUCTIVE, TOLD_HALF = " (transductive)", " (told the half)"
 
 
 @dataclass
@@ -113,17 +114,22 @@ def base2new_tables(runs) -> list:
         for dataset, cells in results.items():
             halves = [cells["base"].shown, cells["new"].shown]
             h = _h(cells["base"].mean, cells["new"].mean) if same_seeds(cells) else MISSING
-            row = [root, shots, dataset, method_text(trainer), cfg, *halves, h, seeds_text(cells)]
+            row = [root, shots, dataset, _told(trainer), cfg, *halves, h, seeds_text(cells)]
             rows.append(((*place, 0, rank(DATASETS, dataset), *order), row))
         expected = datasets[root, shots]
         if len(expected) > 1:
-            row = [root, shots, "average", method_text(trainer), cfg, *_base2new_average(results, expected)]
+            row = [root, shots, "average", _told(trainer), cfg, *_base2new_average(results, expected)]
             rows.append(((*place, 1, (0, ""), *order), row))
     if not rows:
         return []
     headers = ["folder", "shots", "data set", "method", "config", "base", "new", "H", "seeds"]
     notes = ["H: harmonic mean of the averaged base and new accuracies.", *mixed]
     return [Table(BASE2NEW, notes, *leave_out(headers, _sorted(rows)), ranked=True)]
+
+
+def _told(trainer):
+    """As `method_text`; base-to-new tables also say who profits from knowing which half an image is of."""
+    return method_text(trainer) + TOLD_HALF * any(row.told_half for row in METHODS if row.trainer == trainer)
 
 
 def _sorted(rows):

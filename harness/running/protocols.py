@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional
 from .. import catalogue
 from ..layout import PARTS, VARIANT, Place
 
-PROTOCOLS = ("base2new", "xd", "dg", "few_shot")
+PROTOCOLS = ("base2new", "joint", "xd", "dg", "few_shot")
 SEEDS = (1, 2, 3)
 SHOTS = 16
 FEW_SHOT = (1, 2, 4, 8, 16)  # shots of the few-shot protocol
@@ -49,6 +49,14 @@ STEPS = {
             "DATASET SEED",
             "Test the {method} model of base2new_train.sh on the new classes of its data set.",
             "Test {method} on the new classes of a data set.",
+            needs="base2new_train",
+        ),
+        Step(
+            "base2new_joint",
+            "base2new/test_joint",
+            "DATASET SEED",
+            "Test the {method} model of base2new_train.sh on base and new classes at once.",
+            "Test {method} on base and new classes at once.",
             needs="base2new_train",
         ),
         Step(
@@ -180,9 +188,9 @@ def jobs_of(
         if protocol in ("xd", "dg") and not method.on_target:
             jobs.append(make_job("xd_train", method, source, seed, shots[0]))
         for dataset in datasets:
-            if protocol == "base2new":
-                jobs.append(make_job("base2new_train", method, dataset, seed, shots[0]))
-                jobs.append(make_job("base2new_test", method, dataset, seed, shots[0]))
+            if protocol in ("base2new", "joint"):
+                test = "base2new_test" if protocol == "base2new" else "base2new_joint"
+                jobs += [make_job(step, method, dataset, seed, shots[0]) for step in ("base2new_train", test)]
             elif protocol == "few_shot":
                 jobs += [make_job("few_shot", method, dataset, seed, n) for n in shots]
             else:

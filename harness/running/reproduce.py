@@ -42,7 +42,7 @@ def report(environment: launch.Environment, protocol: str) -> int:
 def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     """scripts/<method>/reproduce.sh: a protocol, and its table. Raises Refused. Besides launch.py's environment:
 
-    PROTOCOL base2new | xd | dg | few_shot            (default: base2new, or the first that the method has)
+    PROTOCOL base2new | joint | xd | dg | few_shot    (default: base2new, or the first that the method has)
     DATASETS the data sets, of xd and dg the targets  (default: the papers'; with SOURCE=shapes the bundled ones)
     SEEDS                                             (default: 1 2 3)
     SHOTS    of few_shot, several                     (default: 1 2 4 8 16)
@@ -53,7 +53,7 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     launch.check_pairs(pairs, name)
     protocol = environ.get("PROTOCOL") or protocols_of(method)[0]
     if protocol not in PROTOCOLS:
-        raise launch.Refused(2, f'PROTOCOL must be base2new, xd, dg or few_shot, not "{protocol}"')
+        raise launch.Refused(2, f'PROTOCOL must be one of {", ".join(PROTOCOLS)}, not "{protocol}"')
     environment = launch.read_environment(environ)
 
     def numbers(name):

@@ -5,6 +5,7 @@ import json
 PARTS = {
     "base": "base2new/train_base",
     "new": "base2new/test_new",
+    "joint": "base2new/test_joint",
     "source": "xd/train",
     "target": "xd/test",
     "few_shot": "few_shot",

@@ -6,7 +6,7 @@ import resource
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 import torch
@@ -35,9 +35,12 @@ class RunRecord:
         str, Any
     ]  # what else a caller wants on record; of two values of one name, the one measured here stays
 
+    measure: Optional[Callable[[np.ndarray, np.ndarray], Dict[str, Any]]] = None  # of a test's logits and labels
+
     def __post_init__(self):
         self.test_started = time.time()
         self.keep = self.split == "test" and self.cfg.TEST.SAVE_PREDICTIONS
+        self.measures = self.split == "test" and self.measure is not None
         self.n = 0
         self.logits: List[torch.Tensor] = []
         self.labels: List[torch.Tensor] = []
@@ -46,7 +49,7 @@ class RunRecord:
     def add(self, logits: torch.Tensor, label: torch.Tensor) -> None:
         """A batch: logits (B, n_cls), label (B,)."""
         self.n += len(label)
-        if self.keep:
+        if self.keep or self.measures:
             self.logits.append(logits.float().cpu())
             self.labels.append(label.cpu())
 
@@ -73,6 +76,8 @@ class RunRecord:
             measured = {**{name: float(value) for name, value in results.items()}, "n": self.n}
             metrics.update(measured if self.split == "test" else {self.split: measured})
             if self.split == "test":
+                if self.measures:
+                    metrics.update(self.measure(*self._arrays()))
                 metrics["test_pictures"] = content_of(self.impaths, notes_folder(self.cfg))
             metrics["test_seconds"] = round(time.time() - self.test_started, 2)
         metrics.update(
@@ -109,13 +114,18 @@ class RunRecord:
         except (TypeError, ValueError):  # it is damaged
             return False
 
+    def _arrays(self):
+        """Logits (n, n_cls) and labels (n,) of the test."""
+        return torch.cat(self.logits).numpy(), torch.cat(self.labels).numpy().astype(np.int64)
+
     def _write_predictions(self, path):
+        logits, labels = self._arrays()
         write_whole(
             path,
             lambda f: np.savez_compressed(
                 f,
-                logits=torch.cat(self.logits).numpy(),
-                labels=torch.cat(self.labels).numpy().astype(np.int64),
+                logits=logits,
+                labels=labels,
                 impaths=np.array(self.impaths),
                 classnames=np.array(self.classnames),
             ),

@@ -14,6 +14,7 @@ def place_text(run) -> str:
     what = {
         "base": "base classes",
         "new": "new classes",
+        "joint": "base and new classes",
         "source": "all classes, as source",
         "target": f"target of {run.source}" if run.source else "as target",
         "all": "all classes",

@@ -13,10 +13,9 @@ import yaml
 from harness.catalogue import METHODS, TRAINERS
 from harness.errors import MissingFile, UserError
 from harness.forks import content, install
-from harness.forks.content import node_of
+from harness.forks.content import node_of, steps_in_a_fork
 from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
-from harness.running.protocols import steps_of
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import KINDS, commit, coop, dept, kept, sep, state
 
@@ -88,7 +87,7 @@ def test_every_method_under_another_name(tmp_path):
         text = (fork / PACKAGE / f"{method.folder}.py").read_text()
         assert f"class {name}(PromptTrainer):" in text and f'config_node = "{node}"' in text
         assert node_of(method) not in re.findall(r"\bTRAINER\.(\w+)", text)
-        assert len(list((fork / "scripts" / name.lower()).iterdir())) == len(steps_of(method)) > 0
+        assert len(list((fork / "scripts" / name.lower()).iterdir())) == len(steps_in_a_fork(method)) > 0
     remove(fork).carry_out()
     assert state(fork) == before
 

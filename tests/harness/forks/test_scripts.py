@@ -7,9 +7,9 @@ import subprocess
 import pytest
 
 from harness import catalogue
-from harness.forks.content import Added
+from harness.forks.content import Added, steps_in_a_fork
 from harness.forks.install import add
-from harness.running.protocols import make_job, steps_of
+from harness.running.protocols import make_job
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import coop
 
@@ -99,7 +99,7 @@ def test_configs_are_the_catalogues(scripts, method):
     added = Added(method, names.get(method.trainer, method.trainer))
     datasets = {"dtd", *(name for config in method.configs for name in config.datasets.split())}
     shots = {"16", *(n for config in method.configs for n in config.shots.split())}
-    for step in steps_of(method):
+    for step in steps_in_a_fork(method):
         script = step.script
         for dataset, n in itertools.product(datasets, shots):
             job = make_job(script, method, dataset, 1, int(n), source=dataset)

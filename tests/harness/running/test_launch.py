@@ -27,26 +27,28 @@ def test_training_calls_train_py_with_everything(checkout):
     assert result.stdout == f"training: {folder}\n"
 
 
-def test_testing_loads_the_trained_model(checkout):
+@pytest.mark.parametrize(("test", "classes"), [("new", "new"), ("joint", "all")])
+def test_testing_loads_the_trained_model(checkout, test, classes):
     checkout.checkpoint(50)
     checkout.finish()
-    result = checkout("sep/base2new_test.sh", "shapes", 1, "TEST.SAVE_PREDICTIONS", "True")
+    script = {"new": "sep/base2new_test.sh", "joint": "sep/base2new_joint.sh"}[test]
+    result = checkout(script, "shapes", 1, "TEST.SAVE_PREDICTIONS", "True")
     assert result.returncode == 0, result.stderr
     where = checkout.called.index("--output-dir")
     assert checkout.called[where:] == [
-        *("--output-dir", str(checkout.run_dir("base2new/test_new"))),
+        *("--output-dir", str(checkout.run_dir(f"base2new/test_{test}"))),
         *("--eval-only", "--model-dir", str(checkout.run_dir())),
-        *("TEST.SAVE_PREDICTIONS", "True", "DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", "new"),
+        *("TEST.SAVE_PREDICTIONS", "True", "DATASET.NUM_SHOTS", "16", "DATASET.SUBSAMPLE_CLASSES", classes),
     ]
 
 
-@pytest.mark.parametrize(("half", "classes"), [("train", "base"), ("test", "new")])
+@pytest.mark.parametrize(("half", "classes"), [("train", "base"), ("test", "new"), ("joint", "all")])
 def test_zero_shot_is_only_tested(checkout, half, classes):
     result = checkout(f"zsclip/base2new_{half}.sh", "shapes", 1)
     assert result.returncode == 0, result.stderr
     assert "--eval-only" in checkout.called and "--model-dir" not in checkout.called
     assert checkout.option("DATASET.SUBSAMPLE_CLASSES") == classes
-    part = {"train": "base2new/train_base", "test": "base2new/test_new"}[half]
+    part = {"train": "base2new/train_base", "test": "base2new/test_new", "joint": "base2new/test_joint"}[half]
     assert checkout.option("--output-dir") == str(checkout.run_dir(part, trainer="ZeroshotCLIP"))
 
 

@@ -88,7 +88,7 @@ def test_environment_reaches_the_runs(checkout):
 @pytest.mark.parametrize(
     ("args", "env", "names"),
     [
-        ([], {"PROTOCOL": "b2n"}, ["PROTOCOL", "base2new, xd, dg or few_shot", "b2n"]),
+        ([], {"PROTOCOL": "b2n"}, ["PROTOCOL", "base2new, joint, xd, dg, few_shot", "b2n"]),
         ([], {"DATASETS": "dtd caltech"}, ['no data set "caltech"', "nearest: caltech101"]),
         ([], {"PROTOCOL": "xd", "SOURCE": "image_net"}, ['no data set "image_net"']),
         ([], {"SEEDS": "1 two"}, ["SEEDS", "two"]),

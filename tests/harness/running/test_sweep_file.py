@@ -115,7 +115,7 @@ def find_runs_of(tmp_path, task):
             "variants.a is 1, but must be a section",
         ),
         ("seeds: [1]", "it needs parts"),
-        ("parts: [{methods: [sep]}]", "protocol must be one of base2new, xd, dg, few_shot, not nothing"),
+        ("parts: [{methods: [sep]}]", "protocol must be one of base2new, joint, xd, dg, few_shot, not nothing"),
         ("parts: [{protocol: xd, methods: [sepp]}]", 'no method "sepp"'),
         ("parts: [{protocol: xd, methods: [sep], seeds: [1]}]", "a part has no seeds"),
         (

@@ -1,0 +1,80 @@
+"""The tables of joint tests and of calibration, and who of base-to-new is told the half."""
+
+from harness.report.measure_tables import CALIBRATION, JOINT, calibration_tables, joint_tables
+from harness.report.runs import find_runs
+from harness.report.tables import base2new_tables
+from tests.harness.runs import as_dicts, finish
+from tools.report import main
+
+
+def numbers(columns, start):
+    return {key: start + i for i, key in enumerate(key for key in columns.values() if isinstance(key, str))}
+
+
+def joint(output, seed, base, new, accuracy=50.0, **where):
+    said = {**numbers(JOINT, 0.0), "base": base, "new": new, "accuracy": accuracy}
+    record = {"joint": said, "calibration": numbers(CALIBRATION, 10.0)}
+    return finish(output, "joint", seed, accuracy, record=record, **where)
+
+
+def test_the_joint_table(tmp_path):
+    for seed, base, new in ((1, 60.0, 30.0), (2, 80.0, 50.0)):
+        joint(tmp_path, seed, base, new)
+        joint(tmp_path, seed, base, new, dataset="dtd")
+    (table,) = joint_tables(find_runs(tmp_path)[0])
+    first, _, average = rows = as_dicts(table)
+    assert [row["data set"] for row in rows] == ["dtd", "shapes", "average"]
+    assert (first["base"], first["new"]) == ("70.00 ± 10.00", "40.00 ± 10.00")
+    assert first["H"] == average["H"] == "50.91"  # of the averages, as in the table of the halves
+    assert first["all"] == "50.00 ± 0.00" and first["seeds"] == "1, 2" and average["seeds"] == "2 of 2 data sets"
+    assert list(first)[2:-1] == list(JOINT)
+
+
+def test_a_test_of_before_has_no_such_numbers(tmp_path):
+    joint(tmp_path, 1, 60.0, 30.0)
+    finish(tmp_path, "joint", 2, 50.0)
+    (table,) = joint_tables(find_runs(tmp_path)[0])
+    (row,) = as_dicts(table)
+    assert row["base"] == "60.00" and row["seeds"] == "1 (2 missing)"
+    assert any(note.startswith("1 of these tests were made before there were these numbers") for note in table.notes)
+
+
+def test_an_average_needs_all_data_sets(tmp_path):
+    joint(tmp_path, 1, 60.0, 30.0)
+    joint(tmp_path, 1, 60.0, 30.0, dataset="dtd", trainer="CoOp")
+    (table,) = joint_tables(find_runs(tmp_path)[0])
+    averages = [row for row in as_dicts(table) if row["data set"] == "average"]
+    assert len(averages) == 2 and all(row["H"] == row["base"] == "—" for row in averages)
+
+
+def test_calibration_of_each_kind_of_test(tmp_path, capsys):
+    for part in ("base", "new", "target"):
+        record = {"calibration": numbers(CALIBRATION, 1.0)}
+        finish(tmp_path, part, 1, 50.0, record=record, source="imagenet" if part == "target" else "")
+    tables = calibration_tables(find_runs(tmp_path)[0])
+    assert [table.title.partition(", ")[2] for table in tables] == [
+        "base classes",
+        "new classes",
+        "cross-dataset, targets",
+    ]
+    assert as_dicts(tables[0])[0]["ECE"] == "1.00"
+    assert main([str(tmp_path), "--calibration"]) == 0 and "Calibration, base classes" in capsys.readouterr().out
+    assert main([str(tmp_path), "--protocol", "joint"]) == 1
+    assert "no joint base-to-new run below" in capsys.readouterr().err
+
+
+def test_the_joint_test_is_no_half(tmp_path):
+    for part in ("base", "new"):
+        finish(tmp_path, part, 1, 70.0, trainer="MMRL")
+    joint(tmp_path, 1, 60.0, 30.0, trainer="MMRL")
+    (table,) = base2new_tables(find_runs(tmp_path)[0])
+    (row,) = as_dicts(table)
+    assert row["H"] == "70.00" and row["method"] == "MMRL (told the half)"
+    assert as_dicts(joint_tables(find_runs(tmp_path)[0])[0])[0]["method"] == "MMRL"
+
+
+def test_a_joint_test_that_contradicts_itself(tmp_path):
+    joint(tmp_path, 1, 60.0, 30.0)
+    path = finish(tmp_path, "joint", 2, 51.0, record={"joint": {"accuracy": 50.0}})
+    runs, (warning,) = find_runs(tmp_path)
+    assert f"{path} contradicts itself: accuracy is 51.0, but 50.0 in the joint test" in warning
