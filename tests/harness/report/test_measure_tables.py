@@ -1,6 +1,8 @@
 """The tables of joint tests and of calibration, and who of base-to-new is told the half."""
 
-from harness.report.measure_tables import CALIBRATION, JOINT, calibration_tables, joint_tables
+from harness.report.comparison import compare_tables
+from harness.report.measure_tables import CALIBRATION, calibration_tables, joint_tables
+from harness.report.results import JOINT
 from harness.report.runs import find_runs
 from harness.report.tables import base2new_tables
 from tests.harness.runs import as_dicts, finish
@@ -8,7 +10,7 @@ from tools.report import main
 
 
 def numbers(columns, start):
-    return {key: start + i for i, key in enumerate(key for key in columns.values() if isinstance(key, str))}
+    return {names[0]: start + i for i, names in enumerate(columns.values())}
 
 
 def joint(output, seed, base, new, accuracy=50.0, **where):
@@ -61,6 +63,20 @@ def test_calibration_of_each_kind_of_test(tmp_path, capsys):
     assert main([str(tmp_path), "--calibration"]) == 0 and "Calibration, base classes" in capsys.readouterr().out
     assert main([str(tmp_path), "--protocol", "joint"]) == 1
     assert "no joint base-to-new run below" in capsys.readouterr().err
+
+
+def test_joint_tests_are_compared_and_nobody_else_is_by_that(tmp_path):
+    for seed in (1, 2):
+        joint(tmp_path, seed, 60.0, 30.0)
+        joint(tmp_path, seed, 50.0, 30.0, trainer="CoOp")
+        for trainer in ("SEP", "CoOp"):
+            finish(tmp_path, "source", seed, 60.0, trainer=trainer)
+            finish(tmp_path, "target", seed, 60.0, trainer=trainer, source="shapes", dataset="dtd")
+    (table,) = compare_tables(find_runs(tmp_path)[0], "joint", "SEP", "CoOp")
+    first, *_ = rows = as_dicts(table)
+    assert table.title == "Joint base-to-new: SEP against CoOp" and [row["of"] for row in rows] == list(JOINT)
+    assert (first["SEP"], first["CoOp"], first["difference"]) == ("60.00", "50.00", "+10.00")
+    assert main([str(tmp_path), "--published", "--protocol", "joint"]) == 0
 
 
 def test_the_joint_test_is_no_half(tmp_path):
