@@ -29,6 +29,7 @@ import harness.start  # noqa: F401  first, as it says what is missing
 # isort: split
 from harness.errors import UserError, exit_with, fail
 from harness.report.cost import cost_tables
+from harness.report.fairness import fairness_tables
 from harness.report.formats import FORMATS, render
 from harness.report.measure_tables import calibration_tables, joint_tables
 from harness.report.published import published_tables, read_published
@@ -62,6 +63,7 @@ def main(argv=None):
     instead.add_argument("--published", action="store_true", help="instead: published numbers beside ours")
     instead.add_argument("--cost", action="store_true", help="instead: seconds, memory and parameters of training")
     instead.add_argument("--calibration", action="store_true", help="instead: how sure the models are, and rightly")
+    instead.add_argument("--fairness", action="store_true", help="instead: what the comparison of methods leaves out")
     instead.add_argument("--html", metavar="FILE", help="instead: all there is to see, as one page for a browser")
     parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: what it is compared with")
     args = parser.parse_args(argv)
@@ -87,7 +89,7 @@ def main(argv=None):
         return 1
     if args.html:
         return _write_page(args, runs, warnings, protocols)
-    note = COST_NOTE if args.cost else MEASURE_NOTE if args.calibration else NOTE + _imported(runs)
+    note = COST_NOTE if args.cost or args.fairness else MEASURE_NOTE if args.calibration else NOTE + _imported(runs)
     print(render(tables, note, args.format or "github"))
     return 0
 
@@ -112,6 +114,8 @@ def _tables(args, runs, protocols):
         return tables
     if args.calibration:
         return calibration_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
+    if args.fairness:
+        return fairness_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
 
 
