@@ -31,6 +31,7 @@ from harness.errors import UserError, exit_with, fail
 from harness.report.cost import cost_tables
 from harness.report.fairness import fairness_tables
 from harness.report.formats import FORMATS, render
+from harness.report.leave_one_out import leave_one_out_tables
 from harness.report.measure_tables import calibration_tables, joint_tables
 from harness.report.published import published_tables, read_published
 from harness.report.runs import find_runs
@@ -64,6 +65,7 @@ def main(argv=None):
     instead.add_argument("--cost", action="store_true", help="instead: seconds, memory and parameters of training")
     instead.add_argument("--calibration", action="store_true", help="instead: how sure the models are, and rightly")
     instead.add_argument("--fairness", action="store_true", help="instead: what the comparison of methods leaves out")
+    instead.add_argument("--leave-one-out", action="store_true", help="instead: averages without each data set in turn")
     instead.add_argument("--html", metavar="FILE", help="instead: all there is to see, as one page for a browser")
     parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: what it is compared with")
     args = parser.parse_args(argv)
@@ -114,6 +116,8 @@ def _tables(args, runs, protocols):
         return tables
     if args.calibration:
         return calibration_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
+    if args.leave_one_out:
+        return [table for name in protocols for table in leave_one_out_tables(runs, name)]
     if args.fairness:
         return fairness_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
