@@ -1,4 +1,4 @@
-"""Tables of what tests measure beside accuracy: the joint test of base-to-new, and calibration. docs/metrics.md."""
+"""Tables of what tests measure beside accuracy: joint test of base-to-new, calibration, classes. See docs/metrics.md."""
 
 from ..catalogue import TRAINERS
 from .results import (
@@ -24,7 +24,8 @@ CALIBRATION = {  # heading -> key of metrics.calibration
     "confidence - accuracy": ["overconfidence"],
     "AURC": ["aurc"],
 }
-PARTS = {  # of calibration, in the tables' order
+BY_CLASS = {"macro recall": ["macro_recall"], "worst tenth": ["worst_tenth"]}  # keys of metrics.by_class
+PARTS = {  # in the tables' order
     "base": "base classes",
     "new": "new classes",
     "joint": "base and new classes",
@@ -40,6 +41,10 @@ _CALIBRATION_NOTE = (
     "ECE, classwise ECE, confidence - accuracy and AURC in %, NLL in nats; the nearer to 0 the better. docs/metrics.md "
     "says what they cannot tell."
 )
+_BY_CLASS_NOTE = (
+    "In %. Macro recall: mean over the classes of the share of each one's images that are right; worst tenth: over the "
+    "tenth of the classes where it is lowest, which are others for each method."
+)
 _EARLIER = "{} of these tests were made before there were these numbers: test again with FORCE=1."
 
 
@@ -50,11 +55,16 @@ def joint_tables(runs) -> list:
 
 def calibration_tables(runs) -> list:
     """One table for each kind of test that there is."""
-    return [
-        table
-        for part, title in PARTS.items()
-        for table in _tables(runs, f"Calibration, {title}", part, "calibration", CALIBRATION, _CALIBRATION_NOTE)
-    ]
+    return _of_parts(runs, "Calibration", "calibration", CALIBRATION, _CALIBRATION_NOTE)
+
+
+def class_tables(runs) -> list:
+    """One table for each kind of test that there is."""
+    return _of_parts(runs, "By class", "by_class", BY_CLASS, _BY_CLASS_NOTE)
+
+
+def _of_parts(runs, title, *rest):
+    return [table for part, of in PARTS.items() for table in _tables(runs, f"{title}, {of}", part, *rest)]
 
 
 def _tables(runs, title, part, field, columns, note):

@@ -1,7 +1,7 @@
 """The tables of joint tests and of calibration, and who of base-to-new is told the half."""
 
 from harness.report.comparison import compare_tables
-from harness.report.measure_tables import CALIBRATION, calibration_tables, joint_tables
+from harness.report.measure_tables import CALIBRATION, calibration_tables, class_tables, joint_tables
 from harness.report.results import JOINT
 from harness.report.runs import find_runs
 from harness.report.tables import base2new_tables
@@ -51,7 +51,7 @@ def test_an_average_needs_all_data_sets(tmp_path):
 
 def test_calibration_of_each_kind_of_test(tmp_path, capsys):
     for part in ("base", "new", "target"):
-        record = {"calibration": numbers(CALIBRATION, 1.0)}
+        record = {"calibration": numbers(CALIBRATION, 1.0), "by_class": {"macro_recall": 40.0, "worst_tenth": 0.0}}
         finish(tmp_path, part, 1, 50.0, record=record, source="imagenet" if part == "target" else "")
     tables = calibration_tables(find_runs(tmp_path)[0])
     assert [table.title.partition(", ")[2] for table in tables] == [
@@ -61,6 +61,8 @@ def test_calibration_of_each_kind_of_test(tmp_path, capsys):
     ]
     assert as_dicts(tables[0])[0]["ECE"] == "1.00"
     assert main([str(tmp_path), "--calibration"]) == 0 and "Calibration, base classes" in capsys.readouterr().out
+    assert as_dicts(class_tables(find_runs(tmp_path)[0])[1])[0]["worst tenth"] == "0.00"
+    assert main([str(tmp_path), "--classes"]) == 0 and "By class, new classes" in capsys.readouterr().out
     assert main([str(tmp_path), "--protocol", "joint"]) == 1
     assert "no joint base-to-new run below" in capsys.readouterr().err
 
