@@ -94,15 +94,14 @@ def main(argv=None):
         return 1
     if args.html:
         return _write_page(args, runs, warnings, protocols)
-    note = (
-        COST_NOTE
-        if args.cost or args.fairness
-        else MEASURE_NOTE
-        if args.calibration or args.classes
-        else NOTE + _imported(runs)
-    )
-    print(render(tables, note, args.format or "github"))
+    print(render(tables, _note(args, runs), args.format or "github"))
     return 0
+
+
+def _note(args, runs):
+    if args.cost or args.fairness:
+        return COST_NOTE
+    return MEASURE_NOTE if args.calibration or args.classes else NOTE + _imported(runs)
 
 
 def _imported(runs):

@@ -1,4 +1,4 @@
-"""Tables of what tests measure beside accuracy: joint test of base-to-new, calibration, classes. See docs/metrics.md."""
+"""Tables of what tests measure beside accuracy: joint test of base-to-new, calibration, classes. docs/metrics.md."""
 
 from ..catalogue import TRAINERS
 from .results import (
