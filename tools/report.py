@@ -126,7 +126,10 @@ def _tables(args, runs, protocols):
         tables_of = calibration_tables if args.calibration else class_tables
         return tables_of([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
     if args.leave_one_out:
-        return [table for name in protocols for table in leave_one_out_tables(runs, name)]
+        tables = [table for name in protocols for table in leave_one_out_tables(runs, name)]
+        if runs and not tables:
+            raise UserError(f"no method below {args.folder} has results on several data sets, so there is no average")
+        return tables
     if args.fairness:
         return fairness_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]

@@ -56,10 +56,11 @@ def test_a_method_without_all_data_sets_is_left_out(output, capsys):
     assert main([str(output), "--leave-one-out"]) == 0 and "without eurosat" in capsys.readouterr().out
 
 
-def test_one_data_set_has_no_such_table(tmp_path):
+def test_one_data_set_has_no_such_table(tmp_path, capsys):
     finish(tmp_path, "base", 1, 50.0)
     finish(tmp_path, "new", 1, 50.0)
     assert leave_one_out_tables(find_runs(tmp_path)[0], "base2new") == []
+    assert main([str(tmp_path), "--leave-one-out"]) == 2 and "several data sets" in capsys.readouterr().err
 
 
 def test_targets_alone_are_averaged(tmp_path):
