@@ -29,6 +29,8 @@ class Method(NamedTuple):
     transductive: bool = False  # sees unlabelled images of the classes that it is tested on
     protocols: str = ""  # those that it has, names with spaces between; empty: all
     bound: str = ""  # why it has no others
+    reads: str = ""  # beside images, labels and class names
+    chosen_by: str = "last epoch"  # what decides on the model that is tested, where configs do not
     told_half: bool = False  # predicts base classes otherwise than new ones where an image is said to be of either
     on_target: bool = False  # across data sets it is trained on each target, without labels, and not on the source
 
@@ -78,7 +80,7 @@ LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptS
 METHODS = (
     Method("zsclip", "ZeroshotCLIP", "2103.00020", (
         Config("vit_b16"),
-    ), learns=False),
+    ), learns=False, chosen_by="nothing"),
     Method("coop", "CoOp", "2109.01134", (
         Config("vit_b16_ep50", "few_shot", "imagenet"),
         Config("vit_b16_ep50", "few_shot", shots="1"),
@@ -136,7 +138,7 @@ METHODS = (
         Config("coprompt_4ctx_ep5", datasets="food101"),
         Config("coprompt_4ctx", datasets="oxford_flowers fgvc_aircraft"),
         Config("coprompt"),
-    )),
+    ), reads="a language model's sentences, where SENTENCES names them"),
     Method("sep", "SEP", "2405.15549", (
         Config("vit_l14_ep10_batch128", TEACHER, LARGE),
         Config("vit_l14_ep50_batch32", TEACHER),
@@ -151,14 +153,17 @@ METHODS = (
     )),
     Method("tipadapter", "TipAdapter", "2111.03930", (
         Config("vit_b16"),
-    ), protocols="few_shot", bound="its cache knows no other classes than those of its training images"),
+    ), chosen_by="validation images (two weights)", protocols="few_shot",
+        bound="its cache knows no other classes than those of its training images"),
     Method("tipadapter_f", "TipAdapterF", "2111.03930", (
         Config("vit_b16_ep100_batch256", datasets="eurosat"),
         Config("vit_b16_ep20_batch256"),
-    ), protocols="few_shot", bound="its cache knows no other classes than those of its training images"),
+    ), chosen_by="validation images (two weights)", protocols="few_shot",
+        bound="its cache knows no other classes than those of its training images"),
     Method("linear_probe", "LinearProbe", "2103.00020", (
         Config("vit_b16"),
-    ), protocols="few_shot", bound="its linear classifier knows no other classes than those of its training images"),
+    ), chosen_by="validation images (regularisation)", protocols="few_shot",
+        bound="its linear classifier knows no other classes than those of its training images"),
     Method("dept", "DePT", "2309.07439", (
         Config("vit_b16_ep10_bs4_lr35_coop", base="CoOp"),
         Config("vit_b16_ep10_ctxv1_bs4_lr35_kgcoop", base="KgCoOp"),
@@ -178,7 +183,8 @@ METHODS = (
         Config("vit_b16_c2_ep20_batch8_4+4ctx_cross_datasets", "xd"),
         Config("vit_b16_c2_ep20_batch8_4+4ctx_kd200", datasets="fgvc_aircraft oxford_flowers dtd"),
         Config("vit_b16_c2_ep20_batch8_4+4ctx"),
-    ), transductive=True, protocols="base2new xd", on_target=True,
+    ), reads="unlabelled images of all classes, a larger teacher", transductive=True, protocols="base2new xd",
+        on_target=True,
         bound="it learns from all training images of a data set, of which few-shot has few and domain shifts have none",
         teacher_key="TRAINER.PROMPTKD.TEACHER", teachers=("PromptSRC", "SEP")),
 )

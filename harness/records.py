@@ -32,7 +32,7 @@ SHAPE = {
     "backbone_weights": str,
     "backbone_files": [[(str, int)]],
     "imported": {str: SCALAR},
-    **dict.fromkeys(("joint", "calibration"), {str: (*NUMBER, type(None))}),
+    **dict.fromkeys(("joint", "calibration", "by_class"), {str: (*NUMBER, type(None))}),
     "settings": {str: (*SCALAR, [(*SCALAR, [SCALAR])])},  # the values that a config may have
     "model": {"fingerprint": str, "epoch": int, "settings": {str: SCALAR}},
 }

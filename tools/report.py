@@ -29,8 +29,10 @@ import harness.start  # noqa: F401  first, as it says what is missing
 # isort: split
 from harness.errors import UserError, exit_with, fail
 from harness.report.cost import cost_tables
+from harness.report.fairness import fairness_tables
 from harness.report.formats import FORMATS, render
-from harness.report.measure_tables import calibration_tables, joint_tables
+from harness.report.leave_one_out import leave_one_out_tables
+from harness.report.measure_tables import calibration_tables, class_tables, joint_tables
 from harness.report.published import published_tables, read_published
 from harness.report.runs import find_runs
 from harness.report.tables import base2new_tables, few_shot_tables, in_papers_order, transfer_tables
@@ -62,6 +64,11 @@ def main(argv=None):
     instead.add_argument("--published", action="store_true", help="instead: published numbers beside ours")
     instead.add_argument("--cost", action="store_true", help="instead: seconds, memory and parameters of training")
     instead.add_argument("--calibration", action="store_true", help="instead: how sure the models are, and rightly")
+    instead.add_argument(
+        "--classes", action="store_true", help="instead: recall over classes, and of the worst of them"
+    )
+    instead.add_argument("--fairness", action="store_true", help="instead: what the comparison of methods leaves out")
+    instead.add_argument("--leave-one-out", action="store_true", help="instead: averages without each data set in turn")
     instead.add_argument("--html", metavar="FILE", help="instead: all there is to see, as one page for a browser")
     parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: what it is compared with")
     args = parser.parse_args(argv)
@@ -87,9 +94,14 @@ def main(argv=None):
         return 1
     if args.html:
         return _write_page(args, runs, warnings, protocols)
-    note = COST_NOTE if args.cost else MEASURE_NOTE if args.calibration else NOTE + _imported(runs)
-    print(render(tables, note, args.format or "github"))
+    print(render(tables, _note(args, runs), args.format or "github"))
     return 0
+
+
+def _note(args, runs):
+    if args.cost or args.fairness:
+        return COST_NOTE
+    return MEASURE_NOTE if args.calibration or args.classes else NOTE + _imported(runs)
 
 
 def _imported(runs):
@@ -110,8 +122,16 @@ def _tables(args, runs, protocols):
         if runs and not tables:
             raise UserError(f"no training run below {args.folder} has its seconds on record in metrics.json")
         return tables
-    if args.calibration:
-        return calibration_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
+    if args.calibration or args.classes:
+        tables_of = calibration_tables if args.calibration else class_tables
+        return tables_of([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
+    if args.leave_one_out:
+        tables = [table for name in protocols for table in leave_one_out_tables(runs, name)]
+        if runs and not tables:
+            raise UserError(f"no method below {args.folder} has results on several data sets, so there is no average")
+        return tables
+    if args.fairness:
+        return fairness_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
 
 

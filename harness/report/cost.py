@@ -40,9 +40,9 @@ def cost_tables(runs) -> list:
         root, protocol, shots, dataset, trainer, cfg, device = key
         of, group = KINDS[kinds[key][0].part], kinds[key]
         medians = [
-            _median(group, "seconds", ".1f"),
-            _median(group, "peak_memory", ".0f"),
-            _median(group, "learnable_parameters", ",.0f"),
+            median_of(group, "seconds", ".1f"),
+            median_of(group, "peak_memory", ".0f"),
+            median_of(group, "learnable_parameters", ",.0f"),
         ]
         rows.append([root, shots, dataset, method_text(trainer), cfg, of, *medians, device, str(len(group))])
     notes = [UNTRAINED.format(name) for name in sorted({key[4] for key in kinds}) if not learns(name)]
@@ -56,7 +56,8 @@ def _order(kind):
     return root, *run, rest
 
 
-def _median(runs, field, form):
+def median_of(runs, field, form):
+    """The median of a number of `Run`s, a dash if none has it on record."""
     values = [value for value in (getattr(run, field) for run in runs) if value is not None]
     if not values:
         return MISSING

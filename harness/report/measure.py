@@ -9,7 +9,7 @@ from . import metrics
 
 
 def measure_of(folder) -> Callable[[np.ndarray, np.ndarray], dict]:
-    """For the run in `folder`: (logits (n, n_cls), labels (n,)) -> {"calibration": ...}, of a joint test "joint", too.
+    """For the run in `folder`: (logits (n, n_cls), labels (n,)) -> what metrics.json gets, by function of metrics.py.
 
     Its folder says that it is one: zero-shot CLIP, which learns from no half, is tested there as well.
     """
@@ -17,7 +17,10 @@ def measure_of(folder) -> Callable[[np.ndarray, np.ndarray], dict]:
     is_joint = place is not None and PARTS[place.folder].name == "joint"
 
     def measure(logits, labels):
-        found = {"calibration": metrics.calibration(logits, labels)}
+        found = {
+            "calibration": metrics.calibration(logits, labels),
+            "by_class": metrics.by_class(logits, labels),
+        }
         if is_joint:
             n_base = -(-logits.shape[1] // 2)  # as datasets/few_shot.py halves the classes
             found["joint"] = metrics.joint(logits, labels, n_base)

@@ -11,7 +11,7 @@ from ..records import complete
 from .samples import other_images
 
 MISSING = "—"
-BASE2NEW, FEW_SHOT = "Base-to-new", "Few-shot"  # titles
+BASE2NEW, JOINT_TEST, FEW_SHOT = "Base-to-new", "Joint base-to-new", "Few-shot"  # titles
 EPOCH = "the epoch of its model"  # among the settings that are compared
 WEIGHTS = "the weights of the backbone"  # among them, too, but not of earlier versions
 ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])  # of all data sets, where several protocols share a list
@@ -202,6 +202,40 @@ def base2new_cells(runs) -> tuple:
     return found, mixed
 
 
+# Heading of a column of the joint test -> keys of metrics.joint: one, or the two that it is the harmonic mean of
+JOINT = {
+    "base": ["base"],
+    "new": ["new"],
+    "H": ["base", "new"],
+    "all": ["accuracy"],
+    "base within": ["base_within"],
+    "new within": ["new_within"],
+    "base as new": ["base_as_new"],
+    "new as base": ["new_as_base"],
+    "AUROC": ["auroc"],
+    "OpenworldAUC": ["openworld_auc"],
+}
+
+
+def measure_cells(runs, part: str, field: str, keys) -> tuple:
+    """({(folder, shots, source, trainer, config): {data set: {key: Cell}}}, sentences of `unmix`).
+
+    Of the tests of a part; `field` of a Run holds the numbers.
+    """
+    runs, mixed = unmix(runs)
+    runs = [run for run in runs if run.part == part]
+    grouped = defaultdict(lambda: {key: {} for key in keys})
+    group = (lambda run: (run.root, run.shots, run.source, run.trainer)), lambda run: run.dataset
+    for run, shown in _with_config(runs, *group):
+        values = getattr(run, field) if run.accuracy is not None else {}
+        for key, by_seed in grouped[(*group[0](run), shown, run.dataset)].items():
+            by_seed[run.seed] = values.get(key)
+    found = defaultdict(dict)
+    for (*method, dataset), by_key in grouped.items():
+        found[tuple(method)][dataset] = make_cells(by_key)
+    return found, mixed
+
+
 class Transfer(NamedTuple):
     """What models of one source did: {(folder, shots, trainer, config): {data set: Cell}} for source and targets."""
 
@@ -291,7 +325,7 @@ class Measured(NamedTuple):
     trainer: str
     config: str
     dataset: str
-    of: str  # "base", "new", "H", "4 shots", or "accuracy"
+    of: str  # "base", "new", "H", another of `JOINT`, "4 shots", or "accuracy"
     cells: dict  # one, or base and new for H
 
     @property
@@ -307,7 +341,16 @@ def combine(*means):
 
 
 def measured(runs, protocol: str) -> tuple:
-    """([Measured] of a protocol (base2new, xd, dg or few_shot), sentences of `unmix`), in no order."""
+    """([Measured] of a protocol (base2new, joint, xd, dg or few_shot), sentences of `unmix`), in no order."""
+    if protocol == "joint":
+        keys = dict.fromkeys(key for names in JOINT.values() for key in names)
+        found, mixed = measure_cells(runs, "joint", "joint", keys)
+        return [
+            Measured(JOINT_TEST, "", root, shots, trainer, cfg, dataset, of, {name: cells[name] for name in names})
+            for (root, shots, _, trainer, cfg), datasets in found.items()
+            for dataset, cells in datasets.items()
+            for of, names in JOINT.items()
+        ], mixed
     if protocol == "base2new":
         found, mixed = base2new_cells(runs)
         halves = {"base": ["base"], "new": ["new"], "H": ["base", "new"]}

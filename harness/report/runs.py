@@ -57,8 +57,9 @@ class Run(NamedTuple):
     epoch: Optional[int] = None  # that its model is of
     keeps_best: bool = False  # whether its training ends with the best model, and so at an epoch of its own
     images: str = ""  # what is not CoOp's of them, where the record says so: ANOTHER_SPLIT or ANOTHER_SAMPLE
-    joint: dict = {}  # the numbers of its test that metrics.joint and metrics.calibration give; never changed
+    joint: dict = {}  # the numbers of its test that functions of this name in metrics.py give; never changed
     calibration: dict = {}
+    by_class: dict = {}
     folder: str = ""
 
     @property
@@ -187,7 +188,7 @@ def _facts(record):
         "epoch": record.get("epoch"),
         "keeps_best": keeps_best(record),
         "images": _images(record),
-        **{key: record.get(key, {}) for key in ("joint", "calibration")},
+        **{key: record.get(key, {}) for key in ("joint", "calibration", "by_class")},
     }
 
 

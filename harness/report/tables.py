@@ -80,7 +80,7 @@ def leave_out(headers, rows, names=("folder", "shots", "config")) -> tuple:
     return [headers[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
-def _average_remark(cells_by_dataset):
+def average_remark(cells_by_dataset):
     """What the last column says of an average over data sets, from {data set: {name: Cell}}."""
     remarks = []
     partial = [d for d, cells in cells_by_dataset.items() if any(c.missing and c.by_seed for c in cells.values())]
@@ -151,7 +151,7 @@ def _base2new_average(results, expected):
     alike = MISSING not in averages and all(map(same_seeds, results.values()))
     h = _h(*(half.value for half in averages)) if alike else MISSING
     results = {name: results[name] for name in expected if name in results}
-    return [*averages, h, "; ".join(remarks + _average_remark(results))]
+    return [*averages, h, "; ".join(remarks + average_remark(results))]
 
 
 # ---- cross-dataset and domain generalization ---------------------------------------------------------------
@@ -215,4 +215,4 @@ def _few_shot_average(results, expected):
         averages.append(shown_average({} if lacking else {name: results[name][column] for name in expected}))
     remarks += [f"no {', '.join(of)}: {names}" for names, of in lacks.items()]
     results = {name: results[name] for name in expected if name in results}
-    return [*averages, "; ".join(remarks + _average_remark(results))]
+    return [*averages, "; ".join(remarks + average_remark(results))]

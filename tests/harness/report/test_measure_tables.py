@@ -1,6 +1,8 @@
 """The tables of joint tests and of calibration, and who of base-to-new is told the half."""
 
-from harness.report.measure_tables import CALIBRATION, JOINT, calibration_tables, joint_tables
+from harness.report.comparison import compare_tables
+from harness.report.measure_tables import CALIBRATION, calibration_tables, class_tables, joint_tables
+from harness.report.results import JOINT
 from harness.report.runs import find_runs
 from harness.report.tables import base2new_tables
 from tests.harness.runs import as_dicts, finish
@@ -8,7 +10,7 @@ from tools.report import main
 
 
 def numbers(columns, start):
-    return {key: start + i for i, key in enumerate(key for key in columns.values() if isinstance(key, str))}
+    return {names[0]: start + i for i, names in enumerate(columns.values())}
 
 
 def joint(output, seed, base, new, accuracy=50.0, **where):
@@ -49,7 +51,7 @@ def test_an_average_needs_all_data_sets(tmp_path):
 
 def test_calibration_of_each_kind_of_test(tmp_path, capsys):
     for part in ("base", "new", "target"):
-        record = {"calibration": numbers(CALIBRATION, 1.0)}
+        record = {"calibration": numbers(CALIBRATION, 1.0), "by_class": {"macro_recall": 40.0, "worst_tenth": 0.0}}
         finish(tmp_path, part, 1, 50.0, record=record, source="imagenet" if part == "target" else "")
     tables = calibration_tables(find_runs(tmp_path)[0])
     assert [table.title.partition(", ")[2] for table in tables] == [
@@ -59,8 +61,24 @@ def test_calibration_of_each_kind_of_test(tmp_path, capsys):
     ]
     assert as_dicts(tables[0])[0]["ECE"] == "1.00"
     assert main([str(tmp_path), "--calibration"]) == 0 and "Calibration, base classes" in capsys.readouterr().out
+    assert as_dicts(class_tables(find_runs(tmp_path)[0])[1])[0]["worst tenth"] == "0.00"
+    assert main([str(tmp_path), "--classes"]) == 0 and "By class, new classes" in capsys.readouterr().out
     assert main([str(tmp_path), "--protocol", "joint"]) == 1
     assert "no joint base-to-new run below" in capsys.readouterr().err
+
+
+def test_joint_tests_are_compared_and_nobody_else_is_by_that(tmp_path):
+    for seed in (1, 2):
+        joint(tmp_path, seed, 60.0, 30.0)
+        joint(tmp_path, seed, 50.0, 30.0, trainer="CoOp")
+        for trainer in ("SEP", "CoOp"):
+            finish(tmp_path, "source", seed, 60.0, trainer=trainer)
+            finish(tmp_path, "target", seed, 60.0, trainer=trainer, source="shapes", dataset="dtd")
+    (table,) = compare_tables(find_runs(tmp_path)[0], "joint", "SEP", "CoOp")
+    first, *_ = rows = as_dicts(table)
+    assert table.title == "Joint base-to-new: SEP against CoOp" and [row["of"] for row in rows] == list(JOINT)
+    assert (first["SEP"], first["CoOp"], first["difference"]) == ("60.00", "50.00", "+10.00")
+    assert main([str(tmp_path), "--published", "--protocol", "joint"]) == 0
 
 
 def test_the_joint_test_is_no_half(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
 from trainers.errors import UserError
@@ -74,6 +75,17 @@ def test_training_with_validation_images(make_trainer, metrics, tmp_path):
     assert not {"accuracy", "macro_f1", "n"} & found.keys()
     assert found["val"]["n"] == 12 and 0 <= found["val"]["accuracy"] <= 100 and "macro_f1" in found["val"]
     assert not (tmp_path / "output" / "predictions.npz").exists()
+
+
+def test_what_is_measured_of_the_logits(make_trainer, metrics, tmp_path):
+    trainer = make_trainer(*OPTIONS, "TEST.SAVE_PREDICTIONS", True)
+    trainer.measure = lambda logits, labels: {"mine": float(logits[labels == 2].sum()), "accuracy_of": len(labels)}
+    trainer.train()
+    saved = np.load(tmp_path / "output" / "predictions.npz")
+    assert metrics()["mine"] == float(saved["logits"][saved["labels"] == 2].sum()) and metrics()["accuracy_of"] == 18
+    trainer.test("val")
+    make_trainer(*OPTIONS).test()
+    assert "mine" not in metrics()  # a trainer in a fork measures nothing
 
 
 def test_predictions_of_an_earlier_test_do_not_stay(make_trainer, tmp_path):
