@@ -45,9 +45,7 @@ _BY_CLASS_NOTE = (
     "In %. Macro recall: mean over the classes of the share of each one's images that are right; worst tenth: over the "
     "tenth of the classes where it is lowest, which are others for each method."
 )
-_EARLIER = (
-    "{} of these tests were made before there were these numbers: FORCE=1 makes a test again, and a training, too."
-)
+_EARLIER = "{} of these tests were made before there were these numbers: FORCE=1 makes test and training anew."
 
 
 def joint_tables(runs) -> list:
