@@ -24,6 +24,8 @@ from markupsafe import Markup
 
 from ...whole_file import write_whole
 from ..cost import cost_tables
+from ..fairness import fairness_tables
+from ..measure_tables import calibration_tables, class_tables
 from .curves import loss_charts
 from .missing import begun, lacking
 from .mistakes import find_mistakes
@@ -63,6 +65,8 @@ def render_page(output, runs, warnings, tables) -> str:
         mistakes=[(each, View(each.table, bars=True)) for each in mistakes],
         mistakes_notes=mistakes_notes,
         figures=_figures(output, runs),
+        measures=[View(table) for tables_of in (calibration_tables, class_tables) for table in tables_of(runs)],
+        fairness=list(map(View, fairness_tables(runs))),
         costs=list(map(View, cost_tables(runs))),
         runs=View(runs_table),
         common=common,

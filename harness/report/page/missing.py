@@ -13,7 +13,7 @@ def begun(runs) -> list:
     for run in in_order(run for run in runs if run.accuracy is None):
         epoch = last_epoch(run.folder)
         state = f"trained to epoch {epoch}" if epoch else "no checkpoint"
-        state = "no test that counts" if run.part in ("new", "target") else state
+        state = "no test that counts" if run.part in ("new", "joint", "target") else state
         found.append(f"{method_text(run.trainer)}, {place_text(run)}, seed {run.seed}: {state}")
     return found
 
@@ -24,7 +24,9 @@ def lacking(runs, protocols) -> list:
     for protocol in protocols:
         found = measured(runs, protocol)[0]
         for one in sorted(found, key=lambda one: (one.title, one.folder, *_order(one))):
-            for name, cell in one.cells.items() if one.of != "H" else ():  # base and new say it
+            # Base and new say it of H, and all that a joint test measures lacks the same seeds
+            said = one.of == "all" if protocol == "joint" else one.of != "H"
+            for name, cell in one.cells.items() if said else ():
                 if cell.missing:
                     row = [one.title, one.folder, one.shots, one.dataset, method_text(one.trainer), one.config, name]
                     rows.append([*row, numbers_text(cell.missing)])

@@ -6,7 +6,6 @@ from typing import NamedTuple, Optional
 from ...catalogue import TRAINERS
 from ..formats import PLACE, mark_best
 from ..results import Number, rank
-from ..tables import TRANSDUCTIVE
 from . import charts
 
 MARKS = {"\x01": "best", "\x02": "second"}  # what mark_best is to put before a number -> class of the style sheet
@@ -89,4 +88,4 @@ def _places(tables):
 def _looks(tables):
     """A method looks the same in all of their charts."""
     names = {name: row["method"] for _, rows in _places(tables) for name, row in rows.items()}
-    return charts.looks(sorted(names, key=lambda n: (rank(TRAINERS, names[n].removesuffix(TRANSDUCTIVE)), n)))
+    return charts.looks(sorted(names, key=lambda n: (rank(TRAINERS, names[n].partition(" (")[0]), n)))

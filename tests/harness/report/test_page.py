@@ -125,6 +125,18 @@ def test_charts_take_the_pages_colours(page):
         assert text.count(f"{name}: #") == 2, f"{name} is not of both light and dark"
 
 
+def test_calibration_classes_and_what_is_left_out(tmp_path):
+    numbers = {"calibration": {"ece": 12.5}, "by_class": {"macro_recall": 40.0}}
+    finish(tmp_path, "base", 1, 50.0, record=numbers)
+    finish(tmp_path, "joint", 2, 50.0)
+    page = Page(page_of(tmp_path))
+    assert page.tables["Calibration, base classes"][1][2] == "12.50"
+    assert page.tables["By class, base classes"][1][2] == "40.00"
+    assert page.tables["What the comparison leaves out"][1][0] == "SEP"
+    (row,) = page.tables["Joint base-to-new"][1:]
+    assert row[1] == "SEP"
+
+
 def test_cost_settings_and_environment(page):
     assert "60.5" in page.tables["Cost of training"][1]
     runs = page.tables["Runs"]
