@@ -69,7 +69,6 @@ def test_a_package_that_is_missing(tmp_path, module, package):
 
 
 @pytest.mark.long
-@pytest.mark.long
 def test_every_command_without_clip(tmp_path):
     for command in COMMANDS:
         assert refused(command, **hide(tmp_path, "clip")) == NO_CLIP
