@@ -4,22 +4,21 @@ Counted from the catalogue and the config files; precision and cost are from the
 """
 
 import functools
-import os
 from collections import defaultdict
 
 from ..catalogue import DATASETS, METHODS, Method
 from ..config import flatten, read_config
+from ..running.protocols import FEW_SHOT, SHOTS
 from .cost import median_of
+from .published import ROOT
 from .results import MISSING
 from .tables import Table, in_papers_order, method_text
 
-_CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
-_SHOTS = (1, 2, 4, 8, 16)
 # Heading -> (protocol, shots) of the papers' runs, over all their data sets
 _COUNTED = {
-    "base-to-new": [("base2new", 16)],
-    "few-shot": [("few_shot", shots) for shots in _SHOTS],
-    "all protocols": [("base2new", 16), ("xd", 16), *[("few_shot", shots) for shots in _SHOTS]],
+    "base-to-new": [("base2new", SHOTS)],
+    "few-shot": [("few_shot", shots) for shots in FEW_SHOT],
+    "all protocols": [("base2new", SHOTS), ("xd", SHOTS), *[("few_shot", shots) for shots in FEW_SHOT]],
 }
 NOTES = [
     "Settings: how many different ones the authors name over the papers' 11 data sets (and, of few-shot, 1 to 16 "
@@ -75,5 +74,5 @@ def _counted(method: Method, kinds) -> str:
 @functools.cache
 def _settings(trainer, name):
     """{key: text of its value} of a config file."""
-    tree = read_config(os.path.join(_CONFIGS, "trainers", trainer, f"{name}.yaml"))
+    tree = read_config(ROOT / f"configs/trainers/{trainer}/{name}.yaml")
     return {key: repr(value) for key, value in flatten(tree)}
