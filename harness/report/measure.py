@@ -11,7 +11,7 @@ from . import metrics
 def measure_of(folder) -> Callable[[np.ndarray, np.ndarray], dict]:
     """For the run in `folder`: (logits (n, n_cls), labels (n,)) -> what metrics.json gets, by function of metrics.py.
 
-    Its folder says that it is one: zero-shot CLIP, which learns from no half, is tested there as well.
+    Its folder says whether it is a joint test: zero-shot CLIP, which learns from no half, has no other sign of it.
     """
     _, place = place_of(folder) or (None, None)
     is_joint = place is not None and PARTS[place.folder].name == "joint"

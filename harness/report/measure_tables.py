@@ -25,7 +25,7 @@ CALIBRATION = {  # heading -> key of metrics.calibration
     "AURC": ["aurc"],
 }
 BY_CLASS = {"macro recall": ["macro_recall"], "worst tenth": ["worst_tenth"]}  # keys of metrics.by_class
-PARTS = {  # in the tables' order
+_TITLES = {  # part of a run -> what it was tested on, in the tables' order
     "base": "base classes",
     "new": "new classes",
     "joint": "base and new classes",
@@ -64,7 +64,7 @@ def class_tables(runs) -> list:
 
 
 def _of_parts(runs, title, *rest):
-    return [table for part, of in PARTS.items() for table in _tables(runs, f"{title}, {of}", part, *rest)]
+    return [table for part, of in _TITLES.items() for table in _tables(runs, f"{title}, {of}", part, *rest)]
 
 
 def _tables(runs, title, part, field, columns, note):

@@ -4,8 +4,7 @@ Everywhere: `logits` (n, c) of n images and c classes, in any float type; `label
 means that the class of the largest logit, the first of equals, is the label. Whatever is computed is float64, and what
 comes out are Python numbers, so that json can write them. None stands for what these images cannot tell.
 
-Each function raises UserError if the two do not fit together, there is no image, or a logit is not
-finite.
+Each function raises UserError if the two do not fit together, there is no image, or a logit is not finite.
 """
 
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ class Bin(NamedTuple):
 
 
 def calibration(logits, labels, bins: int = BINS) -> dict:
-    """How far a model's probabilities can be believed. Raises ValueError if `bins` is below 1, too.
+    """How far a model's probabilities can be believed. Raises UserError if `bins` is below 1, too.
 
     Percent: ece, ece_mass, classwise_ece, mean_confidence, aurc. Percentage points: overconfidence. Nats: nll. brier is
     from 0 to 2. bins is the number of bins.
@@ -86,7 +85,7 @@ def joint(logits, labels, n_base: int) -> dict:
     accuracy of all images; base and new, of those of each half; h, their harmonic mean; base_within, new_within and
     h_within, if only the half's classes can be chosen; base_as_new and new_as_base, the share of the half's images that
     are taken for a class of the other; auroc and openworld_auc. What needs images of a half that has none is None.
-    Raises ValueError if a half has no class, too.
+    Raises UserError if a half has no class, too.
     """
     logits, labels = _checked(logits, labels)
     n, classes = logits.shape
