@@ -137,6 +137,13 @@ def test_calibration_classes_and_what_is_left_out(tmp_path):
     assert row[1] == "SEP"
 
 
+def test_a_joint_test_that_is_missing_is_said_once(tmp_path):
+    for seed in (1, 3):
+        finish(tmp_path, "joint", seed, 50.0, record={"joint": {"accuracy": 50.0, "base": 40.0, "new": 60.0}})
+    rows = Page(page_of(tmp_path)).tables["Seeds without a result in the tables"]
+    assert [(row[0], row[-1]) for row in rows[1:]] == [("Joint base-to-new", "2")]
+
+
 def test_cost_settings_and_environment(page):
     assert "60.5" in page.tables["Cost of training"][1]
     runs = page.tables["Runs"]
