@@ -36,8 +36,13 @@ def read_bytes(path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_text(path, most: int = MOST_BYTES) -> str:
-    """As `read_bytes`: UTF-8, with or without a byte-order mark. Raises ValueError for what is none."""
-    return read_bytes(path, most).decode("utf-8-sig")
+    """As `read_bytes`: UTF-8, with or without a byte-order mark. Raises ValueError, with the line, for what is none."""
+    content = read_bytes(path, most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = len(content[: error.start].splitlines()) or 1
+        raise ValueError(f"line {line} is no UTF-8 (byte 0x{content[error.start]:02x})") from None
 
 
 def read_json(path, shape) -> dict:

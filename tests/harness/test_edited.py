@@ -135,3 +135,15 @@ def test_a_sweep_of_another_shape(tmp_path, change):
     path.write_text(yaml.safe_dump({"parts": parts, **change}))
     with pytest.raises(launch.Refused, match=f"^{path} is no sweep: .*{next(iter(change))}"):
         sweep_file.read(str(path))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_text_that_is_none_is_named_by_its_line(tmp_path, ending):
+    path = tmp_path / "metrics.json"
+    path.write_bytes(f'{{"accuracy": 50.0,{ending}"trainer": "'.encode() + b'caf\xe9"}')
+    with pytest.raises(ValueError, match="metrics.json cannot .*line 2 is no UTF-8 .byte 0xe9"):
+        read_record(tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(f"seeds: [1]{ending}source: ".encode() + b"caf\xe9")
+    with pytest.raises(ValueError, match="mine.yaml is not valid YAML: line 2 is no UTF-8 .byte 0xe9"):
+        sweep_file.read(str(path))
