@@ -35,7 +35,7 @@ def test_what_yaml_writes_is_read_back(tmp_path_factory, content):
         ("[" * 200_000, "nested too deep"),
         ("OPTIM: \x00\n", "not allowed"),
         ("OPTIM: 2001-13-41\n", "month must be in 1..12"),
-        ("SEED: \udcff\n", "can't decode byte"),
+        ("SEED: \udcff\n", "line 1 is no UTF-8"),
     ],
 )
 def test_a_file_that_is_no_config_is_one_sentence(tmp_path, text, problem):
