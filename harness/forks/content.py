@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..catalogue import METHODS, Method
+from ..catalogue import OURS, Method
 from ..layout import PARTS
 from ..running.protocols import Step, steps_of
 from . import PACKAGE
@@ -49,7 +49,7 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
     for each in added:
         for path in sorted((ROOT / "configs/trainers" / each.method.trainer).glob("*.yaml")):
             if not path.stem.startswith("shapes"):  # its data set and its CLIP are here alone
-                text = _renamed(path.read_text(encoding="utf-8"), each)
+                text = renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
         for step in steps_in_a_fork(each.method):
             path = f"scripts/{each.folder}/{step.script}.sh"
@@ -77,12 +77,12 @@ from . import {modules}  # noqa: F401
 def _package(added):
     """trainers/ as it is here, but for the methods that are not asked for, under an __init__.py of its own."""
     asked = {f"{each.method.folder}.py" for each in added}
-    places = (_files_of_trainers() | asked) - ({f"{method.folder}.py" for method in METHODS} - asked)
+    places = (_files_of_trainers() | asked) - ({f"{method.folder}.py" for method in OURS} - asked)
     texts = {}
     for place in sorted(places):
         text = (ROOT / "trainers" / place).read_text(encoding="utf-8")
         for each in added:
-            text = _renamed(text, each)
+            text = renamed(text, each)
         texts[f"{FOLDER}/{place}"] = text
     names = " and ".join(filter(None, [", ".join(each.name for each in added[:-1]), added[-1].name]))
     modules = ", ".join(["base", *(each.method.folder for each in added)])
@@ -105,8 +105,8 @@ def _files_of_trainers():
     return there & set(listed.split("\0")) or there
 
 
-def _renamed(text, each):
-    """Code or config with the method's class and config node under their names in the fork."""
+def renamed(text: str, each: Added) -> str:
+    """Code or config with the method's class and config node under their names in `each`."""
     if not each.renamed:
         return text
     trainer, node = each.method.trainer, node_of(each.method)
