@@ -8,7 +8,7 @@ the script is called from:
     DATA     folder that holds the data sets          (default: data in the checkout)
     OUTPUT   folder for results                       (default: output in the checkout)
     CFG      a file of configs/trainers/<Trainer>, without .yaml (default: the method's for data set and protocol)
-    METHOD_PATH  folders of methods outside of the checkout, with ":" between (docs/your_own_method.md)
+    METHOD_PATH  folders of your own methods, with ":" between (docs/your_own_method.md)
     SHOTS    training images per class                (default: 16; few_shot.sh takes its third argument instead)
     SOURCE   xd_test.sh: what the model was trained on (default: imagenet)
     LOADEP   epoch of the checkpoint to test          (default: the last one)

@@ -11,6 +11,9 @@ NAMES = ("README.md", "CONTRIBUTING.md", "DATASETS.md", "tests/README.md", "docs
 PAGES = [*(REPOSITORY / name for name in NAMES), *sorted(REPOSITORY.glob("docs/*.md"))]
 ELSEWHERE = {
     "configs/datasets/birds.yaml",  # DATASETS.md: a file that the reader writes
+    "my_method.py",  # docs/your_own_method.md: in the reader's folder
+    "test_my_method.py",
+    "datasets.py",
     "trainers/prompt_methods/",  # in a fork
     "trainers/prompt_methods/__init__.py",
     "trainers.prompt_methods",
