@@ -15,7 +15,7 @@ from dassl.config.defaults import _C
 from dassl.engine import TRAINER_REGISTRY
 from harness.catalogue import METHODS, Method
 from harness.errors import UserError
-from harness.method_folders import code_checksum, modules
+from harness.method_code import code_checksum, modules
 from trainers.keys import Range, declare
 from trainers.run.folder import RunFolder
 

@@ -4,17 +4,18 @@
     <any name>.py    its trainer, registered when it is imported; further modules, and tests (test_*.py)
     configs/*.yaml   its settings
 
-Only method.yaml is read here. Of the code a checksum is taken; own_methods.py imports it, for whoever trains or loads.
+Only method.yaml is read here, and the names of the files of code. own_methods.py imports those, for whoever trains or
+loads a model.
 """
 
-import hashlib
 import importlib.util
 import os
 import re
 from collections.abc import Iterable
 
-from .edited import check, read_bytes
+from .edited import check
 from .errors import UserError
+from .method_code import ENDING, modules
 from .yaml_file import read_config
 
 VARIABLE = "METHOD_PATH"
@@ -31,7 +32,6 @@ SHAPE = {
     **dict.fromkeys(("bound", "reads", "chosen_by"), str),
 }
 _NEEDED = ("name", "trainer", "paper", "configs")
-_ENDING = ".py"
 
 
 def read(path: str, taken: Iterable[tuple[str, str]]) -> list[dict]:
@@ -127,24 +127,12 @@ def _check_configs(folder, lines):
         raise _wrong(folder, "the last of configs must be for all runs that no other is for: give it file alone")
 
 
-# ---- its code --------------------------------------------------------------------------------------------------
-
-
-def modules(folder: str) -> list[str]:
-    """The files of its code that are imported: those directly in the folder, but for its tests."""
-    return sorted(name for name in os.listdir(folder) if _is_code(name) and name != "__init__.py")
-
-
-def _is_code(name):
-    return name.endswith(_ENDING) and not re.fullmatch(r"test_.*|.*_test\.py|conftest\.py|\..*", name)
-
-
 def _check_code(folder, name):
     found = modules(folder)
     if not found:
         raise _wrong(folder, f"there is no file of Python beside it with the trainer, such as {name}.py")
     for file in found:
-        other = _elsewhere(file[: -len(_ENDING)], folder)
+        other = _elsewhere(file[: -len(ENDING)], folder)
         if other:
             raise UserError(
                 f"{os.path.join(folder, file)} has the name of another module, {other}, which an import would mean: "
@@ -165,25 +153,3 @@ def _elsewhere(name, folder) -> str:
     places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else [])]
     own = [place for place in places if f"{os.path.realpath(place)}/".startswith(f"{folder}/")]
     return "" if own or not places else places[0]
-
-
-def code_checksum(folder: str) -> str:
-    """16 hexadecimal digits that tell the code in a method's folder apart, its tests left out. Raises UserError."""
-    digest = hashlib.sha256()
-    try:
-        for place in _code_below(folder):
-            content = read_bytes(os.path.join(folder, place))
-            digest.update(f"{place} {len(content)}\n".encode(errors="surrogateescape") + content)
-    except OSError as error:
-        raise UserError(f"The code in {folder} cannot be read ({error.strerror}): mend that.") from None
-    return digest.hexdigest()[:16]
-
-
-def _code_below(folder, below=""):
-    """Paths below the folder. Of its subfolders those that hold code: others may be full of pictures or results."""
-    names = sorted(os.listdir(os.path.join(folder, below)))
-    found = [os.path.join(below, name) for name in names if _is_code(name)]
-    if found or not below:
-        subfolders = [n for n in names if n.isidentifier() and os.path.isdir(os.path.join(folder, below, n))]
-        found += [place for name in subfolders for place in _code_below(folder, os.path.join(below, name))]
-    return found

@@ -13,7 +13,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from harness.catalogue import with_folders
 from harness.errors import UserError
-from harness.method_folders import code_checksum
+from harness.method_code import code_checksum
 from tests.conftest import REPOSITORY
 from tools.new_method import write
 

@@ -2,6 +2,7 @@
 
     python tools/add_to_fork.py ../CoOp                     SEP and E2MIM
     python tools/add_to_fork.py ../CoOp --trainers TCP      another method, beside what is there
+    python tools/add_to_fork.py ../CoOp --trainers Mine --methods-from FOLDER    one of your own
     python tools/add_to_fork.py ../CoOp --dry-run           say what would be done, and do nothing
     python tools/add_to_fork.py ../CoOp --remove            undo all of it
 

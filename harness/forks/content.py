@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..catalogue import OURS, Method
+from ..errors import UserError
 from ..layout import PARTS
+from ..method_code import ENDING, code_below, modules
 from ..running.protocols import Step, steps_of
 from . import PACKAGE
 from .scripts import script
@@ -29,7 +31,7 @@ class Added(NamedTuple):
     @property
     def folder(self) -> str:
         """scripts/<folder>/ in the fork."""
-        return self.name.lower() if self.renamed else self.method.folder
+        return self.name.lower() if self.renamed or self.method.home else self.method.folder
 
     @property
     def node(self) -> str:
@@ -39,15 +41,37 @@ class Added(NamedTuple):
 
 def node_of(method: Method) -> str:
     """The config node that a method's file names."""
-    text = (ROOT / f"trainers/{method.folder}.py").read_text(encoding="utf-8")
-    return re.search(r'^    config_node = "(\w+)"$', text, re.MULTILINE)[1]
+    found = re.search(r'^    config_node = "(\w+)"$', "\n".join(_code(method).values()), re.MULTILINE)
+    if not found:
+        raise UserError(f'The code of {method.trainer} in {method.home} has no line config_node = "...": add it.')
+    return found[1]
+
+
+def _code(method) -> dict[str, str]:
+    """Path below trainers/ -> text, of the files of a method; those of a folder elsewhere become a package."""
+    if not method.home:
+        return {f"{method.folder}.py": (ROOT / f"trainers/{method.folder}.py").read_text(encoding="utf-8")}
+    home = Path(method.home)
+    texts = {place: (home / place).read_text(encoding="utf-8") for place in code_below(method.home)}
+    imports = ", ".join(name[: -len(ENDING)] for name in modules(method.home))
+    texts["__init__.py"] = f"{texts.get('__init__.py', '')}\nfrom . import {imports}  # noqa: F401\n".lstrip()
+    return {f"{method.folder}/{place}": _relative(text, home / place, place) for place, text in texts.items()}
+
+
+def _relative(text, path, place):
+    """Code in which what comes from trainers/ comes from the package that this is in a fork."""
+    if re.search(r"^\s*import trainers\b", text, re.MULTILINE):
+        raise UserError(f"{path} has `import trainers`, which is the fork's own there: write from trainers... import.")
+    above = "." * (2 + place.count("/"))
+    text = re.sub(r"^(\s*from )trainers\.", rf"\1{above}", text, flags=re.MULTILINE)
+    return re.sub(r"^(\s*from )trainers(?= import )", rf"\1{above}", text, flags=re.MULTILINE)
 
 
 def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, bytes]:
     """All files of some methods; `changed_defaults` are the keys that the fork's train.py sets for every trainer."""
     texts = {**_package(added)}
     for each in added:
-        for path in sorted((ROOT / "configs/trainers" / each.method.trainer).glob("*.yaml")):
+        for path in sorted((ROOT / each.method.config_folder).glob("*.yaml")):
             if not path.stem.startswith("shapes"):  # its data set and its CLIP are here alone
                 text = renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
@@ -76,17 +100,18 @@ from . import {modules}  # noqa: F401
 
 def _package(added):
     """trainers/ as it is here, but for the methods that are not asked for, under an __init__.py of its own."""
-    asked = {f"{each.method.folder}.py" for each in added}
+    asked = {f"{each.method.folder}.py" for each in added if not each.method.home}
     places = (_files_of_trainers() | asked) - ({f"{method.folder}.py" for method in OURS} - asked)
     texts = {}
     for place in sorted(places):
-        text = (ROOT / "trainers" / place).read_text(encoding="utf-8")
-        for each in added:
-            text = renamed(text, each)
-        texts[f"{FOLDER}/{place}"] = text
+        texts[place] = (ROOT / "trainers" / place).read_text(encoding="utf-8")
+    for each in added:
+        texts.update(_code(each.method) if each.method.home else {})
+        texts = {place: renamed(text, each) for place, text in texts.items()}
+    texts = {f"{FOLDER}/{place}": text for place, text in texts.items()}
     names = " and ".join(filter(None, [", ".join(each.name for each in added[:-1]), added[-1].name]))
-    modules = ", ".join(["base", *(each.method.folder for each in added)])
-    texts[f"{FOLDER}/__init__.py"] = _INIT.format(names=names, modules=modules)
+    imports = ", ".join(["base", *(each.method.folder for each in added)])
+    texts[f"{FOLDER}/__init__.py"] = _INIT.format(names=names, modules=imports)
     texts[f"{FOLDER}/LICENSE"] = (ROOT / "LICENSE").read_text(encoding="utf-8")
     return texts
 

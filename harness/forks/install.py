@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from ..catalogue import OURS, Method
+from ..catalogue import METHODS, Method
 from ..errors import UserError
 from ..whole_file import write_whole
 from . import PACKAGE, tree
@@ -256,8 +256,8 @@ def _remove_if_empty(folder):
 
 
 def _wanted(trainers, names, there):
-    known = {method.trainer.lower(): method for method in OURS}
-    known.update({method.folder: method for method in OURS})
+    known = {method.trainer.lower(): method for method in METHODS}
+    known.update({method.folder: method for method in METHODS})
     methods = [_known(known, name) for name in trainers]
     renamed = {_known(known, name).trainer: new for name, new in names.items()}
     for trainer, new in renamed.items():
@@ -271,12 +271,15 @@ def _wanted(trainers, names, there):
         if there.get(method.trainer, name) != name:
             raise UserError(f"{method.trainer} is in the fork as {there[method.trainer]}: --remove that first.")
         wanted[method.trainer] = name
-    return [Added(method, wanted[method.trainer]) for method in OURS if method.trainer in wanted]
+    lost = sorted(wanted.keys() - {method.trainer for method in METHODS})
+    if lost:
+        raise UserError(f"The fork has {lost[0]} of a folder elsewhere: name that, too, with --methods-from.")
+    return [Added(method, wanted[method.trainer]) for method in METHODS if method.trainer in wanted]
 
 
 def _known(known, name) -> Method:
     if name.lower() not in known:
-        raise UserError(f'Unknown trainer "{name}": choose from {", ".join(method.trainer for method in OURS)}.')
+        raise UserError(f'Unknown trainer "{name}": choose from {", ".join(method.trainer for method in METHODS)}.')
     return known[name.lower()]
 
 
@@ -295,7 +298,7 @@ def _refuse_taken(root, train, added):
 
 def steps_by_hand(trainers: Iterable[str] = DEFAULT) -> Iterator[str]:
     """What to do where this command cannot."""
-    known = {name: method for method in OURS for name in (method.trainer.lower(), method.folder)}
+    known = {name: method for method in METHODS for name in (method.trainer.lower(), method.folder)}
     modules = [known[name.lower()].folder for name in trainers if name.lower() in known]
     configs = " and ".join(f"configs/trainers/{known[module].trainer}/" for module in modules)
     yield f"copy {ROOT}/trainers/ to your fork's trainers/{PACKAGE}/, and {configs} into its configs/trainers/"

@@ -10,7 +10,7 @@ import pytest
 from harness import catalogue
 from harness.catalogue import BUNDLED, DATASETS, OURS, with_folders
 from harness.errors import UserError
-from harness.method_folders import code_checksum
+from harness.method_code import code_checksum
 from tests.conftest import REPOSITORY
 from tools.new_method import LIKE, write
 
