@@ -60,6 +60,7 @@ class Run(NamedTuple):
     joint: dict = {}  # the numbers of its test that functions of this name in metrics.py give; never changed
     calibration: dict = {}
     by_class: dict = {}
+    reliability: list = []  # of [mean confidence, accuracy, count] of each bin
     folder: str = ""
 
     @property
@@ -189,6 +190,7 @@ def _facts(record):
         "keeps_best": keeps_best(record),
         "images": _images(record),
         **{key: record.get(key, {}) for key in ("joint", "calibration", "by_class")},
+        "reliability": record.get("reliability", []),
     }
 
 
