@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Optional
 
 import numpy as np
@@ -14,13 +14,30 @@ from .predictions import FILE, read_logits
 from .runs import Run
 
 
-def measure_of(folder) -> Callable[[np.ndarray, np.ndarray], dict]:
+def measure_of(folder, remedies: Optional[Callable] = None) -> Callable[[np.ndarray, np.ndarray], dict]:
     """For the run in `folder`: (logits (n, n_cls), labels (n,)) -> what metrics.json gets, by function of metrics.py.
 
     Its folder says whether it is a joint test: zero-shot CLIP, which learns from no half, has no other sign of it.
+    remedies: inference/remedies.py's of the test; with them metrics.json has its calibration by remedy, too.
     """
     _, place = place_of(folder) or (None, None)
-    return partial(_numbers, is_joint=place is not None and PARTS[place.folder].name == "joint")
+    is_joint = place is not None and PARTS[place.folder].name == "joint"
+
+    def measure(logits, labels):
+        found = _numbers(logits, labels, is_joint)
+        if remedies:
+            found["remedied"] = {}
+            predicted = logits.argmax(axis=1)
+            for name, factors in remedies(metrics.fit_temperature).items():
+                its = metrics.calibration(logits * factors[predicted, None], labels)
+                found["remedied"][name] = {
+                    **its,
+                    "least_factor": float(factors.min()),
+                    "largest_factor": float(factors.max()),
+                }
+        return found
+
+    return measure
 
 
 def with_numbers(run: Run, bins: Optional[int] = None) -> Run:
@@ -33,7 +50,7 @@ def with_numbers(run: Run, bins: Optional[int] = None) -> Run:
     bins = bins or recorded or metrics.BINS
     if run.accuracy is None or (recorded == bins and run.reliability):
         return run
-    found = _of_predictions(run.folder, run.accuracy, run.part == "joint", bins)
+    found = _of_predictions(run.folder, run.accuracy, run.part == "joint", bins) if run.folder else {}
     if not found and recorded not in (None, bins):
         found = {"calibration": {}, "reliability": []}
     return run._replace(**found)

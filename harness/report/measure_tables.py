@@ -33,7 +33,12 @@ def joint_tables(runs) -> list:
 
 def calibration_tables(runs, bins: Optional[int] = None) -> list:
     """One table for each kind of test that there is; bins: of ECE and classwise ECE, None: as recorded."""
-    return _of_parts(runs, "Calibration", "calibration", CALIBRATION, _CALIBRATION_NOTE, bins)
+    remedied = [
+        run._replace(cfg=f"{run.cfg} + {name}", calibration=numbers, reliability=[], folder="")
+        for run in runs
+        for name, numbers in run.remedied.items()
+    ]
+    return _of_parts([*runs, *remedied], "Calibration", "calibration", CALIBRATION, _CALIBRATION_NOTE, bins)
 
 
 def class_tables(runs) -> list:

@@ -168,3 +168,12 @@ def test_what_tuning_broke(tmp_path, capsys):
     assert rows["SEP"]["largest loss"] == "cat: 75.0 to 25.0 %"
     assert [rows["CoOp"][name] for name in ("better", "worse", "largest loss")] == ["0", "0", "none"]
     assert main([str(tmp_path), "--classes"]) == 0 and "largest loss" in capsys.readouterr().out
+
+
+def test_remedies_are_rows_of_their_own(tmp_path):
+    record = {"calibration": {**numbers(CALIBRATION, 9.0), "bins": 15}, "reliability": [[50.0, 40.0, 2]]}
+    record["remedied"] = {"dac": {**numbers(CALIBRATION, 2.0), "bins": 15}}
+    finish(tmp_path, "new", 1, 50.0, record=record)
+    rows = as_dicts(calibration_tables(find_runs(tmp_path)[0])[0])
+    assert {row["config"]: row["ECE"] for row in rows} == {"shapes": "9.00", "shapes + dac": "2.00"}
+    assert [row["ECE"] for row in as_dicts(calibration_tables(find_runs(tmp_path)[0], 10)[0])] == ["—", "—"]
