@@ -51,6 +51,7 @@ from harness.errors import exit_with, fail
 from harness.report.measure import measure_of
 from harness.running.claim import claim, refuse_loaded
 from harness.running.lock import Locked, locked
+from inference.remedies import remedies_of
 from trainers import keys
 from trainers.backbone.clip_loader import frozen_clip
 from trainers.base import PromptTrainer
@@ -126,7 +127,7 @@ def run(args, cfg):
     print(f"** System info **\n{collect_env_info()}\n")
 
     trainer = build_trainer(cfg)
-    trainer.measure = measure_of(cfg.OUTPUT_DIR)
+    trainer.measure = measure_of(cfg.OUTPUT_DIR, remedies_of(trainer, args.model_dir, args.load_epoch))
     trainer.facts = {"given": given(args)}  # recorded with the result: harness/running/launch.py compares it
     if args.eval_only:
         if not args.model_dir and getattr(trainer, "optim", None) is not None:
