@@ -5,6 +5,7 @@ take the place of none of ours. It comes in whole or not at all.
 """
 
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys

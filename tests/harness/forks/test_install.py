@@ -10,7 +10,7 @@ import sys
 import pytest
 import yaml
 
-from harness.catalogue import METHODS, TRAINERS, with_folders
+from harness.catalogue import METHODS, TRAINERS
 from harness.errors import MissingFile, UserError
 from harness.forks import content, install
 from harness.forks.content import node_of, steps_in_a_fork
@@ -18,7 +18,6 @@ from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import KINDS, commit, coop, dept, kept, sep, state
-from tools.new_method import write
 
 PACKAGE = "trainers/prompt_methods"
 
@@ -138,46 +137,6 @@ def test_another_method_joins_those_that_are_there(fork):
     assert state(fork) == before
     add(fork, ["SEP", "TCP"]).carry_out()
     assert state(fork) == both
-
-
-def test_a_method_of_a_folder_elsewhere(fork, tmp_path, monkeypatch):
-    """Its files become a package, in which what they import of ours is that of the fork."""
-    before = state(fork)
-    write("mine", "MaPLe", tmp_path)
-    (tmp_path / "mine/parts").mkdir()
-    (tmp_path / "mine/parts/__init__.py").write_text("def f():\n    from trainers import keys\n\n    return keys\n")
-    monkeypatch.setattr(install, "METHODS", with_folders(str(tmp_path / "mine")))
-    add(fork, ["Mine", "SEP"], {"Mine": "Mine_too"}).carry_out()
-    names = {path.relative_to(fork / PACKAGE).as_posix() for path in (fork / PACKAGE / "mine").glob("**/*.py")}
-    assert names == {"mine/__init__.py", "mine/mine.py", "mine/parts/__init__.py"}
-    assert {path.name for path in (fork / "scripts").iterdir()} >= {"mine_too", "sep"}
-    (config,) = (fork / "configs/trainers/Mine_too").glob("*cross_datasets.yaml")
-    assert "  MINE_TOO:\n" in config.read_text()
-    for room in ("dassl", "torchvision_cpu.py"):
-        (tmp_path / "rooms").mkdir(exist_ok=True)
-        (tmp_path / "rooms" / room).symlink_to(REPOSITORY / room)
-    code = (
-        "import trainers.prompt_methods as p; from dassl.engine import TRAINER_REGISTRY as R; from trainers import "
-        "prompt_methods; print(R.get('Mine_too').config_node, prompt_methods.mine.mine.PromptTrainer.__module__)"
-    )
-    code += "; import trainers.prompt_methods.mine.parts as parts; print(parts.f().__name__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=fork,
-        env={**os.environ, "PYTHONPATH": f"{tmp_path}/rooms"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.splitlines()[-2:] == [
-        "MINE_TOO trainers.prompt_methods.base",
-        "trainers.prompt_methods.keys",
-    ], done.stderr
-    monkeypatch.undo()
-    with pytest.raises(UserError, match="The fork has Mine of a folder elsewhere: name that, too, with --methods-from"):
-        add(fork, ["TCP"])
-    remove(fork).carry_out()
-    shutil.rmtree(fork / "trainers/__pycache__", ignore_errors=True)
-    assert state(fork) == before
 
 
 def test_files_of_an_older_version_are_renewed(fork):
