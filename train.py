@@ -51,12 +51,12 @@ from harness.errors import exit_with, fail
 from harness.report.measure import measure_of
 from harness.running.claim import claim, refuse_loaded
 from harness.running.lock import Locked, locked
-from inference.remedies import remedies_of
 from trainers import keys
 from trainers.backbone.clip_loader import frozen_clip
 from trainers.base import PromptTrainer
 from trainers.files.whole_files import disk_errors
 from trainers.precision import Precision
+from trainers.remedies import remedies_of
 from trainers.run.experiment import nodes_of, settings_of
 
 import_all(trainers)

@@ -26,7 +26,6 @@ from harness.config import flatten
 from harness.errors import exit_with
 from harness.running.protocols import REPRODUCE, REPRODUCE_PURPOSE, protocols_of, steps_of
 from harness.whole_file import write_whole
-from inference import remedies  # noqa: F401  declares a key
 from trainers.keys import RANGES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -106,8 +105,7 @@ def config_page() -> str:
     cfg = get_cfg_default()
     shared = meanings(ROOT / "dassl/config/defaults.py")
     added = meanings(ROOT / "trainers/keys.py")
-    for file in ("datasets/image_folder.py", "inference/remedies.py"):
-        added.update(meanings(ROOT / file))
+    added.update(meanings(ROOT / "datasets/image_folder.py"))
     sections = [("Of every run", "", {k: v for k, v in cfg.items() if k != "TRAINER"}, {**added, **shared})]
     for method in OURS:
         node = TRAINER_REGISTRY.get(method.trainer).config_node

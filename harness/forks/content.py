@@ -51,6 +51,8 @@ def _code(method) -> dict[str, str]:
     """Path below trainers/ -> text, of the files of a method; those of a folder elsewhere become a package."""
     if not method.home:
         return {f"{method.folder}.py": (ROOT / f"trainers/{method.folder}.py").read_text(encoding="utf-8")}
+    if any((ROOT / "trainers" / name).exists() for name in (method.folder, f"{method.folder}.py")):
+        raise UserError(f"The method {method.folder} in {method.home} has the name of a part of trainers/: rename it.")
     home = Path(method.home)
     texts = {place: (home / place).read_text(encoding="utf-8") for place in code_below(method.home)}
     imports = ", ".join(name[: -len(ENDING)] for name in modules(method.home))
@@ -102,9 +104,7 @@ def _package(added):
     """trainers/ as it is here, but for the methods that are not asked for, under an __init__.py of its own."""
     asked = {f"{each.method.folder}.py" for each in added if not each.method.home}
     places = (_files_of_trainers() | asked) - ({f"{method.folder}.py" for method in OURS} - asked)
-    texts = {}
-    for place in sorted(places):
-        texts[place] = (ROOT / "trainers" / place).read_text(encoding="utf-8")
+    texts = {place: (ROOT / "trainers" / place).read_text(encoding="utf-8") for place in sorted(places)}
     for each in added:
         texts.update(_code(each.method) if each.method.home else {})
         texts = {place: renamed(text, each) for place, text in texts.items()}

@@ -18,7 +18,7 @@ def measure_of(folder, remedies: Optional[Callable] = None) -> Callable[[np.ndar
     """For the run in `folder`: (logits (n, n_cls), labels (n,)) -> what metrics.json gets, by function of metrics.py.
 
     Its folder says whether it is a joint test: zero-shot CLIP, which learns from no half, has no other sign of it.
-    remedies: inference/remedies.py's of the test; with them metrics.json has its calibration by remedy, too.
+    remedies: trainers/remedies.py's of the test; with them metrics.json has its calibration by remedy, too.
     """
     _, place = place_of(folder) or (None, None)
     is_joint = place is not None and PARTS[place.folder].name == "joint"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from harness.report import metrics
 from harness.report.measure import measure_of
-from inference.remedies import SAME, distance_aware, remedies_of
 from tests.trainers.methods import METHODS
 from trainers.errors import UserError
+from trainers.remedies import SAME, distance_aware, remedies_of
 
 BOTH = ("TEST.REMEDIES", ["temperature", "dac"])
 LEARN = ("OPTIM.MAX_EPOCH", 2, "OPTIM.LR", 0.1, "OPTIM.WARMUP_EPOCH", 0)  # so that tuned features move
@@ -104,3 +104,5 @@ def test_who_has_none(make_trainer, tmp_path, capsys):
         remedies_of(trainer, "", None)
     with pytest.raises(UserError, match="TEST.REMEDIES is .'cold'., but must be"):
         make_trainer("CoOp", "TEST.REMEDIES", ["cold"])
+    with pytest.raises(UserError, match="TEST.REMEDIES are measured by the train.py that these methods come with"):
+        make_trainer("CoOp", *BOTH).test()  # as in a fork

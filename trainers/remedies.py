@@ -13,31 +13,24 @@ No remedy changes which class is predicted, nor the result: numbers of calibrati
 
 import contextlib
 import io
-from types import SimpleNamespace
-from typing import Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 import numpy as np
 import torch
 
-from dassl.config.defaults import _C
 from dassl.data import DataManager
-from trainers.backbone.clip_loader import frozen_clip
-from trainers.base import PromptTrainer
-from trainers.errors import UserError
-from trainers.keys import Key, add_defaults, one_of, several
-from trainers.precision import Precision
-from trainers.prompting.model import encode_prompts
-from trainers.prompting.templates import template_for
-from trainers.random_state import random_state, set_random_state
-from trainers.run.folder import RunFolder
+
+from .backbone.clip_loader import frozen_clip
+from .errors import UserError
+from .precision import Precision
+from .prompting.model import encode_prompts
+from .prompting.templates import template_for
+from .random_state import random_state, set_random_state
+from .run.folder import RunFolder
 
 TEMPERATURE, DAC = "temperature", "dac"
 NEIGHBOURS = 5
 SAME = 0.05  # distance of text features that are those of a training's class
-TEST = SimpleNamespace()
-# numbers of calibration with these remedies, too: temperature and dac (docs/metrics.md)
-TEST.REMEDIES = Key([], several(None, one_of(TEMPERATURE, DAC), distinct=True))
-add_defaults("TEST", TEST, _C, "")
 
 Fit = Callable[[np.ndarray, np.ndarray], float]  # logits (n, n_cls), labels (n) -> T
 
@@ -46,13 +39,13 @@ class Remedies:
     """Those of a test.
 
     Args:
-        trainer: that makes the test; it learns something.
+        trainer: the `PromptTrainer` that makes the test; it learns something.
         model_dir: the run of the training; empty: the trainer's own.
 
     Raises UserError for what the method or the data set does not have.
     """
 
-    def __init__(self, trainer: PromptTrainer, model_dir: str):
+    def __init__(self, trainer: Any, model_dir: str):
         cfg, self.trainer, self.names = trainer.cfg, trainer, trainer.cfg.TEST.REMEDIES
         if DAC in self.names and trainer.model.text_depends_on_image:
             raise UserError(
@@ -78,7 +71,7 @@ class Remedies:
             )
 
     @torch.no_grad()
-    def __call__(self, fit: Fit) -> dict[str, np.ndarray]:
+    def __call__(self, fit: Fit) -> Dict[str, np.ndarray]:
         """By remedy, what the logits of an image that is predicted as a class are multiplied by: (n_cls,)."""
         trainer, classnames = self.trainer, self.data.dataset.classnames
         state = random_state()
@@ -135,7 +128,7 @@ def remedies_of(trainer, model_dir: str, load_epoch: Optional[int]) -> Optional[
     names = trainer.cfg.TEST.REMEDIES
     if not names:
         return None
-    if not isinstance(trainer, PromptTrainer):
+    if not hasattr(trainer, "config_node"):
         raise UserError(
             f"TEST.REMEDIES are for methods of this project, not for {trainer.cfg.TRAINER.NAME}: leave it out."
         )
