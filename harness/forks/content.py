@@ -4,7 +4,7 @@ import ast
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from ..catalogue import OURS, Method
 from ..errors import UserError
@@ -70,7 +70,7 @@ def _relative(text, path, place):
 
 
 def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, bytes]:
-    """All files of some methods; `changed_defaults` are the keys that the fork's train.py sets for every trainer."""
+    """All files of some methods; `changed_defaults` are those of the fork that are not Dassl's, see there."""
     texts = {**_package(added)}
     for each in added:
         for path in sorted((ROOT / each.method.config_folder).glob("*.yaml")):
@@ -144,19 +144,45 @@ def renamed(text: str, each: Added) -> str:
 # ---- configs ---------------------------------------------------------------------------------------------------
 
 
-def _complete(text, changed_defaults):
-    """The config, which also states those keys that it left to Dassl's default and that the fork's train.py changes."""
-    ours, stated = dassl_defaults(), _keys(text)
-    for key, theirs in changed_defaults.items():
-        if key in ours and ours[key] != theirs and key not in stated:
-            text = _state(text, key, ours[key])
+_OF_A_RUN = ("DATASET.", "OUTPUT_DIR", "RESUME", "SEED", "USE_CUDA", "VERBOSE", "VERSION")
+
+
+def changed_defaults(dassl: Optional[Path], set_by_train: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (Dassl's default, the fork's), of the keys that make a number and are others in the fork.
+
+    dassl: the package that the fork runs on, None where it was not found; set_by_train: for every trainer, by train.py.
+    """
+    ours = dassl_defaults(ROOT / "dassl")
+    of_dassl = dassl_defaults(dassl) if dassl else {}
+    theirs = {key: value for key, value in of_dassl.items() if not key.startswith(_OF_A_RUN)}
+    return {
+        key: (ours[key], value)
+        for key, value in {**theirs, **set_by_train}.items()
+        if key in ours and _as_list(ours[key]) != _as_list(value)
+    }
+
+
+def _as_list(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _complete(text, changed):
+    """The config, which also states those keys that it left to Dassl's default and that the fork changes."""
+    stated = _keys(text)
+    for key, (ours, _) in changed.items():
+        if key not in stated:
+            text = _state(text, key, ours)
     return text
 
 
-def dassl_defaults() -> dict[str, Any]:
-    """Dotted key -> value, of Dassl's defaults that are constants."""
+def dassl_defaults(dassl: Path) -> dict[str, Any]:
+    """Dotted key -> value, of the defaults of a Dassl (its package's folder) that are constants; {} if unreadable."""
     found = {}
-    for node in ast.parse((ROOT / "dassl/config/defaults.py").read_text(encoding="utf-8")).body:
+    try:
+        text = (dassl / "config/defaults.py").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("_C."):
             try:
                 found[ast.unparse(node.targets[0])[3:]] = ast.literal_eval(node.value)
@@ -181,6 +207,6 @@ def _state(text, key, value):
     stated, parts, lines = _keys(text), key.split("."), text.splitlines()
     known = max((n for n in range(len(parts)) if ".".join(parts[:n]) in stated), default=0)
     new = [f"{'  ' * n}{parts[n]}:" for n in range(known, len(parts))]
-    new[-1] += f" {list(value) if isinstance(value, tuple) else value!r}  # Dassl's default, which train.py changes"
+    new[-1] += f" {_as_list(value)!r}  # Dassl's default, which this fork changes"
     at = stated[".".join(parts[:known])] + 1 if known else len(lines)
     return "\n".join([*lines[:at], *([] if known else [""]), *new, *lines[at:]]) + "\n"

@@ -17,7 +17,8 @@ ELSEWHERE = {
     "trainers/prompt_methods/",  # in a fork
     "trainers/prompt_methods/__init__.py",
     "trainers.prompt_methods",
-    "dassl/data/datasets/dg/__init__.py",  # in the original Dassl
+    "dassl/data/datasets/dg/__init__.py",
+    "dassl/data/transforms/randaugment.py",  # in the original Dassl
     "dassl/optim/lr_scheduler.py",
     "dassl/utils/torchtools.py",
     "trainers/config.py",  # in MMRL's public code
