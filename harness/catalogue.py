@@ -1,6 +1,7 @@
 """THE table of methods and of data sets. Scripts, make, tables, docs and tests read it; a new method is one row.
 
-The folders that METHOD_PATH names add theirs (method_folders.py). Raises UserError for one that is no method.
+The folders that METHOD_PATH names add their methods (method_folders.py), those of DATASET_PATH their data sets
+(dataset_folders.py). Raises UserError for one that is neither.
 """
 
 import os
@@ -232,6 +233,24 @@ DOMAIN_SHIFTS = {
 # other as those
 MINIATURE = [f"mini_{name}" for name in "objects fine patterns counts sketch rough scenes".split()]
 BUNDLED = ["shapes", *DOMAIN_SHIFTS["shapes"], *MINIATURE]  # drawn here, for the bundled CLIP
+PUBLISHED_SHIFTS = list(DOMAIN_SHIFTS["imagenet"])
+
+
+def own_datasets(path: str) -> dict:
+    """{name: dataset_folders.DataSet} of the folders in `path`, a value of DATASET_PATH. Raises UserError."""
+    if not path:
+        return {}
+    from .dataset_folders import read  # here, as above
+
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    files = [name for name in os.listdir(os.path.join(root, "configs/datasets")) if name.endswith(".yaml")]
+    return read(path, [name[: -len(".yaml")] for name in files])
+
+
+OWN_DATASETS = own_datasets(os.environ.get("DATASET_PATH", ""))
+for _own in OWN_DATASETS.values():
+    if _own.shift_of:
+        DOMAIN_SHIFTS.setdefault(_own.shift_of, []).append(_own.name)
 
 
 def method(name: str) -> Method:

@@ -6,7 +6,7 @@ import json
 import os
 import re
 
-from . import catalogue
+from . import catalogue, dataset_folders
 from .edited import read_bytes
 from .method_code import code_checksum
 
@@ -45,6 +45,7 @@ def parse_args(argv=None) -> argparse.Namespace:
                 parser.error(f"argument --{name.replace('_', '-')}: expected at least one argument")
             setattr(args, name, values[:end])
             args.opts = values[end:] + args.opts
+    args.root = dataset_folders.home_of(args.dataset_config_file) or args.root  # the user's DATA has the others
     return args
 
 
@@ -79,7 +80,7 @@ def given(args: argparse.Namespace) -> dict[str, str]:
 
     return {
         "fingerprint": hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16],
-        "dataset_config": stem(args.dataset_config_file),
+        "dataset_config": dataset_folders.name_of(args.dataset_config_file),
         "config": stem(args.config_file),
         "root": os.path.realpath(os.path.expanduser(args.root)) if args.root else "",
     }

@@ -5,6 +5,7 @@ import difflib
 
 from yacs.config import CfgNode
 
+from . import dataset_folders
 from .errors import UserError
 from .yaml_file import flatten, read_config
 
@@ -29,9 +30,14 @@ def merge_args(cfg, args):
 
     The data set's file, the trainer's file, the flags, the KEY VALUE pairs: the later wins.
     """
-    for file in (args.dataset_config_file, args.config_file):
-        if file:
-            merge_file(cfg, file)
+    file = args.dataset_config_file
+    if dataset_folders.home_of(file):
+        for key, value in flatten(dataset_folders.config_of(file)):
+            merge(cfg, key, value, f"in {file}")
+    elif file:
+        merge_file(cfg, file)
+    if args.config_file:
+        merge_file(cfg, args.config_file)
 
     flags = {
         "DATASET.ROOT": args.root,

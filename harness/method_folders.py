@@ -13,12 +13,10 @@ import os
 import re
 from collections.abc import Iterable
 
-from .edited import check
 from .errors import UserError
 from .method_code import ENDING, modules
-from .yaml_file import read_config
+from .own_folder import Kind
 
-VARIABLE = "METHOD_PATH"
 FILE = "method.yaml"
 PROTOCOLS = ("base2new", "xd", "few_shot")  # what configs and methods may be for: those of layout.PARTS
 CONFIG = {"file": str, "protocol": str, "datasets": [str], "shots": [int]}  # of `configs`, a line
@@ -31,7 +29,8 @@ SHAPE = {
     "protocols": [str],
     **dict.fromkeys(("bound", "reads", "chosen_by"), str),
 }
-_NEEDED = ("name", "trainer", "paper", "configs")
+_KIND = Kind("method", FILE, "METHOD_PATH", SHAPE, ("name", "trainer", "paper", "configs"))
+_wrong = _KIND.wrong
 
 
 def read(path: str, taken: Iterable[tuple[str, str]]) -> list[dict]:
@@ -40,36 +39,18 @@ def read(path: str, taken: Iterable[tuple[str, str]]) -> list[dict]:
     A config is (file, protocol, data sets, shots). taken: (name, trainer) of the methods that there are already.
     Raises UserError, naming the file and what is wrong in it.
     """
-    folders = dict.fromkeys(os.path.realpath(os.path.expanduser(part)) for part in path.split(os.pathsep) if part)
     names, trainers = ({each[i]: "this repository" for each in taken} for i in (0, 1))
     rows = []
-    for folder in folders:
+    for folder in _KIND.folders(path):
         row = _row(folder)
-        for key, there in (("folder", names), ("trainer", trainers)):
-            if row[key] in there:
-                what = "name" if key == "folder" else key
-                raise _wrong(folder, f"the {what} {row[key]} is taken by {there[row[key]]}: choose another")
-            there[row[key]] = folder
+        _KIND.take(folder, "name", row["folder"], names)
+        _KIND.take(folder, "trainer", row["trainer"], trainers)
         rows.append(row)
     return rows
 
 
-def _wrong(folder, what):
-    return UserError(f"{os.path.join(folder, FILE)} is no method: {what}.")
-
-
 def _row(folder):
-    if not os.path.isfile(os.path.join(folder, FILE)):
-        raise UserError(f"{folder} is no folder of a method, as it has no {FILE}: correct {VARIABLE}.")
-    tree = read_config(os.path.join(folder, FILE))
-    _check_keys(folder, tree, SHAPE, "it")
-    try:
-        check(tree, SHAPE)
-    except UserError as error:
-        raise _wrong(folder, error) from None
-    for key in _NEEDED:
-        if not tree.get(key):
-            raise _wrong(folder, f"it needs {key}")
+    tree = _KIND.read(folder)
     _check_names(folder, tree["name"], tree["trainer"])
     _check_protocols(folder, "protocols", tree.get("protocols", ()))
     if tree.get("protocols") and not tree.get("bound"):
@@ -91,12 +72,6 @@ def _config(line):
     return line["file"], line.get("protocol", ""), " ".join(line.get("datasets", ())), shots
 
 
-def _check_keys(folder, section, known, where):
-    unknown = [key for key in section if key not in known]
-    if unknown:
-        raise _wrong(folder, f"{where} has no key {unknown[0]}, only {', '.join(known)}")
-
-
 def _check_names(folder, name, trainer):
     if not re.fullmatch(r"[a-z]\w*", name, re.ASCII):
         raise _wrong(folder, f"name is {name!r}, but must be small letters, digits and _, such as my_method")
@@ -116,7 +91,7 @@ def _check_protocols(folder, key, names):
 def _check_configs(folder, lines):
     for number, line in enumerate(lines, start=1):
         where = f"configs, number {number},"
-        _check_keys(folder, line, CONFIG, where)
+        _KIND.check_keys(folder, line, CONFIG, where)
         path = os.path.join(folder, "configs", f"{line.get('file')}.yaml")
         if "file" not in line or os.path.basename(line["file"]) != line["file"]:
             raise _wrong(folder, f"{where} needs file, the name of one in configs/ without .yaml")

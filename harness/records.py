@@ -13,7 +13,12 @@ from .errors import UserError
 
 FILE = "metrics.json"
 # Keys that settings leave out where a run is as all were before there were these keys, see trainers/run/experiment.py
-AS_BEFORE = {"DATALOADER.TRAIN_X.DROP_LAST": True, "OPTIM.LR_STEP": "epoch", "OPTIM.MIN_LR": 0.0}
+AS_BEFORE = {
+    **dict.fromkeys(("DATASET.CLASS_NAMES", "DATASET.OWN_NAME", "DATASET.SPLIT_FILE"), ""),
+    "DATALOADER.TRAIN_X.DROP_LAST": True,
+    "OPTIM.LR_STEP": "epoch",
+    "OPTIM.MIN_LR": 0.0,
+}
 
 _PERCENT = ("accuracy", "error_rate", "macro_f1", "perclass_accuracy")
 _COUNTS = ("n", "n_cls", "epoch", "trained_epochs", "max_epoch")

@@ -21,6 +21,7 @@ from tabulate import tabulate
 from datasets.prepare.check import class_rows, summary
 from datasets.prepare.get import BY_HAND, get
 from datasets.prepare.state import NAMES, PARTS, Found, known
+from harness.catalogue import OWN_DATASETS
 from harness.errors import exit_with
 
 REPOSITORY = harness.start.ROOT
@@ -37,6 +38,7 @@ def list_all(root):
         how = f"by hand: DATASETS.md, {found.loader.__name__}" if name == BY_HAND else f"get {name}"
         lacks = "; ".join(found.lacks) if found.state == "incomplete" else ""
         rows.append([name, found.state, lacks, found.folder, "" if found.state == "complete" else how])
+    rows += [[own.name, "your own", "", own.home, ""] for own in OWN_DATASETS.values()]
     _table(rows, ["name", "state", "what is missing", "folder", "how to get it"])
     print("The data sets named shapes are drawn at first use.")
     return 0

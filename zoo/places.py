@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Optional
 
 from harness import layout
-from harness.catalogue import METHODS, Method
+from harness.catalogue import METHODS, OWN_DATASETS, Method
 from harness.errors import UserError
 from harness.layout import PARTS, Place
 from harness.running.protocols import SHOTS, STEPS
@@ -54,7 +54,7 @@ def place_of_file(
     """
     method = method_of(trainer)
     parts = Path(os.path.abspath(file)).parent.parts
-    names = sorted(path.stem for path in ROOT.glob("configs/datasets/*.yaml"))
+    names = {*(path.stem for path in ROOT.glob("configs/datasets/*.yaml")), *OWN_DATASETS}
     at = next((i for i in reversed(range(len(parts))) if parts[i] in names), None)
     if at is None and not dataset:
         raise UserError(f'The path of "{file}" names no data set: import it alone, with --dataset-config-file.')
@@ -120,9 +120,10 @@ def method_of(trainer: str) -> Method:
 
 def train_arguments(place: Place) -> tuple[list[str], list[str]]:
     """(flags, KEY VALUE pairs) of the train.py that trains a run of this layout, but --root and --output-dir."""
+    own = OWN_DATASETS.get(place.dataset)
     flags = [
         *("--seed", str(place.seed), "--trainer", place.trainer),
-        *("--dataset-config-file", str(ROOT / f"configs/datasets/{place.dataset}.yaml")),
+        *("--dataset-config-file", own.file if own else str(ROOT / f"configs/datasets/{place.dataset}.yaml")),
         *("--config-file", str(ROOT / f"configs/trainers/{place.trainer}/{place.cfg}.yaml")),
     ]
     classes = PARTS[place.folder].classes

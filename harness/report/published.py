@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from ..catalogue import BUNDLED, DATASETS, TRAINERS, learns, targets
+from ..catalogue import BUNDLED, DATASETS, PUBLISHED_SHIFTS, TRAINERS, learns, targets
 from ..config import flatten, read_config
 from .measured import measured
 from .results import Number, combine, mean_and_std, number, rank, same_seeds, shots_rank, signed
@@ -18,7 +18,7 @@ MEASURES = {"base2new": ("base", "new", "H"), "xd": ("accuracy",), "dg": ("accur
 AVERAGED = {  # the data sets that a published average is over
     "base2new": DATASETS,
     "xd": targets("xd", SOURCE_DATASET),
-    "dg": targets("dg", SOURCE_DATASET),
+    "dg": PUBLISHED_SHIFTS,
 }
 DATASETS_OF = {
     "base2new": [*DATASETS, "average"],

@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 
 from .. import layout, records, rows
 from ..config import flatten, read_config
+from ..dataset_folders import name_of
 from ..errors import UserError
 
 
@@ -52,9 +53,9 @@ def _refuse_other_row(args, cfg):
     _, place = layout.place_of(cfg.OUTPUT_DIR) or (None, None)
     if place is None:
         return
-    files = {"data set": args.dataset_config_file, "config": args.config_file}
-    stems = {name: os.path.splitext(os.path.basename(file))[0] or None for name, file in files.items()}
-    wrong = rows.difference(rows.of_place(place), {**rows.of_settings(dict(flatten(cfg))), **stems})
+    config = os.path.splitext(os.path.basename(args.config_file))[0]
+    named = {"data set": name_of(args.dataset_config_file) or None, "config": config or None}
+    wrong = rows.difference(rows.of_place(place), {**rows.of_settings(dict(flatten(cfg))), **named})
     if wrong:
         name, wanted, ours = wrong
         raise UserError(

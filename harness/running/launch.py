@@ -9,6 +9,7 @@ the script is called from:
     OUTPUT   folder for results                       (default: output in the checkout)
     CFG      a file of configs/trainers/<Trainer>, without .yaml (default: the method's for data set and protocol)
     METHOD_PATH  folders of your own methods, with ":" between (docs/your_own_method.md)
+    DATASET_PATH folders of your own data sets, likewise (docs/your_own_data.md)
     SHOTS    training images per class                (default: 16; few_shot.sh takes its third argument instead)
     SOURCE   xd_test.sh: what the model was trained on (default: imagenet)
     LOADEP   epoch of the checkpoint to test          (default: the last one)
@@ -99,10 +100,14 @@ def method_of(name: str) -> catalogue.Method:
         raise Refused(2, f'no method "{name}"; there are {known}') from None
 
 
-def need_config(what: str, name: str, folder: str):
-    """Raises Refused, with the nearest and all names, unless folder/name.yaml exists, below the checkout."""
+def need_config(what: str, name: str, folder: str, others: Iterable[str] = ()):
+    """Raises Refused, with the nearest and all names, unless folder/name.yaml exists, below the checkout.
+
+    others: names that lie elsewhere.
+    """
     path = os.path.join(ROOT, folder)
     known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
+    known += others
     if name in known:
         return
     import difflib  # here, since only this message needs it
@@ -113,7 +118,7 @@ def need_config(what: str, name: str, folder: str):
 
 
 def need_dataset(name: str):
-    need_config("data set", name, "configs/datasets")
+    need_config("data set", name, "configs/datasets", catalogue.OWN_DATASETS)
 
 
 def need_protocol(method, protocol: str):
@@ -150,6 +155,10 @@ def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
     trainer = job.method.trainer
     if job.method.on_target and job.dataset in sum(catalogue.DOMAIN_SHIFTS.values(), []):
         raise Refused(2, f"{trainer} learns from a data set's training images, and {job.dataset} has test images alone")
+    own = catalogue.OWN_DATASETS.get(job.dataset)
+    if own and own.shift_of and job.step.script != "xd_test":
+        what = f"{own.name} is a domain shift of {own.shift_of}, of which test images alone are read"
+        raise Refused(2, f"{what}: xd_test.sh tests a model of {own.shift_of} on it")
     base_key = job.method.base_key
     if environment.cfg and base_key and base_key in pairs[::2]:
         raise Refused(2, f"CFG={environment.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")
@@ -157,8 +166,8 @@ def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
     need_config("config", cfg, job.method.config_folder)
     folder = job.place(cfg, pairs).below(environment.output)
     arguments = [
-        *("--root", environment.data, "--seed", str(job.seed), "--trainer", trainer),
-        *("--dataset-config-file", f"{ROOT}/configs/datasets/{job.dataset}.yaml"),
+        *("--root", own.home if own else environment.data, "--seed", str(job.seed), "--trainer", trainer),
+        *("--dataset-config-file", own.file if own else f"{ROOT}/configs/datasets/{job.dataset}.yaml"),
         *("--config-file", os.path.join(ROOT, job.method.config_folder, f"{cfg}.yaml")),
         *("--output-dir", folder),
     ]

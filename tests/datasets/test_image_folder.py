@@ -1,9 +1,11 @@
+import json
+
 import pytest
 from PIL import Image
 
 import trainers.base  # noqa: F401  adds DATASET.SUBSAMPLE_CLASSES, as a fork's extend_cfg does
 from dassl.config import get_cfg_default
-from datasets.image_folder import ImageFolder
+from datasets.image_folder import ImageFolder, ImageFolderShift
 from tests.conftest import REPOSITORY
 
 CLASSES = ("green_tree", "Ant", "zebra")
@@ -18,12 +20,12 @@ def tree(folder, splits=("train", "val", "test"), n=3):
                 Image.new("RGB", (4, 4)).save(folder / split / name / f"{i}.{('png', 'JPG', 'webp')[i % 3]}")
 
 
-def load(root, *pairs):
+def load(root, *pairs, kind=ImageFolder):
     cfg = get_cfg_default()
     cfg.merge_from_file(REPOSITORY / "configs/datasets/image_folder.yaml")
     cfg.merge_from_list(["DATASET.ROOT", str(root), *pairs])
-    assert cfg.DATASET.NAME == "ImageFolder"
-    return ImageFolder(cfg)
+    assert cfg.DATASET.NAME == kind.__name__
+    return kind(cfg)
 
 
 def test_a_tree(tmp_path, capsys):
@@ -141,3 +143,67 @@ def test_missing_folders(tmp_path):
         load(tmp_path)
     with pytest.raises(FileNotFoundError, match="data root .* does not exist"):
         load(tmp_path / "none")
+
+
+def split_file(root, *pairs, test=("Ant", "green_tree", "zebra")):
+    """A split file of `tree`'s images in root/pictures, read by those pairs."""
+    tree(root / "pictures", splits=("train", "test"))
+
+    def part(name, classes):
+        return [[f"{name}/{c}/{i}.{e}", LABELS[c], c] for c in classes for i, e in enumerate(("png", "JPG", "webp"))]
+
+    split = {"train": part("train", sorted(CLASSES)), "val": [], "test": part("test", test)}
+    (root / "split_zhou_Own.json").write_text(json.dumps(split))
+    return ["DATASET.IMAGE_FOLDER", "pictures", "DATASET.SPLIT_FILE", "split_zhou_Own.json", *pairs]
+
+
+def test_a_split_file(tmp_path):
+    pairs = split_file(tmp_path, "DATASET.NUM_SHOTS", 2, "SEED", 1)
+    base, new = (load(tmp_path, *pairs, "DATASET.SUBSAMPLE_CLASSES", half) for half in ("base", "new"))
+    assert (base.classnames, new.classnames) == (["Ant", "green_tree"], ["zebra"])
+    assert len(base.train_x) == 4 and len(base.test) == 6 and base.val is None
+    assert base.test[0].impath == f"{tmp_path}/pictures/test/Ant/0.png"
+    base.keep_sample()
+    sample = json.loads((tmp_path / "split_fewshot/shot_2-seed_1.json").read_text())
+    assert sample["train"][0][0].startswith("pictures/train/Ant/")
+    with pytest.raises(ValueError, match="split_zhou_Own.json has no image in val, which TEST.FINAL_MODEL best_val"):
+        load(tmp_path, *pairs, "TEST.FINAL_MODEL", "best_val")
+    with pytest.raises(ValueError, match="Domains are given, but the split file .* has none"):
+        load(tmp_path, *pairs, "DATASET.SOURCE_DOMAINS", ["ink"])
+
+
+def test_a_split_file_without_test_images(tmp_path):
+    with pytest.raises(ValueError, match="split_zhou_Own.json has no image in test: add some"):
+        load(tmp_path, *split_file(tmp_path, test=()))
+
+
+@pytest.mark.parametrize("kind", ["split file", "tree"])
+def test_class_names_in_a_file(tmp_path, kind, capsys):
+    pairs = split_file(tmp_path) if kind == "split file" else ["DATASET.IMAGE_FOLDER", "pictures"]
+    if kind == "tree":
+        tree(tmp_path / "pictures", splits=("train", "test"))
+    names = tmp_path / "pictures/names.txt"
+    pairs += ["DATASET.CLASS_NAMES", "pictures/names.txt"]
+    names.write_text("zebra\tplains zebra\nAnt black ant\n\ngreen_tree tree\nbee honey bee\n")
+    dataset = load(tmp_path, *pairs)
+    assert dataset.classnames == ["black ant", "tree", "plains zebra"] and "Warning" not in capsys.readouterr().out
+    for text, said in (
+        ("zebra a\nAnt b\n", "names.txt has no line for green_tree: add it"),
+        ("zebra a\nAnt\n", "names.txt, line 2, has no class name behind that of the class"),
+        ("zebra a\nzebra b\n", "names.txt, line 2, names zebra again"),
+        ("zebra a\nAnt a\ngreen_tree c\n", 'names.txt the data set has two labels for the class "a"'),
+    ):
+        names.write_text(text)
+        with pytest.raises(ValueError, match=said):
+            load(tmp_path, *pairs)
+
+
+def test_a_domain_shift_is_its_test_images(tmp_path):
+    tree(tmp_path / "image_folder", splits=("test",))
+    pairs = ("DATASET.NAME", "ImageFolderShift", "DATASET.NUM_SHOTS", 1, "SEED", 1)
+    dataset = load(tmp_path, *pairs, kind=ImageFolderShift)
+    assert dataset.train_x is dataset.test and len(dataset.test) == 9
+    with pytest.raises(ValueError, match="a domain shift, is tested on all of its classes"):
+        load(tmp_path, *pairs, "DATASET.SUBSAMPLE_CLASSES", "new", kind=ImageFolderShift)
+    pairs = split_file(tmp_path, *pairs)
+    assert len(load(tmp_path, *pairs, kind=ImageFolderShift).train_x) == 9

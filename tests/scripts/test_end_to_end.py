@@ -94,3 +94,56 @@ def test_coop_to_another_data_set(settings, caltech_stub, tmp_path):
     assert tested["n_cls"] == 2 and tested["epoch"] == 1
     table = done.stdout.splitlines()[-10:]
     assert any("CoOp" in line for line in table) and any("image_folder" in line for line in table)
+
+
+@pytest.mark.long
+def test_two_data_sets_outside_the_checkout(tmp_path):
+    """A split file's and a tree, from base to new, and a domain shift: by three lines each, in one table each."""
+    colours = ("red", "green", "blue", "yellow")
+    for name, text in (
+        ("scans", "images: images\nsplit: split_zhou_Scans.json\n"),
+        ("birds", 'template: "a picture of a {}."\nclasses: names.txt\n'),
+        ("dusk", "shift_of: birds\nclasses: ../birds/names.txt\n"),
+    ):
+        folder = tmp_path / name
+        split = {"train": [], "val": [], "test": []}
+        for part in ("train", "test"):
+            for label, colour in enumerate(colours):
+                place = f"{part}/c{label}/1.png"
+                path = folder / ("images" if name == "scans" else "") / place
+                path.parent.mkdir(parents=True)
+                Image.new("RGB", (32, 32), colour).save(path)
+                split[part].append([place, label, colour])
+        if name == "scans":
+            (folder / "split_zhou_Scans.json").write_text(json.dumps(split))
+        (folder / "names.txt").write_text("".join(f"c{i} {colour} square\n" for i, colour in enumerate(colours)))
+        (folder / "dataset.yaml").write_text(f"name: {name}\n{text}")
+    (tmp_path / "data").mkdir()
+    own = {"DATASET_PATH": "scans:birds:dusk", "DATA": "data", "OUTPUT": "out", "CFG": "shapes", "SHOTS": "1"}
+    own.update(PYTHON=sys.executable, OMP_NUM_THREADS="1")
+
+    def call(*command, **more):
+        environ = {**os.environ, **own, **more}
+        done = subprocess.run(list(map(str, command)), env=environ, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    quick = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0")
+    scripts = REPOSITORY / "scripts/coop"
+    for script in ("base2new_train.sh", "base2new_test.sh"):
+        call("bash", scripts / script, "scans", 1, *quick)
+        call("bash", scripts / script, "birds", 1, *quick)
+    assert "finished already" in call("bash", scripts / "base2new_train.sh", "birds", 1, *quick)
+    done = call("bash", scripts / "reproduce.sh", *quick, PROTOCOL="dg", SOURCE="birds", SEEDS="1")
+    assert "Domain generalization, trained on birds" in done and "dusk" in done
+    tables = call(sys.executable, REPOSITORY / "tools/report.py", "out")
+    rows = [line for line in tables.partition("Domain generalization")[0].splitlines() if "CoOp" in line]
+    assert "birds" in tables and "scans" in tables and rows and "—" not in "".join(rows), tables
+
+    # Moved, they are what they were
+    (tmp_path / "birds").rename(tmp_path / "elsewhere")
+    moved = {"DATASET_PATH": "scans:elsewhere"}
+    assert "finished already" in call("bash", scripts / "base2new_train.sh", "birds", 1, *quick, **moved)
+    run = "out/base2new/train_base/birds/shots_1/CoOp/shapes/seed1"
+    picture = "elsewhere/test/c0/1.png"
+    assert "red square" in call(sys.executable, REPOSITORY / "tools/predict.py", picture, "--model-dir", run)
