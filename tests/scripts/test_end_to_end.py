@@ -145,5 +145,5 @@ def test_two_data_sets_outside_the_checkout(tmp_path):
     moved = {"DATASET_PATH": "scans:elsewhere"}
     assert "finished already" in call("bash", scripts / "base2new_train.sh", "birds", 1, *quick, **moved)
     run = "out/base2new/train_base/birds/shots_1/CoOp/shapes/seed1"
-    picture = "elsewhere/test/c0/1.png"
-    assert "red square" in call(sys.executable, REPOSITORY / "tools/predict.py", picture, "--model-dir", run)
+    picture, command = "elsewhere/test/c0/1.png", REPOSITORY / "tools/predict.py"
+    assert "red square" in call(sys.executable, command, picture, "--model-dir", run, DATASET_PATH="")
