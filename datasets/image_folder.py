@@ -13,13 +13,15 @@ from .few_shot import data_root, draw_few_shot, read_split, subsample_classes
 from .split import warn_of_best_val
 
 RECORDS = "split_fewshot"  # folder of the few-shot samples, in the tree
-OWN_FILE = "dataset.yaml"  # that of a data set that scripts know by its folder: harness/dataset_folders.py
+# What else may lie in a data set that scripts know by its folder: its file (harness/dataset_folders.py), and the stored
+# features of its images (STORE.DIR), as the folder is the data root
+BESIDE = ("dataset.yaml", "feature_store")
 
 if "IMAGE_FOLDER" not in _C.DATASET:
     _C.DATASET.IMAGE_FOLDER = "image_folder"  # the tree, below DATASET.ROOT
     _C.DATASET.SPLIT_FILE = ""  # split file in CoOp's format, below DATASET.ROOT; its paths start from IMAGE_FOLDER
     _C.DATASET.CLASS_NAMES = ""  # file below DATASET.ROOT of lines "<folder, or class in the split file> <class name>"
-    _C.DATASET.OWN_NAME = ""  # what a data set's own dataset.yaml calls it; tells two such apart
+    _C.DATASET.OWN = ""  # set by a data set's own dataset.yaml: its name, and a checksum of its files of labels
 
 
 @DATASET_REGISTRY.register()
@@ -120,7 +122,7 @@ class ImageFolder(DatasetBase):
         return items
 
     def _say_passed_over(self, domains, class_names):
-        known = ("train", "val", "test", RECORDS, OWN_FILE, class_names)
+        known = ("train", "val", "test", RECORDS, *BESIDE, class_names)
         for domain in domains:
             found = sum(scan(os.path.join(self.dataset_dir, domain)), [])
             self._passed_over += [path for path in found if os.path.basename(path) not in known]
@@ -137,10 +139,10 @@ class ImageFolderShift(ImageFolder):
     def set_up(self, cfg, train, val, test, record_dir):
         if cfg.DATASET.SUBSAMPLE_CLASSES != "all":
             raise UserError(
-                f"{cfg.DATASET.OWN_NAME or self.dataset_dir}, a domain shift, is tested on all of its classes: set "
+                f"{self.dataset_dir}, a domain shift, is tested on all of its classes: set "
                 "DATASET.SUBSAMPLE_CLASSES to all."
             )
-        warn_of_best_val(cfg.DATASET.OWN_NAME or self.dataset_dir, cfg)
+        warn_of_best_val(self.dataset_dir, cfg)
         DatasetBase.__init__(self, train_x=test, val=test, test=test)
 
 

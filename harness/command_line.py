@@ -71,6 +71,8 @@ def given(args: argparse.Namespace) -> dict[str, str]:
     homes = [method.home for method in catalogue.METHODS if method.home and method.trainer == args.trainer]
     if homes:  # of a method outside this checkout
         files["code"] = code_checksum(*homes)
+    if dataset_folders.home_of(args.dataset_config_file):
+        files["own data"] = dataset_folders.config_of(args.dataset_config_file)["DATASET"]["OWN"]
     flags = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) not in (None, "")}
     pairs = dict(zip(args.opts[::2], args.opts[1::2]))
     content = json.dumps([files, flags, pairs], sort_keys=True)

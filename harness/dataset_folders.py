@@ -6,11 +6,13 @@
 The folder is the data root of its runs. Loader: datasets/image_folder.py.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from .edited import read_bytes
 from .own_folder import Kind
 
 FILE = "dataset.yaml"
@@ -22,6 +24,7 @@ SHAPE = {
     "classes": str,  # file of class names
     "shift_of": str,  # data set whose domain shift it is: its test images alone are read
 }
+MOST_BYTES = 2**30  # of a split file, which has 80 for each image
 _KIND = Kind("data set", FILE, "DATASET_PATH", SHAPE, ("name",))
 
 
@@ -70,13 +73,28 @@ def name_of(file: str) -> str:
 def config_of(file: str) -> dict:
     """The config's sections that a dataset.yaml stands for, as a file of configs/datasets/ has them. Raises UserError.
 
-    Its paths stay as they are, relative to the data root, so that the folder can be moved.
+    Its paths stay as they are, relative to the data root, so that the folder can be moved. OWN tells it from other
+    folders, and from itself with another split file or other class names.
     """
     tree = _checked(home_of(file))
+    own = f"{tree['name']} {_checksum(home_of(file), tree)}"
     keys = {"images": "IMAGE_FOLDER", "split": "SPLIT_FILE", "classes": "CLASS_NAMES", "template": "TEMPLATE"}
     named = {key: tree[name] for name, key in keys.items() if name in tree}
     loader = "ImageFolderShift" if tree.get("shift_of") else "ImageFolder"
-    return {"DATASET": {"NAME": loader, "OWN_NAME": tree["name"], "IMAGE_FOLDER": ".", **named}}
+    return {"DATASET": {"NAME": loader, "OWN": own, "IMAGE_FOLDER": ".", **named}}
+
+
+def _checksum(folder, tree):
+    """16 hexadecimal digits, of the files beside dataset.yaml that say what is an image's class."""
+    digest = hashlib.sha256()
+    for key in ("split", "classes"):
+        path = os.path.join(folder, tree.get(key, ""))
+        try:
+            content = read_bytes(path, MOST_BYTES) if key in tree else b""
+        except OSError as error:
+            raise _KIND.wrong(folder, f"{key} names {path}, which cannot be read ({error.strerror})") from None
+        digest.update(f"{key} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:16]
 
 
 def _checked(folder):

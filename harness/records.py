@@ -14,7 +14,7 @@ from .errors import UserError
 FILE = "metrics.json"
 # Keys that settings leave out where a run is as all were before there were these keys, see trainers/run/experiment.py
 AS_BEFORE = {
-    **dict.fromkeys(("DATASET.CLASS_NAMES", "DATASET.OWN_NAME", "DATASET.SPLIT_FILE"), ""),
+    **dict.fromkeys(("DATASET.CLASS_NAMES", "DATASET.OWN", "DATASET.SPLIT_FILE"), ""),
     "DATALOADER.TRAIN_X.DROP_LAST": True,
     "OPTIM.LR_STEP": "epoch",
     "OPTIM.MIN_LR": 0.0,

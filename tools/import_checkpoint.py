@@ -22,12 +22,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import harness.start  # noqa: F401  first, as it says what is missing
 
 # isort: split
+import datasets.image_folder  # noqa: F401  its keys
 import trainers
 from dassl.config import get_cfg_default
 from dassl.utils import import_all
 from harness import layout
 from harness.command_line import parse_args as parse_train_args
 from harness.config import merge_args
+from harness.dataset_folders import name_of
 from harness.errors import UserError, exit_with, fail
 from trainers import keys
 from zoo import places as zoo
@@ -112,7 +114,7 @@ def import_single(args):
     file = source_file(args.source)
     place = zoo.place_of_run(args.output_dir, args.trainer)
     if place is None and not (args.dataset_config_file and args.config_file):
-        dataset = Path(args.dataset_config_file).stem if args.dataset_config_file else ""
+        dataset = name_of(args.dataset_config_file)
         place = zoo.place_of_file(file, os.path.dirname(file), args.trainer, args.protocol, dataset, args.seed)
     print(import_one(args, file, args.output_dir, place))
     return 0

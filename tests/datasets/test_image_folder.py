@@ -185,6 +185,8 @@ def test_class_names_in_a_file(tmp_path, kind, capsys):
     names = tmp_path / "pictures/names.txt"
     pairs += ["DATASET.CLASS_NAMES", "pictures/names.txt"]
     names.write_text("zebra\tplains zebra\nAnt black ant\n\ngreen_tree tree\nbee honey bee\n")
+    (tmp_path / "pictures/dataset.yaml").write_text("")
+    (tmp_path / "pictures/feature_store").mkdir()
     dataset = load(tmp_path, *pairs)
     assert dataset.classnames == ["black ant", "tree", "plains zebra"] and "Warning" not in capsys.readouterr().out
     for text, said in (

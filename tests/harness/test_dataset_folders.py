@@ -52,14 +52,14 @@ def test_what_a_folder_stands_for(birds, scans):
     ]
     assert config_of(found["birds"].file)["DATASET"] == {
         "NAME": "ImageFolder",
-        "OWN_NAME": "birds",
+        "OWN": "birds 507e74099b38711a",
         "IMAGE_FOLDER": ".",
         "CLASS_NAMES": "names.txt",
         "TEMPLATE": "a photo of a {}, a type of bird.",
     }
     assert config_of(found["scans"].file)["DATASET"] == {
         "NAME": "ImageFolder",
-        "OWN_NAME": "scans",
+        "OWN": "scans f942128c9cd8c624",
         "IMAGE_FOLDER": "images",
         "SPLIT_FILE": "split_zhou_Scans.json",
     }
@@ -128,6 +128,9 @@ def test_its_script_becomes_train_py(checkout, known, scans):
     checkout("coop/base2new_train.sh", "scans", 1)
     assert checkout.calls, "another template may give another result: train.py compares"
     (scans / "dataset.yaml").write_text(SPLIT)
+    (scans / "split_zhou_Scans.json").write_text('{"train": []}')
+    checkout("coop/base2new_train.sh", "scans", 1)
+    assert checkout.calls, "as may another split file"
     assert checkout("coop/base2new_test.sh", "scans", 1).stdout.startswith("testing: ")
     assert checkout.option("--dataset-config-file") == str(scans / "dataset.yaml")
     message = checkout("coop/few_shot.sh", "scan", 1, 4).stderr

@@ -2,6 +2,7 @@
 
 import pytest
 
+from harness.dataset_folders import DataSet
 from harness.errors import UserError
 from harness.layout import Place
 from zoo import places as zoo
@@ -101,3 +102,10 @@ def test_command(tmp_path):
     place = Place("few_shot", "dtd", "4", "MaPLe", "vit_b16_c2_ep50_batch4_2ctx_few_shot", 2)
     assert zoo.test_command(place, str(zoo.ROOT / "output"), "", []) == "bash scripts/maple/few_shot.sh dtd 2 4"
     assert zoo.test_command(place._replace(folder="xd/test"), "x", "", []) is None
+
+
+def test_a_data_set_outside_the_checkout(monkeypatch):
+    monkeypatch.setattr(zoo, "OWN_DATASETS", {"kvasir": DataSet("kvasir", "/sets/Kvasir")})
+    place = zoo.place_of_file(f"/zoo/kvasir/base/seed1/{LEARNER}", "/zoo", "MaPLe")
+    assert place == Place(BASE, "kvasir", "16", "MaPLe", MAPLE, 1)
+    assert "/sets/Kvasir/dataset.yaml" in zoo.train_arguments(place)[0]

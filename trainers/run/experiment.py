@@ -38,7 +38,7 @@ NOTHING_IF_EMPTY = {"MODEL.BACKBONE.ACTIVATION"}
 
 # Others, and what every run did before them: settings leave them out where a run does so, too (harness/records.py)
 AS_BEFORE = {
-    **dict.fromkeys(("DATASET.CLASS_NAMES", "DATASET.OWN_NAME", "DATASET.SPLIT_FILE"), ""),
+    **dict.fromkeys(("DATASET.CLASS_NAMES", "DATASET.OWN", "DATASET.SPLIT_FILE"), ""),
     "DATALOADER.TRAIN_X.DROP_LAST": True,
     "OPTIM.LR_STEP": "epoch",
     "OPTIM.MIN_LR": 0.0,
