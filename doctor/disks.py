@@ -1,0 +1,57 @@
+"""The folders that runs write into: whether they can, whether there are locks, and whether there is room."""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from harness.running import lock
+from harness.running.launch import there, try_writing
+
+from .findings import FAULT, NOTE, OK, Finding
+
+SEEDS = 3  # of a published table
+RUN_BYTES = 160 * 2**20  # of a training: the largest method's checkpoint on ViT-B/16 twice, while one replaces another
+STORED_BYTES = 2 * 4 * 512  # of a test image's features, as one of all classes and as one of a half
+
+
+def disks(data: str, output: str, datasets: int, test_images: int) -> Iterator[Finding]:
+    """data, output: folders, which need not be there. datasets, test_images: how many runs are to be made on."""
+    place = there(output)
+    try:
+        try_writing(place)
+        locks = lock.works_in(place)
+    except OSError as error:
+        reason = f"{place} cannot be written to ({error.strerror})"
+        yield Finding(FAULT, "output", reason, "mend that, or set OUTPUT to another folder")
+    else:
+        if not locks:
+            text = f"{place} is on a file system without locks, so two runs in one folder would not see each other"
+            yield Finding(FAULT, "output", text, "set OUTPUT to a folder on another one")
+        needs, free = datasets * SEEDS * RUN_BYTES, shutil.disk_usage(place).free
+        what = f"a method's runs (data sets: {datasets}, seeds: {SEEDS}) write up to {_gib(needs)}"
+        if free < needs:
+            yield Finding(FAULT, "output", f"{place} has {_gib(free)} left, and {what}", "make room")
+        elif locks:
+            yield Finding(OK, "output", f"{output} can be written to and has locks and {_gib(free)}; {what}")
+    if os.path.isdir(data):
+        yield _data(data, test_images)
+
+
+def _data(data, test_images):
+    try:
+        try_writing(data)
+        locks = lock.works_in(data)
+    except OSError as error:
+        text = f"{data} cannot be written to ({error.strerror}): few-shot samples, lists and features go below OUTPUT"
+        return Finding(NOTE, "data root", text)
+    if not locks:
+        return Finding(NOTE, "data root", f"{data} is on a file system without locks; nothing here needs them")
+    needs, free = test_images * STORED_BYTES, shutil.disk_usage(data).free
+    if free < needs + 2**30:
+        text = f"{data} has {_gib(free)} left, too little for the image features ({_gib(needs)}) that spare time"
+        return Finding(NOTE, "data root", text, "make room, or set STORE to another folder")
+    return Finding(OK, "data root", f"{data} can be written to and has locks and {_gib(free)}")
+
+
+def _gib(n):
+    return f"{n / 2**30:,.1f} GiB"
