@@ -27,7 +27,7 @@ import harness.start  # first, as it says what is missing
 from doctor.disks import disks
 from doctor.environment import environment
 from doctor.findings import FAULT, NOTE, Finding, findings_of
-from harness.catalogue import BUNDLED
+from harness.catalogue import BUNDLED, METHODS
 from harness.errors import exit_with, fail
 
 BACKBONE, BUNDLED_BACKBONE = "ViT-B/16", "shapes-tiny"
@@ -88,6 +88,18 @@ def examine(args, report):
         report.add(findings_of(f"data, {one.name}", data, one, args.data))
     tested = sum(len(one.items.get("test", ())) for one in found)
     report.add(disks(args.data, args.output, len(found), tested))
+    complete = [one for one in found if one.state == "complete"]
+    if args.reference:
+        from doctor.reference import reference
+
+        for one in complete:
+            report.add(findings_of(f"reference, {one.name}", reference, one.name, args.data, backbone))
+    if args.compute:
+        from doctor.compute import compute
+        from doctor.data import some_pictures
+
+        for found in compute(args.methods, args.geometry, some_pictures(complete)):
+            report.add([found]) if isinstance(found, Finding) else report.show(found)
     return report.end()
 
 
@@ -99,8 +111,18 @@ def parse_args(argv):
     parser.add_argument(
         "--backbone", metavar="NAME", help=f"default: {BACKBONE}; {BUNDLED_BACKBONE}, if all data sets are drawn here"
     )
+    parser.add_argument("--compute", action="store_true", help="measure a step of every method on this device")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="of --compute: folders of scripts/ (default: all)")
+    parser.add_argument(
+        "--geometry", choices=["true", "tiny"], default="true", help="of --compute: ViT-B/16's, or a toy of its depth"
+    )
+    parser.add_argument("--reference", action="store_true", help="test zero-shot CLIP on every data set that is there")
     parser.add_argument("--json", action="store_true", help="print all of it for a program")
     args = parser.parse_args(argv)
+    unknown = sorted(set(args.methods or []) - {method.folder for method in METHODS})
+    if unknown:
+        parser.error(f"--methods: there is no scripts/{unknown[0]}/")
+    args.methods = [method for method in METHODS if not args.methods or method.folder in args.methods]
     output = os.environ.get("OUTPUT") or os.path.join(harness.start.ROOT, "output")
     args.data, args.output = (os.path.abspath(os.path.expanduser(folder)) for folder in (args.data, output))
     return args
