@@ -158,10 +158,11 @@ def _plain(tensor):
 def differences(ours, theirs):
     """Relative ones, [of losses, of logits, of gradients]: to the whole loss, the largest logit, the norm of all."""
     loss = sum(abs(value) for value in theirs.losses.values())
-    losses = max(abs(ours.losses[name] - value) for name, value in theirs.losses.items()) / loss
-    logits = max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours.logits, theirs.logits))
+    losses = [abs(ours.losses[name] - value) / loss for name, value in theirs.losses.items()]
+    logits = [(a - b).abs().max() / b.abs().max() for a, b in zip(ours.logits, theirs.logits)]
     norm = theirs.gradients.norm()
-    return [losses, logits, float((ours.gradients - theirs.gradients).norm() / norm) if norm else None]
+    largest = [float(torch.tensor(each).max()) for each in (losses, logits)]  # a NaN, if there is one
+    return [*largest, float((ours.gradients - theirs.gradients).norm() / norm) if norm else None]
 
 
 def agreement(subject) -> list:
@@ -178,7 +179,7 @@ def verdict(rows) -> Finding:
     check, far = f"compute, {rows[0][0]}", []
     for _, prec, losses, logits, gradients in rows:
         forward, backward = ROUNDING[prec]
-        if not (max(losses, logits) <= forward and (gradients or 0) <= backward):  # a NaN is none of both
+        if not (losses <= forward and logits <= forward and (gradients or 0) <= backward):  # a NaN is never
             far.append(f"{prec} (losses {losses:.1g}, logits {logits:.1g}, gradients {gradients or 0:.1g})")
     if far:
         text = f"other numbers than on the CPU in fp32, relatively: {', '.join(far)}"

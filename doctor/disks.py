@@ -10,12 +10,17 @@ from harness.running.launch import there, try_writing
 from .findings import FAULT, NOTE, OK, Finding
 
 SEEDS = 3  # of a published table
-RUN_BYTES = 160 * 2**20  # of a training: the largest method's checkpoint on ViT-B/16 twice, while one replaces another
+# Numbers that SEP learns, the largest method, on ViT-B/16 and on shapes-tiny: 12 width^2 in each layer but the first
+LEARNED, BUNDLED_LEARNED = 113_000_000, 1_100_000
+BYTES = 2 * 4  # of each in a checkpoint, with its momentum
 STORED_BYTES = 2 * 4 * 512  # of a test image's features, as one of all classes and as one of a half
 
 
-def disks(data: str, output: str, datasets: int, test_images: int) -> Iterator[Finding]:
-    """data, output: folders, which need not be there. datasets, test_images: how many runs are to be made on."""
+def disks(data: str, output: str, datasets: int, test_images: int, learned: int = LEARNED) -> Iterator[Finding]:
+    """data, output: folders, which need not be there. datasets, test_images: how many runs are to be made on.
+
+    learned: numbers that the largest method learns.
+    """
     place = there(output)
     try:
         try_writing(place)
@@ -27,8 +32,9 @@ def disks(data: str, output: str, datasets: int, test_images: int) -> Iterator[F
         if not locks:
             text = f"{place} is on a file system without locks, so two runs in one folder would not see each other"
             yield Finding(FAULT, "output", text, "set OUTPUT to a folder on another one")
-        needs, free = datasets * SEEDS * RUN_BYTES, shutil.disk_usage(place).free
-        what = f"a method's runs (data sets: {datasets}, seeds: {SEEDS}) write up to {_gib(needs)}"
+        runs, free = datasets * SEEDS, shutil.disk_usage(place).free
+        needs = (runs + 1) * learned * BYTES  # one more while a checkpoint replaces another
+        what = f"SEP's {runs} runs of {SEEDS} seeds, the largest, write {_gib(needs)}"
         if free < needs:
             yield Finding(FAULT, "output", f"{place} has {_gib(free)} left, and {what}", "make room")
         elif locks:

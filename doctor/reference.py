@@ -1,5 +1,6 @@
 """Zero-shot CLIP beside its published accuracies: what differs there differs for every method."""
 
+import functools
 import math
 import tempfile
 from collections import defaultdict
@@ -46,6 +47,9 @@ def reference(name: str, root: str, backbone: str) -> Iterator[Finding]:
         yield Finding(NOTE, check, f"{text}; nothing is known of {backbone} here")
 
 
+_published = functools.cache(read_published)
+
+
 def known(name: str, backbone: str) -> dict:
     """Accuracies in percent of zero-shot CLIP on a data set: {base, new or all: list of numbers}."""
     found, settings = defaultdict(list), {"MODEL.BACKBONE.NAME": backbone}
@@ -54,7 +58,7 @@ def known(name: str, backbone: str) -> dict:
         numbers = of_ours["numbers"][name] if backbone == of_ours["backbone"] else {}
         found.update({of: [number] for of, number in numbers.items()})
         return found
-    for source in read_published():
+    for source in _published():
         for (trainer, dataset, of), number in source.numbers.items():
             if (trainer, dataset) == (TRAINER, name) and of != "H" and has_backbone(settings, source.backbone):
                 found["all" if of == "accuracy" else of].append(number)

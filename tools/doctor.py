@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import harness.start  # first, as it says what is missing
 
 # isort: split
-from doctor.disks import disks
+from doctor.disks import BUNDLED_LEARNED, LEARNED, disks
 from doctor.environment import environment
 from doctor.findings import FAULT, NOTE, Finding, findings_of
 from harness.catalogue import BUNDLED, METHODS
@@ -87,7 +87,8 @@ def examine(args, report):
     for one in found:
         report.add(findings_of(f"data, {one.name}", data, one, args.data))
     tested = sum(len(one.items.get("test", ())) for one in found)
-    report.add(disks(args.data, args.output, len(found), tested))
+    learned = BUNDLED_LEARNED if backbone == BUNDLED_BACKBONE else LEARNED
+    report.add(disks(args.data, args.output, len(found), tested, learned))
     complete = [one for one in found if one.state == "complete"]
     if args.reference:
         from doctor.reference import reference

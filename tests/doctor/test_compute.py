@@ -43,13 +43,12 @@ def test_every_method(quick, name, capsys):
 
 
 def test_a_device_that_computes_otherwise(monkeypatch):
-    """One pixel's weights are another there."""
+    """In one precision its image encoder has other weights."""
     subject, plain = compute.Subject(method("coop"), TINY, "cpu"), compute.vit.model_of
 
     def spoilt(name, n_cls, prec, *rest):
         model, precision = plain(name, n_cls, prec, *rest)
         if prec == "bf16":
-            model.image_encoder.visual.conv1.weight.data.zero_() if hasattr(model.image_encoder, "visual") else None
             for parameter in model.image_encoder.parameters():
                 parameter.data.mul_(1.5)
         return model, precision
@@ -91,6 +90,7 @@ def test_which_part_is_the_limit(quick, monkeypatch):
     assert fast[9] == "host" and slow[9] == "loaders" and slow[11] > 2 * fast[11]
 
 
+@pytest.mark.filterwarnings("ignore:CUDA is not available")
 def test_kernels_and_loaders(tmp_path, monkeypatch):
     assert compute.in_kernels(lambda: torch.ones(2) + 1) == 0  # without a GPU there are none
     plain = compute.config_of

@@ -46,6 +46,7 @@ def test_too_little_room(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
     output, data = look(tmp_path, tmp_path, datasets=11)
     assert output[:2] == (FAULT, "output") and "make room" in output[2]
+    assert "SEP's 33 runs of 3 seeds, the largest, write 28.6 GiB" in output[2]
     assert data[:2] == (NOTE, "data root") and "STORE" in data[2]
 
 
