@@ -285,6 +285,8 @@ DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: 
 # views of each training image that SEED gives, the same for all methods; 0: drawn anew in each epoch of each run
 DATALOADER.STORED_VIEWS = Key(0, whole(0))
 TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
+# numbers of calibration with these remedies, too: temperature and dac (docs/metrics.md)
+TEST.REMEDIES = Key([], several(None, one_of("temperature", "dac"), distinct=True))
 OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
 # when the learning rate moves along its schedule, which spans the same training: after each epoch, or each iteration
 OPTIM.LR_STEP = Key("epoch", one_of("epoch", "iteration"))
