@@ -1,5 +1,6 @@
 """A step of every method on this device: whether its numbers are the CPU's, what it costs, and what it waits for."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -43,6 +44,7 @@ GEOMETRIES = {
 COMPARED = (4, 10)  # pictures, classes
 TESTED = 64  # pictures
 ROUNDS = 3  # behind those that warm up
+SCALES = (2.0**16, 2.0**10, 2.0**4, 1.0)  # of losses, where fp16 would lose gradients: the first without overflow
 SEEDS = 3  # of a table
 CONTEXT_MB = 600  # of a GPU, by every process, beside what PyTorch allocates [our estimate]
 LOADED = 24  # batches that the loaders are timed over
@@ -137,18 +139,23 @@ def outcome(subject, prec, device, like=None):
         model.prompt_learner.load_state_dict(like.prompt_learner.state_dict())
         model.training_only.load_state_dict(like.training_only.state_dict())
     images, labels = subject.batch(n_img, n_cls, device)
-    torch.manual_seed(1)
-    with torch.set_grad_enabled(subject.steps), precision.autocast():
-        logits, losses = model(ImageBatch(images, None, labels.cpu()), labels)
-    gradients = []
-    if subject.steps:
-        model.backward({name: precision.scale(term) for name, term in losses.items()})
-        scale = precision.scaler.get_scale() if precision.scaler else 1.0
-        learned = [*model.prompt_learner.parameters(), *model.training_only.parameters()]
-        gradients = [_plain(p.grad).flatten() / scale for p in learned if p.grad is not None]
+    for scale in SCALES if precision.scaler else (1.0,):
+        torch.manual_seed(1)
+        model.zero_grad(set_to_none=True)
+        with torch.set_grad_enabled(subject.steps), precision.autocast():
+            logits, losses = model(ImageBatch(images, None, labels.cpu()), labels)
+        gradients = _gradients(model, losses, scale) if subject.steps else torch.zeros(1)
+        if gradients.isfinite().all():
+            break
     tested = vit.evaluate(model, precision, images)
     losses = {name: float(_plain(term)) for name, term in losses.items()}
-    return Outcome(losses, [_plain(logits), _plain(tested)], torch.cat([torch.zeros(1), *gradients])), model
+    return Outcome(losses, [_plain(logits), _plain(tested)], gradients), model
+
+
+def _gradients(model, losses, scale):
+    model.backward({name: scale * term for name, term in losses.items()})
+    learned = [*model.prompt_learner.parameters(), *model.training_only.parameters()]
+    return torch.cat([_plain(p.grad).flatten() / scale for p in learned if p.grad is not None])
 
 
 def _plain(tensor):
@@ -201,6 +208,7 @@ def cost(function, device) -> Optional[Cost]:
     try:
         if device == "cpu":
             return Cost(interleaved({"": function}, ROUNDS, device)[""].wall, None, None)
+        gc.collect()  # models that were measured before
         torch.cuda.reset_peak_memory_stats()
         seconds = interleaved({"": function}, ROUNDS, device)[""].wall
         memory = torch.cuda.max_memory_allocated() / 2**20
@@ -209,13 +217,14 @@ def cost(function, device) -> Optional[Cost]:
         return None
 
 
-def in_kernels(function) -> float:
-    """Seconds that a GPU's kernels take, one after the other."""
+def in_kernels(function) -> Optional[float]:
+    """Seconds that a GPU's kernels take, one after the other; None if the profiler sees none."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
         function()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-    return sum(e.self_device_time_total for e in profiled.key_averages() if e.device_type == DeviceType.CUDA) / 1e6
+    kernels = (e for e in profiled.key_averages() if e.device_type == DeviceType.CUDA)
+    return sum(e.self_device_time_total for e in kernels) / 1e6 or None
 
 
 def step_cost(subject, n_img, n_cls):
@@ -223,7 +232,8 @@ def step_cost(subject, n_img, n_cls):
     model, precision = subject.model(n_cls, _prec(subject, cfg), subject.device)
     images, labels = subject.batch(n_img, n_cls, subject.device)
     views = cfg.DATALOADER.K_TRANSFORMS
-    return cost(lambda: vit.step(model, precision, ([images] * views if views > 1 else images, labels)), subject.device)
+    image = [images] * views if views > 1 else ImageBatch(images, None, labels.cpu())
+    return cost(lambda: vit.step(model, precision, (image, labels)), subject.device)
 
 
 def test_cost(subject):

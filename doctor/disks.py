@@ -32,13 +32,13 @@ def disks(data: str, output: str, datasets: int, test_images: int, learned: int 
         if not locks:
             text = f"{place} is on a file system without locks, so two runs in one folder would not see each other"
             yield Finding(FAULT, "output", text, "set OUTPUT to a folder on another one")
-        runs, free = datasets * SEEDS, shutil.disk_usage(place).free
-        needs = (runs + 1) * learned * BYTES  # one more while a checkpoint replaces another
-        what = f"SEP's {runs} runs of {SEEDS} seeds, the largest, write {_gib(needs)}"
+        needs = (datasets * SEEDS + 1) * learned * BYTES  # one more while a checkpoint replaces another
+        free = shutil.disk_usage(place).free
+        what = f"SEP, whose runs are the largest, writes {_size(needs)} on these data sets with {SEEDS} seeds"
         if free < needs:
-            yield Finding(FAULT, "output", f"{place} has {_gib(free)} left, and {what}", "make room")
+            yield Finding(FAULT, "output", f"{place} has {_size(free)} left, and {what}", "make room")
         elif locks:
-            yield Finding(OK, "output", f"{output} can be written to and has locks and {_gib(free)}; {what}")
+            yield Finding(OK, "output", f"{output} can be written to and has locks and {_size(free)}; {what}")
     if os.path.isdir(data):
         yield _data(data, test_images)
 
@@ -54,10 +54,10 @@ def _data(data, test_images):
         return Finding(NOTE, "data root", f"{data} is on a file system without locks; nothing here needs them")
     needs, free = test_images * STORED_BYTES, shutil.disk_usage(data).free
     if free < needs + 2**30:
-        text = f"{data} has {_gib(free)} left, too little for the image features ({_gib(needs)}) that spare time"
+        text = f"{data} has {_size(free)} left, too little for the image features ({_size(needs)}) that spare time"
         return Finding(NOTE, "data root", text, "make room, or set STORE to another folder")
-    return Finding(OK, "data root", f"{data} can be written to and has locks and {_gib(free)}")
+    return Finding(OK, "data root", f"{data} can be written to and has locks and {_size(free)}")
 
 
-def _gib(n):
-    return f"{n / 2**30:,.1f} GiB"
+def _size(n):
+    return f"{n / 2**30:,.1f} GiB" if n >= 2**30 else f"{n / 2**20:.0f} MiB"

@@ -135,7 +135,7 @@ def _of_the_driver():
 
 def _cores(torch):
     cores = len(os.sched_getaffinity(0))
-    text = f"{cores} for this process, {torch.get_num_threads()} threads"
+    text = f"{cores} for this process; PyTorch's threads: {torch.get_num_threads()}"
     if cores < WORKERS:
         return Finding(
             NOTE, "cores", f"{text}; a run's {WORKERS} loading processes share them (DATALOADER.NUM_WORKERS)"

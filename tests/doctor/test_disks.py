@@ -20,7 +20,7 @@ def look(data, output, datasets=1):
 def test_room_for_all(tmp_path):
     (tmp_path / "data").mkdir()
     output, data = look(tmp_path / "data", tmp_path / "some" / "output")
-    assert output[:2] == (OK, "output") and "has locks" in output[2]
+    assert output[:2] == (OK, "output") and "has locks" in output[2] and "writes 3.4 GiB" in output[2]
     assert data[:2] == (OK, "data root")
     assert [path.name for path in tmp_path.rglob("*")] == ["data"]  # nothing is left, and nothing made
 
@@ -46,7 +46,7 @@ def test_too_little_room(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
     output, data = look(tmp_path, tmp_path, datasets=11)
     assert output[:2] == (FAULT, "output") and "make room" in output[2]
-    assert "SEP's 33 runs of 3 seeds, the largest, write 28.6 GiB" in output[2]
+    assert "SEP, whose runs are the largest, writes 28.6 GiB on these data sets with 3 seeds" in output[2]
     assert data[:2] == (NOTE, "data root") and "STORE" in data[2]
 
 
