@@ -1,5 +1,6 @@
 """A step of every method on this device: whether its numbers are the CPU's, what it costs, and what it waits for."""
 
+import copy
 import gc
 import os
 import sys
@@ -10,6 +11,7 @@ from io import StringIO
 from typing import NamedTuple, Optional
 
 import torch
+from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
@@ -130,32 +132,31 @@ def precisions(device):
     return ["fp32", "amp", "fp16"] + ["bf16"] * torch.cuda.is_bf16_supported()
 
 
-def outcome(subject, prec, device, like=None):
-    """(the `Outcome` of a model, the model); `like`: one from whose weights it starts."""
+def outcome(subject, prec, device, start=None):
+    """(the `Outcome` of a model, what it had learned before its step); start: the latter, of another model."""
     n_img, n_cls = COMPARED
     undropped = ["TRAINER.CLIPLORA.DROPOUT", "0.0"]  # devices draw it differently
     model, precision = subject.model(n_cls, prec, device, *undropped)
-    if like is not None:
-        model.prompt_learner.load_state_dict(like.prompt_learner.state_dict())
-        model.training_only.load_state_dict(like.training_only.state_dict())
+    learned = nn.ModuleList([model.prompt_learner, model.training_only])
+    start = start or copy.deepcopy(learned.state_dict())
     images, labels = subject.batch(n_img, n_cls, device)
     for scale in SCALES if precision.scaler else (1.0,):
         torch.manual_seed(1)
+        learned.load_state_dict(start)  # a step changes the statistics of batch norms
         model.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(subject.steps), precision.autocast():
             logits, losses = model(ImageBatch(images, None, labels.cpu()), labels)
-        gradients = _gradients(model, losses, scale) if subject.steps else torch.zeros(1)
+        gradients = _gradients(model, learned, losses, scale) if subject.steps else torch.zeros(1)
         if gradients.isfinite().all():
             break
     tested = vit.evaluate(model, precision, images)
     losses = {name: float(_plain(term)) for name, term in losses.items()}
-    return Outcome(losses, [_plain(logits), _plain(tested)], gradients), model
+    return Outcome(losses, [_plain(logits), _plain(tested)], gradients), start
 
 
-def _gradients(model, losses, scale):
+def _gradients(model, learned, losses, scale):
     model.backward({name: scale * term for name, term in losses.items()})
-    learned = [*model.prompt_learner.parameters(), *model.training_only.parameters()]
-    return torch.cat([_plain(p.grad).flatten() / scale for p in learned if p.grad is not None])
+    return torch.cat([_plain(p.grad).flatten() / scale for p in learned.parameters() if p.grad is not None])
 
 
 def _plain(tensor):
@@ -174,18 +175,18 @@ def differences(ours, theirs):
 
 def agreement(subject) -> list:
     """A row for each precision: method, precision, and the `differences` from the CPU in fp32."""
-    theirs, like = outcome(subject, "fp32", "cpu")
+    theirs, start = outcome(subject, "fp32", "cpu")
     return [
-        [subject.method.trainer, prec, *differences(outcome(subject, prec, subject.device, like)[0], theirs)]
+        [subject.method.trainer, prec, *differences(outcome(subject, prec, subject.device, start)[0], theirs)]
         for prec in precisions(subject.device)
     ]
 
 
-def verdict(rows) -> Finding:
-    """Of the rows of one method."""
+def verdict(rows, device) -> Finding:
+    """Of the rows of one method on a device."""
     check, far = f"compute, {rows[0][0]}", []
     for _, prec, losses, logits, gradients in rows:
-        forward, backward = ROUNDING[prec]
+        forward, backward = ROUNDING["bf16" if (prec, device) == ("amp", "cpu") else prec]
         if not (losses <= forward and logits <= forward and (gradients or 0) <= backward):  # a NaN is never
             far.append(f"{prec} (losses {losses:.1g}, logits {logits:.1g}, gradients {gradients or 0:.1g})")
     if far:
@@ -317,7 +318,7 @@ def compute(methods, geometry, pictures) -> Iterator:
         print(f"{method.trainer}, {i} of {len(methods)}", file=sys.stderr)
         subject = Subject(method, of, device)
         agreed += agreement(subject)
-        yield verdict([row for row in agreed if row[0] == method.trainer])
+        yield verdict([row for row in agreed if row[0] == method.trainer], device)
         if subject.steps:
             fast.append(speed(subject, loaded))
             if fast[-1][3] is None or fast[-1][4] is None:

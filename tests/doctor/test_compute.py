@@ -54,15 +54,18 @@ def test_a_device_that_computes_otherwise(monkeypatch):
         return model, precision
 
     monkeypatch.setattr(compute.vit, "model_of", spoilt)
-    finding = compute.verdict(compute.agreement(subject))
+    finding = compute.verdict(compute.agreement(subject), "cpu")
     assert finding.level == FAULT and "bf16 (losses" in finding.text and "amp" not in finding.text
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1.0])
 def test_a_verdict(value):
     rows = [["SEP", "fp32", 1e-6, 1e-6, 1e-6], ["SEP", "fp16", 1e-3, value, None]]
-    assert compute.verdict(rows[:1]).level == OK
-    assert compute.verdict(rows).level == FAULT and "fp16 (losses 0.001, logits " in compute.verdict(rows).text
+    assert compute.verdict(rows[:1], "cuda").level == OK
+    assert (
+        compute.verdict(rows, "cuda").level == FAULT
+        and "fp16 (losses 0.001, logits " in compute.verdict(rows, "cuda").text
+    )
 
 
 def test_too_little_memory_is_said(quick, monkeypatch):
