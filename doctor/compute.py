@@ -5,6 +5,7 @@ import gc
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -49,7 +50,7 @@ ROUNDS = 3  # behind those that warm up
 SCALES = (2.0**16, 2.0**10, 2.0**4, 1.0)  # of losses, where fp16 would lose gradients: the first without overflow
 SEEDS = 3  # of a table
 CONTEXT_MB = 600  # of a GPU, by every process, beside what PyTorch allocates [our estimate]
-LOADED = 24  # batches that the loaders are timed over
+STARTED, LOADED = 2, 4  # batches of each loading process before its time is taken, and while it is
 # The largest difference, of losses and logits and of gradients, that rounding makes on random weights, with a margin:
 # convolutions in TF32, which PyTorch allows, have 10 bits, fp16 has 10, bf16 has 7 [our choice]
 ROUNDING = {"fp32": (0.01, 0.05), "amp": (0.05, 0.5), "fp16": (0.05, 0.5), "bf16": (0.1, 1.0)}
@@ -296,13 +297,14 @@ def pictures_a_second(paths) -> float:
         )
         transform = build_transform(cfg, is_train=True)
     workers, batch = max(1, cfg.DATALOADER.NUM_WORKERS), cfg.DATALOADER.TRAIN_X.BATCH_SIZE
-    items = [Datum(paths[i % len(paths)], 0, 0, "picture") for i in range((workers + LOADED) * batch)]
+    items = [Datum(paths[i % len(paths)], 0, 0, "picture") for i in range((STARTED + LOADED) * workers * batch)]
     batches = iter(build_data_loader(cfg, "SequentialSampler", items, batch, tfm=transform))
-    for _ in range(workers):  # each process has started
+    for _ in range(STARTED * workers):
         next(batches)
-    rest = list(range(LOADED))
-    seconds = interleaved({"": lambda: rest and (rest.pop(), next(batches))}, LOADED - 2, "cpu")[""].wall
-    return batch / seconds
+    start = time.perf_counter()
+    for _ in batches:
+        pass
+    return LOADED * workers * batch / (time.perf_counter() - start)
 
 
 # ---- all of it ---------------------------------------------------------------------------------------------------

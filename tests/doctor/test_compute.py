@@ -98,5 +98,13 @@ def test_kernels_and_loaders(tmp_path, monkeypatch):
     assert compute.in_kernels(lambda: torch.ones(2) + 1) is None  # without a GPU there are none
     plain = compute.config_of
     monkeypatch.setattr(compute, "config_of", lambda words: plain([*words, "DATALOADER.NUM_WORKERS", "0"]))
-    monkeypatch.setattr(compute, "LOADED", 5)
     assert compute.pictures_a_second(compute.make_pictures([tmp_path], 3, 32)) > 0
+
+
+def test_loaders_are_timed_when_they_have_started(monkeypatch):
+    """Eight processes: two batches each, then four each, of 32 pictures, in the time that these take."""
+    clock = iter([10.0, 14.0])
+    monkeypatch.setattr(compute, "Datum", lambda *what: what)
+    monkeypatch.setattr(compute.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(compute, "build_data_loader", lambda cfg, sampler, items, *rest, **kw: items[::32])
+    assert compute.pictures_a_second(["a"]) == 4 * 8 * 32 / 4
