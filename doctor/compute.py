@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import StringIO
@@ -26,6 +27,7 @@ from dassl.data.datasets import Datum
 from dassl.data.transforms import build_transform
 from dassl.engine import TRAINER_REGISTRY
 from harness.catalogue import DATASETS, Method
+from trainers.precision import Precision
 from trainers.prompting.image_batch import ImageBatch
 from trainers.run.record import device_name
 
@@ -247,7 +249,9 @@ def test_cost(subject):
 
 
 def _prec(subject, cfg):
-    return cfg.TRAINER[subject.trainer.config_node].PREC
+    """What the config's PREC becomes on the device."""
+    with redirect_stdout(StringIO()):
+        return Precision(cfg.TRAINER[subject.trainer.config_node].PREC, subject.device).prec
 
 
 def speed(subject, loaded) -> list:
@@ -298,7 +302,9 @@ def pictures_a_second(paths) -> float:
         transform = build_transform(cfg, is_train=True)
     workers, batch = max(1, cfg.DATALOADER.NUM_WORKERS), cfg.DATALOADER.TRAIN_X.BATCH_SIZE
     items = [Datum(paths[i % len(paths)], 0, 0, "picture") for i in range((STARTED + LOADED) * workers * batch)]
-    batches = iter(build_data_loader(cfg, "SequentialSampler", items, batch, tfm=transform))
+    with warnings.catch_warnings():  # of more processes than cores, which environment.py notes
+        warnings.simplefilter("ignore")
+        batches = iter(build_data_loader(cfg, "SequentialSampler", items, batch, tfm=transform))
     for _ in range(STARTED * workers):
         next(batches)
     start = time.perf_counter()
