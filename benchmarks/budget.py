@@ -77,7 +77,7 @@ class Schedule(NamedTuple):
 
 def schedule(method, dataset):
     loader, stem = loader_of(dataset), method.config("base2new", dataset, SHOTS)
-    config = f"{REPOSITORY}/configs/trainers/{method.trainer}/{stem}.yaml"
+    config = str(REPOSITORY / method.config_folder / f"{stem}.yaml")
     cfg = config_of(["--trainer", method.trainer, "--config-file", config, "DATASET.NUM_SHOTS", str(SHOTS)])
     classes, batch = math.ceil(loader.expected_classes / 2), cfg.DATALOADER.TRAIN_X.BATCH_SIZE
     images = classes * SHOTS

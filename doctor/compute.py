@@ -17,6 +17,7 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+import own_methods
 from benchmarks import budget, vit
 from benchmarks.config import REPOSITORY, config_of
 from benchmarks.pictures import make_pictures
@@ -81,7 +82,7 @@ class Subject(NamedTuple):
         """Flags and pairs: those of the published training with about so many classes."""
         protocol, dataset = "base2new" if self.method.has("base2new") else "few_shot", DATASETS[0 if n_cls > 500 else 1]
         stem = self.method.config(protocol, dataset, budget.SHOTS)
-        config = f"{REPOSITORY}/configs/trainers/{self.method.trainer}/{stem}.yaml"
+        config = str(REPOSITORY / self.method.config_folder / f"{stem}.yaml")
         return ["--config-file", config, "DATASET.NUM_SHOTS", str(budget.SHOTS)]
 
     def config(self, n_cls):
@@ -321,6 +322,7 @@ def compute(methods, geometry, pictures) -> Iterator:
     device, of = "cuda" if torch.cuda.is_available() else "cpu", GEOMETRIES[geometry]
     with tempfile.TemporaryDirectory() as folder:
         loaded = pictures_a_second(pictures or make_pictures([folder], 256, 400))
+    own_methods.load([method.trainer for method in methods])
     agreed, fast = [], []
     for i, method in enumerate(methods, start=1):
         print(f"{method.trainer}, {i} of {len(methods)}", file=sys.stderr)

@@ -5,6 +5,8 @@ Where a file of this repository is the program that runs:
 - Names of files are UTF-8 whatever the locale (PEP 540), so that records and class names do not depend on it: under
   another one, Python starts anew in its UTF-8 mode. What is printed keeps the encoding of the locale.
 - What nobody caught and a user can mend, such as a package that is not installed, is one sentence.
+- `--methods-from FOLDER`, which every command takes, is METHOD_PATH: folders of methods outside this checkout, with ":"
+  between. What it starts, wherever that runs, finds the same folders.
 """
 
 import os
@@ -30,6 +32,21 @@ def _go_on_in_utf8():
     os.execve(sys.executable, words, {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": streams})
 
 
+def _know_methods():
+    """Before anybody reads the catalogue."""
+    flag = next((i for i, word in enumerate(sys.argv) if word.partition("=")[0] == "--methods-from"), None)
+    if flag is not None:
+        _, equals, value = sys.argv[flag].partition("=")
+        value = value if equals else (sys.argv[flag + 1 : flag + 2] or [""])[0]
+        if not value:
+            sys.exit("error: --methods-from needs the folder of a method, or several with : between")
+        os.environ["METHOD_PATH"] = value
+        del sys.argv[flag : flag + (1 if equals else 2)]
+    folders = os.environ.get("METHOD_PATH", "").split(os.pathsep)
+    if any(folders):
+        os.environ["METHOD_PATH"] = os.pathsep.join(os.path.abspath(os.path.expanduser(f)) for f in folders if f)
+
+
 def _say(kind, error, trace):
     sentence = user_error(error)
     if sentence is None or os.environ.get("TRACEBACK"):
@@ -40,4 +57,5 @@ def _say(kind, error, trace):
 
 if _is_the_program():
     _go_on_in_utf8()
+    _know_methods()
     sys.excepthook = _say

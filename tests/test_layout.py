@@ -16,16 +16,17 @@ SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set
 FILES = {method.folder for method in METHODS}  # trainers/<folder>.py
 # What nothing stands on, but tests and, of those that are no command, commands; and doctor on benchmarks
 TOPS = ("tools", "train", "doctor", "benchmarks", "pretraining")
-ROOMS = ("datasets", "harness", "inference", "zoo")
+ROOMS = ("datasets", "harness", "inference", "own_methods", "zoo")
 # Folder or file -> what it must not import, directly
 FORBIDDEN = {
     "dassl": ("trainers", *ROOMS, *TOPS),
-    "datasets": ("trainers", "harness", "inference", "zoo", *TOPS),
-    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", "inference", "zoo", *TOPS),
+    "datasets": ("trainers", "harness", "inference", "own_methods", "zoo", *TOPS),
+    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", *ROOMS[2:], *TOPS),
     "trainers": (*ROOMS, *TOPS),
     "trainers/prompting": ("dassl", "trainers.base", "trainers.run", "trainers.features"),
     "trainers/files": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.backbone"),
     "trainers/backbone": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.prompting"),
+    "own_methods.py": ("datasets", "inference", "zoo", *TOPS),
     "inference": ("datasets", "harness", "zoo", *TOPS),
     "zoo": ("datasets", "inference", *TOPS),
     "train.py": ("inference", "zoo", "tools", "doctor", "benchmarks", "pretraining"),
