@@ -7,7 +7,9 @@ percent. What follows them in the transform is the same for each pixel of a chan
 """
 
 import copy
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional
+import os
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 import PIL
@@ -20,6 +22,7 @@ from torch.utils.data import Dataset
 import dassl
 from dassl.data.data_manager import DatasetWrapper
 
+from ..files.known_content import store_folder
 from .blocks import Block, WithoutPixels
 from .feature_store import PIXELS, FeatureStore, digest
 
@@ -47,14 +50,18 @@ class Halves(NamedTuple):
     def images(self, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
         """pixels (B, H, W, 3), uint8 -> what the transform makes of the pictures, (B, 3, H, W), on the device."""
         if device.type != "cpu":
-            first = torch.arange(0, self.table.size, 256, device=device).view(3, 1, 1)  # of a channel's
-            places = first + pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
-            return torch.from_numpy(self.table).to(device).flatten()[places]
+            return self.looked_up(pixels.to(device, non_blocking=True))
         images = np.empty((len(pixels), 3, *pixels.shape[1:3]), np.float32)
         for image, picture in zip(images, pixels.numpy()):
             for channel in range(3):  # faster than arithmetic on the whole, which leaves the caches
                 np.take(self.table[channel], picture[..., channel], out=image[channel], mode="clip")
         return torch.from_numpy(images)
+
+    def looked_up(self, pixels: torch.Tensor) -> torch.Tensor:
+        """The same where the pixels are."""
+        first = torch.arange(0, self.table.size, 256, device=pixels.device).view(3, 1, 1)  # of each channel's 256
+        table = torch.from_numpy(self.table).to(pixels.device).flatten()
+        return table[first + pixels.permute(0, 3, 1, 2).contiguous()]
 
 
 def halves_of(transform: Any) -> Optional[Halves]:
@@ -117,12 +124,34 @@ class StoredPictures(Dataset):
         """
         for index, pixels in zip(batch["index"].tolist(), batch["img"]):
             block, number = self.blocks[index // PICTURES], index % PICTURES
-            self.found += block.is_there
-            if keep and not block.is_there:
+            self.found += block.stored is not None
+            if keep and block.stored is None:
                 block.add(number, pixels[None])
                 if number + 1 == len(block.batches):
                     block.keep()
         return self.halves.images(batch["img"], self.device)
+
+
+class StoredLists:
+    """Pixels of lists of files, each list kept together."""
+
+    def __init__(self, kind: str, store: FeatureStore):
+        self.kind, self.store = kind, store
+
+    def pixels(self, paths: Sequence[Any], decode: Callable[[], List[Any]]) -> List[Any]:
+        """Of each file (H, W, 3), uint8, from the store or by decode(), whose answers are kept if all are pixels."""
+        if not all(isinstance(path, (str, os.PathLike)) for path in paths):
+            return decode()
+        items = [SimpleNamespace(impath=os.fspath(path)) for path in paths]
+        block = Block([[i] for i in range(len(paths))], items, self.kind, self.store, drawn=False)
+        if block.stored is not None:
+            return list(np.array(block.stored))
+        decoded = decode()
+        if all(isinstance(pixels, np.ndarray) for pixels in decoded):
+            for number, pixels in enumerate(decoded):
+                block.add(number, torch.from_numpy(pixels[None]))
+            block.keep()
+        return decoded
 
 
 def with_transform(images: Dataset, transform: Any) -> Dataset:
@@ -143,3 +172,11 @@ def stored_pictures(images: Dataset, store: FeatureStore, device: torch.device) 
     if halves is None or wrapper.k_tfm > 1 or wrapper.return_img0 or " at 0x" in halves.text:
         return None
     return StoredPictures(images, halves, store, device)
+
+
+def stored_lists(cfg, run: str, transform: Any, device: torch.device) -> Optional[StoredLists]:
+    """For what a run in the folder `run` predicts; None where keeping pictures does not pay, or is turned off."""
+    halves = halves_of(transform)
+    if cfg.STORE.MAX_GB == 0 or not pays(device) or halves is None:
+        return None
+    return StoredLists(pixels_kind(halves), FeatureStore(store_folder(cfg, run), int(cfg.STORE.MAX_GB * 2**30)))
