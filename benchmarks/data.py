@@ -97,7 +97,7 @@ def reading(args):
         seconds = interleaved(ways_to_read(trainer, folder), args.rounds, "cpu")
     decoded = seconds["decoded"]
     return Table(
-        f"A test's pictures, {args.pictures} JPEGs of {args.side} x {args.side}, ms each; the aim is 0.2",
+        f"A test's pictures, {args.pictures} JPEGs of {args.side} x {args.side}, ms each; the aim is 0.2 of decoding",
         [("", ""), ("wall", ".2f"), ("CPU", ".2f"), ("/ decoded", ".3f"), ("CPU / decoded", ".3f")],
         [
             [name, *(1000 * x / args.pictures for x in taken), taken.wall / decoded.wall, taken.cpu / decoded.cpu]
