@@ -5,6 +5,8 @@ Where a file of this repository is the program that runs:
 - Names of files are UTF-8 whatever the locale (PEP 540), so that records and class names do not depend on it: under
   another one, Python starts anew in its UTF-8 mode. What is printed keeps the encoding of the locale.
 - What nobody caught and a user can mend, such as a package that is not installed, is one sentence.
+- PyTorch's threads wait for each other without keeping a core from other programs (docs/performance.md). Their runtime
+  reads the environment once, when PyTorch is imported.
 """
 
 import os
@@ -12,6 +14,9 @@ import sys
 
 from .errors import user_error
 
+# Looks at the next task before a thread goes to sleep: some 20 microseconds, which passes over the pauses between two
+# operations. OpenMP's own 300,000 take longer than the turn of another program that has the core of the awaited thread.
+SPINS = "1000"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -30,6 +35,12 @@ def _go_on_in_utf8():
     os.execve(sys.executable, words, {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": streams})
 
 
+def wait_briefly(environ):
+    """Set how long threads wait awake, unless somebody has said how they wait."""
+    if not any(name == "OMP_WAIT_POLICY" or name.startswith(("GOMP_", "KMP_")) for name in environ):
+        environ["GOMP_SPINCOUNT"] = SPINS
+
+
 def _say(kind, error, trace):
     sentence = user_error(error)
     if sentence is None or os.environ.get("TRACEBACK"):
@@ -40,4 +51,5 @@ def _say(kind, error, trace):
 
 if _is_the_program():
     _go_on_in_utf8()
+    wait_briefly(os.environ)
     sys.excepthook = _say
