@@ -55,6 +55,7 @@ from trainers.backbone.clip_loader import BUNDLED, frozen_clip
 from trainers.base import PromptTrainer
 from trainers.files.whole_files import disk_errors
 from trainers.precision import Precision
+from trainers.remedies import remedies_of
 from trainers.run.experiment import nodes_of, settings_of
 
 import_all(trainers)
@@ -131,7 +132,7 @@ def run(args, cfg):
     print(f"** System info **\n{collect_env_info()}\n")
 
     trainer = build_trainer(cfg)
-    trainer.measure = measure_of(cfg.OUTPUT_DIR)
+    trainer.measure = measure_of(cfg.OUTPUT_DIR, remedies_of(trainer, args.model_dir, args.load_epoch))
     trainer.facts = {"given": given(args)}  # recorded with the result: harness/running/launch.py compares it
     if args.eval_only:
         if not args.model_dir and getattr(trainer, "optim", None) is not None:

@@ -6,6 +6,7 @@ What is read is a regular file of a bounded size, and of the shape that its read
 import errno
 import json
 import os
+import re
 import stat
 
 from .errors import UserError
@@ -39,10 +40,11 @@ def read_text(path, most: int = MOST_BYTES) -> str:
     """As `read_bytes`: UTF-8, with or without a byte-order mark. Raises ValueError, with the line, for what is none."""
     content = read_bytes(path, most)
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = len(content[: error.start].splitlines()) or 1
+        line = len(re.findall(rb"\r\n|\r|\n", content[: error.start])) + 1
         raise ValueError(f"line {line} is no UTF-8 (byte 0x{content[error.start]:02x})") from None
+    return text[1:] if text.startswith("\ufeff") else text
 
 
 def read_json(path, shape) -> dict:

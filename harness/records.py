@@ -33,6 +33,8 @@ SHAPE = {
     "backbone_files": [[(str, int)]],
     "imported": {str: SCALAR},
     **dict.fromkeys(("joint", "calibration", "by_class"), {str: (*NUMBER, type(None))}),
+    "reliability": [[(*NUMBER, type(None))]],
+    "remedied": {str: {str: NUMBER}},
     "settings": {str: (*SCALAR, [(*SCALAR, [SCALAR])])},  # the values that a config may have
     "model": {"fingerprint": str, "epoch": int, "settings": {str: SCALAR}},
 }

@@ -3,6 +3,7 @@
     python tools/report.py output
     python tools/report.py output --protocol xd --format latex
     python tools/report.py output --compare SEP --with CoOp
+    python tools/report.py output --compare SEP --with all
     python tools/report.py output --published
     python tools/report.py output --cost
     python tools/report.py output --html output/report.html
@@ -70,10 +71,18 @@ def main(argv=None):
     instead.add_argument("--fairness", action="store_true", help="instead: what the comparison of methods leaves out")
     instead.add_argument("--leave-one-out", action="store_true", help="instead: averages without each data set in turn")
     instead.add_argument("--html", metavar="FILE", help="instead: all there is to see, as one page for a browser")
-    parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: what it is compared with")
+    parser.add_argument("--with", dest="other", metavar="METHOD", help="with --compare: the other one, or all")
+    parser.add_argument("--bins", type=int, metavar="N", help="with --calibration: of ECE (as recorded: 15)")
+    parser.add_argument(
+        "--figure", metavar="FILE", help="with --calibration: reliability diagrams, as .svg, .png or .pdf"
+    )
     args = parser.parse_args(argv)
     if (args.compare is None) != (args.other is None) or args.compare == args.other is not None:
         parser.error("--compare and --with name two methods, one each")
+    if not args.calibration and (args.bins is not None or args.figure):
+        parser.error("--bins and --figure go with --calibration")
+    if args.bins is not None and not 1 <= args.bins <= 1000:
+        parser.error(f"--bins is a whole number from 1 to 1000, not {args.bins}")
     if args.html and args.format:
         parser.error("--html writes a page, which has no --format")
 
@@ -95,7 +104,7 @@ def main(argv=None):
     if args.html:
         return _write_page(args, runs, warnings, protocols)
     print(render(tables, _note(args, runs), args.format or "github"))
-    return 0
+    return _draw_reliability(args, runs) if args.figure else 0
 
 
 def _note(args, runs):
@@ -123,8 +132,12 @@ def _tables(args, runs, protocols):
             raise UserError(f"no training run below {args.folder} has its seconds on record in metrics.json")
         return tables
     if args.calibration or args.classes:
-        tables_of = calibration_tables if args.calibration else class_tables
-        return tables_of([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
+        runs = [run for run in runs if run.protocol in _protocols_of_runs(protocols)]
+        if args.calibration:
+            return calibration_tables(runs, args.bins)
+        from harness.report.broken_classes import broken_tables  # NumPy takes a moment to import
+
+        return [*class_tables(runs), *broken_tables(runs)]
     if args.leave_one_out:
         tables = [table for name in protocols for table in leave_one_out_tables(runs, name)]
         if runs and not tables:
@@ -140,6 +153,18 @@ def _protocols_of_runs(protocols):
     return {{"dg": "xd", "joint": "base2new"}.get(name, name) for name in protocols}
 
 
+def _draw_reliability(args, runs):
+    from harness.report.page.charts import save_reliability  # matplotlib takes a second to import
+    from harness.report.page.view import reliability_bins
+
+    try:
+        save_reliability(args.figure, reliability_bins(runs, args.bins))
+    except UserError as error:
+        return fail(error, 1)
+    print(f"\n{args.figure}", file=sys.stderr)
+    return 0
+
+
 def _write_page(args, runs, warnings, protocols):
     from harness.report.page import write_page  # matplotlib takes a second to import
 
@@ -153,12 +178,13 @@ def _write_page(args, runs, warnings, protocols):
 
 
 def _compared(args, runs, protocols):
-    from harness.report.comparison import compare_tables  # scipy takes a second to import
+    from harness.report.comparison import ALL, compare_tables  # scipy takes a second to import
 
+    protocols = [*protocols, *["calibration"] * (args.protocol == "all")]
     tables = [table for name in protocols for table in compare_tables(runs, name, args.compare, args.other)]
     names = in_papers_order({run.trainer for run in runs})
     for method in (args.compare, args.other):
-        if names and method.partition("/")[0] not in names:
+        if names and method != ALL and method.partition("/")[0] not in names:
             raise UserError(f"no run of {method} below {args.folder}; there are {', '.join(names)}")
     if names and not tables:
         raise UserError(f"{args.compare} and {args.other} have no data set in common in a table of {args.folder}")

@@ -299,6 +299,10 @@ class PromptTrainer(TrainerX):
         with TEST.SAVE_PREDICTIONS that on the test split to predictions.npz. A call for "val" chooses a model: it
         leaves nothing.
         """
+        if self.cfg.TEST.REMEDIES and self.measure is None:
+            raise UserError(
+                "TEST.REMEDIES are measured by the train.py that these methods come with: leave it out here."
+            )
         tested = split or self.cfg.TEST.SPLIT
         if tested == "val" and self.val_loader is None:
             raise UserError(

@@ -285,13 +285,15 @@ DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: 
 # views of each training image that SEED gives, the same for all methods; 0: drawn anew in each epoch of each run
 DATALOADER.STORED_VIEWS = Key(0, whole(0))
 TEST.SAVE_PREDICTIONS = False  # write predictions.npz beside metrics.json
+# numbers of calibration with these remedies, too: temperature and dac (docs/metrics.md)
+TEST.REMEDIES = Key([], several(None, one_of("temperature", "dac"), distinct=True))
 OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set 1e-3)
 # when the learning rate moves along its schedule, which spans the same training: after each epoch, or each iteration
 OPTIM.LR_STEP = Key("epoch", one_of("epoch", "iteration"))
 OPTIM.MIN_LR = Key(0.0, between(0, FASTEST))  # learning rate at the end of the cosine
 TRAIN_X.DROP_LAST = True  # leave out the last batch of a pass if it is not full, unless it is the only one (as Dassl)
 STORE.DIR = (
-    ""  # folder of stored features and pictures; empty: the environment's STORE, or else DATASET.ROOT/feature_store
+    ""  # of stored features and pictures; empty: the environment's STORE, or else DATASET.ROOT/feature_store
 )
 STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of both there; 0: none
 for _name in ("MODEL", "DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):

@@ -4,7 +4,8 @@ import statistics
 from collections import defaultdict
 from typing import NamedTuple
 
-from .results import MISSING, ORDER, Measured, combine, measured, number, over_seeds, rank, shots_rank
+from .measured import Measured, measured
+from .results import MISSING, ORDER, combine, number, over_seeds, rank, shots_rank
 from .tables import Table, leave_out, method_text
 
 # What of a protocol has one average that methods are ranked by; of few-shot, each number of shots has
@@ -16,10 +17,14 @@ NOTES = [
 ]
 
 
-class _Method(NamedTuple):
-    name: str
+class Method(NamedTuple):
+    trainer: str
     config: str
     of: dict  # data set -> Measured
+
+    @property
+    def name(self) -> str:
+        return method_text(self.trainer)
 
     def average(self, without: str = "") -> float:
         """From the averages of each cell, as H of several data sets is."""
@@ -45,27 +50,44 @@ def _means(one: Measured):
     return [cell.mean for cell in one.cells.values()]
 
 
-def leave_one_out_tables(runs, protocol: str) -> list:
-    """A table for each average of a protocol over several data sets."""
+class Complete(NamedTuple):
+    """Those methods of an average over several data sets that have all of these."""
+
+    title: str
+    datasets: list
+    methods: list  # of Method
+
+
+def complete_methods(runs, protocol: str) -> tuple:
+    """([Complete] for each average of a protocol over several data sets, sentences of `unmix`)."""
     found, mixed = measured(runs, protocol)
     groups = defaultdict(lambda: defaultdict(dict))  # (title, of, folder, shots) -> (trainer, config) -> data set
     for one in found:
         if one.of in _RANKED.get(protocol, (one.of,)) and one.dataset != (one.source or "source"):
             groups[one.title, one.of, one.folder, one.shots][one.trainer, one.config][one.dataset] = one
-    tables = []
+    complete = []
     for (title, of, folder, shots), methods in sorted(groups.items(), key=lambda g: (*g[0][:3], shots_rank(g[0][3]))):
         datasets = sorted({name for its in methods.values() for name in its}, key=lambda name: rank(ORDER, name))
         whole = [
-            _Method(method_text(trainer), config, {name: its[name] for name in datasets})
+            Method(trainer, config, {name: its[name] for name in datasets})
             for (trainer, config), its in methods.items()
             if len(its) == len(datasets) and all(one.value is not None for one in its.values())
         ]
         if len(datasets) > 1 and whole:
-            headers = ["method", "config", "average", *(f"without {name}" for name in datasets)]
-            headers += ["behind without", "within the spread of"]
             place = ", ".join([of, *[f"{shots} shots"] * bool(shots), *[folder] * (folder not in ("", "."))])
-            rows = leave_out(headers, _rows(whole, datasets), ("config",))
-            tables.append(Table(f"{title}, leaving one out: {place}", [*NOTES, *mixed], *rows))
+            complete.append(Complete(f"{title}: {place}", datasets, whole))
+    return complete, mixed
+
+
+def leave_one_out_tables(runs, protocol: str) -> list:
+    """A table for each average of a protocol over several data sets."""
+    complete, mixed = complete_methods(runs, protocol)
+    tables = []
+    for title, datasets, methods in complete:
+        headers = ["method", "config", "average", *(f"without {name}" for name in datasets)]
+        headers += ["behind without", "within the spread of"]
+        rows = leave_out(headers, _rows(methods, datasets), ("config",))
+        tables.append(Table(title.replace(":", ", leaving one out:", 1), [*NOTES, *mixed], *rows))
     return tables
 
 

@@ -1,38 +1,13 @@
 """Tables of what tests measure beside accuracy: joint test of base-to-new, calibration, classes. docs/metrics.md."""
 
+from typing import Optional
+
 from ..catalogue import TRAINERS
-from .results import (
-    JOINT,
-    JOINT_TEST,
-    MISSING,
-    ORDER,
-    combine,
-    measure_cells,
-    number,
-    rank,
-    same_seeds,
-    shots_rank,
-    shown_average,
-)
+from .measured import CALIBRATION, JOINT, TESTS, measure_cells, numbers_of
+from .results import JOINT_TEST, MISSING, ORDER, combine, number, rank, same_seeds, shots_rank, shown_average
 from .tables import Table, average_remark, leave_out, method_text, seeds_text
 
-CALIBRATION = {  # heading -> key of metrics.calibration
-    "ECE": ["ece"],
-    "classwise ECE": ["classwise_ece"],
-    "NLL": ["nll"],
-    "Brier": ["brier"],
-    "confidence - accuracy": ["overconfidence"],
-    "AURC": ["aurc"],
-}
 BY_CLASS = {"macro recall": ["macro_recall"], "worst tenth": ["worst_tenth"]}  # keys of metrics.by_class
-_TITLES = {  # part of a run -> what it was tested on, in the tables' order
-    "base": "base classes",
-    "new": "new classes",
-    "joint": "base and new classes",
-    "source": "cross-dataset, source",
-    "target": "cross-dataset, targets",
-    "all": "few-shot",
-}
 _JOINT_NOTE = (
     "Images of all classes among the names of all classes, in %. H: harmonic mean of the averaged base and new; "
     "within: among the classes of an image's own half; AUROC: base images told from new ones."
@@ -45,7 +20,10 @@ _BY_CLASS_NOTE = (
     "In %. Macro recall: mean over the classes of the share of each one's images that are right; worst tenth: over the "
     "tenth of the classes where it is lowest, which are others for each method."
 )
-_EARLIER = "{} of these tests were made before there were these numbers: FORCE=1 makes test and training anew."
+_LACKING = (
+    "{} of these tests have no such numbers, or of other bins, on record, and no predictions.npz to take them from: "
+    "FORCE=1 makes test and training anew."
+)
 
 
 def joint_tables(runs) -> list:
@@ -53,9 +31,14 @@ def joint_tables(runs) -> list:
     return _tables(runs, JOINT_TEST, "joint", "joint", JOINT, _JOINT_NOTE)
 
 
-def calibration_tables(runs) -> list:
-    """One table for each kind of test that there is."""
-    return _of_parts(runs, "Calibration", "calibration", CALIBRATION, _CALIBRATION_NOTE)
+def calibration_tables(runs, bins: Optional[int] = None) -> list:
+    """One table for each kind of test that there is; bins: of ECE and classwise ECE, None: as recorded."""
+    remedied = [
+        run._replace(cfg=f"{run.cfg} + {name}", calibration=numbers, reliability=[], folder="")
+        for run in runs
+        for name, numbers in run.remedied.items()
+    ]
+    return _of_parts([*runs, *remedied], "Calibration", "calibration", CALIBRATION, _CALIBRATION_NOTE, bins)
 
 
 def class_tables(runs) -> list:
@@ -64,12 +47,12 @@ def class_tables(runs) -> list:
 
 
 def _of_parts(runs, title, *rest):
-    return [table for part, of in _TITLES.items() for table in _tables(runs, f"{title}, {of}", part, *rest)]
+    return [table for part, of in TESTS.items() for table in _tables(runs, f"{title}, {of}", part, *rest)]
 
 
-def _tables(runs, title, part, field, columns, note):
+def _tables(runs, title, part, field, columns, note, bins=None):
     keys = dict.fromkeys(key for names in columns.values() for key in names)
-    methods, mixed = measure_cells(runs, part, field, keys)
+    methods, mixed = measure_cells(runs, part, field, keys, bins)
     datasets = sorted({name for of in methods.values() for name in of}, key=lambda name: rank(ORDER, name))
     rows = []  # (sort key, row)
     for (root, shots, source, trainer, cfg), cells in methods.items():
@@ -91,8 +74,9 @@ def _tables(runs, title, part, field, columns, note):
             rows.append(((*place, rank(TRAINERS, trainer), cfg), row))
     if not rows:
         return []
-    earlier = sum(run.part == part and run.accuracy is not None and not getattr(run, field) for run in runs)
-    notes = [note, *[_EARLIER.format(earlier)] * bool(earlier), *mixed]
+    tested = [run for run in runs if run.part == part and run.accuracy is not None]
+    lacking = sum(not numbers_of(run, field, bins) for run in tested)
+    notes = [note, *[_LACKING.format(lacking)] * bool(lacking), *mixed]
     headers = ["folder", "shots", "source", "data set", "method", "config", *columns, "seeds"]
     rows = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
     return [Table(title, notes, *leave_out(headers, rows, ("folder", "shots", "source", "config")))]

@@ -79,6 +79,22 @@ def reliability(logits, labels, bins: int = BINS) -> list:
     ]
 
 
+def fit_temperature(logits, labels) -> float:
+    """The T, from 1/20 to 20, for which logits / T have the least `nll`, which is convex in 1 / T."""
+    from scipy.optimize import minimize_scalar  # here: it takes a second, and a test seldom asks for it
+
+    logits, labels = _checked(logits, labels)
+
+    def nll(inverse):
+        total = 0.0
+        for rows, chunk in _chunks(logits):
+            chunk = (chunk - chunk.max(axis=1, keepdims=True)) * inverse
+            total += float((np.log(np.exp(chunk).sum(axis=1)) - chunk[np.arange(len(chunk)), labels[rows]]).sum())
+        return total
+
+    return float(1 / minimize_scalar(nll, bounds=(1 / 20, 20), method="bounded", options={"xatol": 1e-6}).x)
+
+
 def joint(logits, labels, n_base: int) -> dict:
     """The test on all classes at once, in percent, of which the first `n_base` are base and the others new.
 

@@ -25,10 +25,21 @@ class OfAnotherTest(UserError):
 
 def read_predictions(path, accuracy: float) -> Predictions:
     """Raises UserError, naming the file, if it is damaged, and OfAnotherTest if it does not give `accuracy` (%)."""
+    return _read(path, accuracy)[0]
+
+
+def read_logits(path, accuracy: float) -> tuple:
+    """(logits (n, n_cls), labels (n)). Raises as `read_predictions`."""
+    predictions, logits = _read(path, accuracy)
+    return logits, predictions.labels
+
+
+def _read(path, accuracy):
     try:
         with np.load(path, allow_pickle=False) as file:
             classnames, impaths = file["classnames"].tolist(), file["impaths"].tolist()
-            labels, predicted = file["labels"], file["logits"].argmax(axis=1)
+            labels, logits = file["labels"], file["logits"]
+        predicted = logits.argmax(axis=1)
         fit = len(labels) == len(predicted) == len(impaths) > 0
         if not (fit and 0 <= labels.min() <= labels.max() < len(classnames)):
             raise ValueError("its parts do not fit together")
@@ -39,4 +50,4 @@ def read_predictions(path, accuracy: float) -> Predictions:
         raise OfAnotherTest(
             f"{path} gives {of_these:.2f} %, but its metrics.json {accuracy:.2f} %; test that run again"
         )
-    return Predictions(classnames, labels, predicted, impaths)
+    return Predictions(classnames, labels, predicted, impaths), logits

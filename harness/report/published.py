@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from ..catalogue import BUNDLED, DATASETS, TRAINERS, learns, targets
 from ..config import flatten, read_config
-from .results import Number, combine, mean_and_std, measured, number, rank, same_seeds, shots_rank, signed
+from .measured import measured
+from .results import Number, combine, mean_and_std, number, rank, same_seeds, shots_rank, signed
 from .tables import Table, in_papers_order, leave_out, method_text, seeds_text
 
 ROOT = Path(__file__).resolve().parents[2]

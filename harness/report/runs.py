@@ -60,6 +60,8 @@ class Run(NamedTuple):
     joint: dict = {}  # the numbers of its test that functions of this name in metrics.py give; never changed
     calibration: dict = {}
     by_class: dict = {}
+    reliability: list = []  # of [mean confidence, accuracy, count] of each bin
+    remedied: dict = {}  # remedy -> its calibration with that
     folder: str = ""
 
     @property
@@ -188,7 +190,8 @@ def _facts(record):
         "epoch": record.get("epoch"),
         "keeps_best": keeps_best(record),
         "images": _images(record),
-        **{key: record.get(key, {}) for key in ("joint", "calibration", "by_class")},
+        **{key: record.get(key, {}) for key in ("joint", "calibration", "by_class", "remedied")},
+        "reliability": record.get("reliability", []),
     }
 
 

@@ -133,4 +133,5 @@ def _is_complete(cfg, record):
         return cfg.TEST.NO_TEST or cfg.TEST.SPLIT != "test"
     asked = {"predictions.npz": cfg.TEST.SAVE_PREDICTIONS, "cmat.pt": cfg.TEST.COMPUTE_CMAT}
     left = all(os.path.exists(os.path.join(cfg.OUTPUT_DIR, name)) for name, wanted in asked.items() if wanted)
+    left = left and set(cfg.TEST.REMEDIES) <= set(record.get("remedied", {}))
     return left and ("perclass_accuracy" in record or not cfg.TEST.PER_CLASS_RESULT)

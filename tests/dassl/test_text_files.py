@@ -1,12 +1,14 @@
 """Text as people save it, by the reader of data sets and by that of trainers."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dassl.utils import MissingFile, UserError, read_json, read_lines
+from dassl.utils import MissingFile, UserError, read_json, read_lines, read_text
+from harness import edited
 from trainers.files import edited_files
 
 BOM = b"\xef\xbb\xbf"
@@ -55,6 +57,20 @@ def test_what_is_no_json(tmp_path, reader, content, said):
     (tmp_path / "file.json").write_bytes(content)
     with pytest.raises(ValueError, match=said):
         reader(tmp_path / "file.json")
+
+
+@given(st.binary(max_size=20) | st.text(max_size=10).map(str.encode), st.sampled_from([b"", BOM]))
+def test_each_house_reads_the_same(tmp_path_factory, content, mark):
+    """Or refuses it, naming the same line: harness/ imports neither of the others, and trainers/ goes into forks."""
+    path = tmp_path_factory.mktemp("text") / "file"
+    path.write_bytes(mark + content.replace(BOM, b""))
+    said = []
+    for reader in (read_text, edited.read_text, edited_files.read_text):
+        try:
+            said.append(re.sub("\r\n?", "\n", reader(path)))
+        except ValueError as error:
+            said.append(re.search(r"line \d+.* is no UTF-8 \(byte 0x..\)", str(error))[0].replace(", ", " "))
+    assert said[0] == said[1] == said[2]
 
 
 def test_what_cannot_be_read(tmp_path):

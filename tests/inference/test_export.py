@@ -59,6 +59,9 @@ def test_a_whole_model(run, key, ending, tmp_path):
     assert said == facts(model) and json.loads(said["classnames"]) == CLASSNAMES
     for n in (1, 2, 7):  # it was traced with two
         torch.testing.assert_close(logits_of(IMAGES[:n]), model.logits(IMAGES[:n]), atol=1e-4, rtol=0)
+    for shape in [(3, 16, 16), (3, 64, 64), (3, 32, 48), (1, 32, 32)]:  # of no picture that the run could see
+        with pytest.raises(Exception, match="image"):
+            logits_of(torch.zeros(2, *shape))
     if ending == ".pt2" and key != "cocoop":  # what no picture changes is left behind
         kept = torch.export.load(path).state_dict
         assert not [name for name in kept if "text_e" in name or "hand" in name or "sequences" in name]

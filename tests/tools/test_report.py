@@ -104,7 +104,20 @@ def test_compare(output, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert "## Base-to-new: SEP against CoOp" in lines and any("random state 0" in line for line in lines)
     last = [cell.strip() for cell in lines[-3].strip("|").split("|")]
-    assert last == ["average", "base", "87.50", "86.50", "+1.00", "+1.00", "+1.00", "2/0/0", "2", "0.5", "2 data sets"]
+    assert last == [
+        "average",
+        "base",
+        "87.50",
+        "86.50",
+        "+1.00",
+        "+1.00",
+        "+1.00",
+        "0.00",
+        "2/0/0",
+        "2",
+        "0.5",
+        "2 data sets",
+    ]
 
 
 def test_compare_of_one_protocol_in_json(output, capsys):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import stat
 from typing import Any
 
@@ -25,10 +26,11 @@ def read_text(path: str, most: int = MOST_BYTES) -> str:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most:,} bytes")
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = len(content[: error.start].splitlines()) or 1
+        line = len(re.findall(rb"\r\n|\r|\n", content[: error.start])) + 1
         raise ValueError(f"line {line} is no UTF-8 (byte 0x{content[error.start]:02x})") from None
+    return text[1:] if text.startswith("\ufeff") else text
 
 
 def read_json(path: str) -> Any:

@@ -22,6 +22,7 @@ NOT_THE_EXPERIMENT = {
     "TEST.COMPUTE_CMAT",
     "TEST.NO_TEST",
     "TEST.PER_CLASS_RESULT",
+    "TEST.REMEDIES",  # measured beside the result
     "TEST.SAVE_PREDICTIONS",
     "TEST.SPLIT",
     "TRAIN.CHECKPOINT_FREQ",

@@ -30,7 +30,7 @@ from .curves import loss_charts
 from .missing import begun, lacking
 from .mistakes import find_mistakes
 from .settings import runs_and_settings
-from .view import View, few_shots, scatters
+from .view import View, few_shots, mean_ranks, reliabilities, scatters
 
 HERE = Path(__file__).parent
 MOST_FIGURE_BYTES = 2 * 2**20  # of an embedded t-SNE figure
@@ -60,6 +60,8 @@ def render_page(output, runs, warnings, tables) -> str:
         tables=[View(table) for of_protocol in tables.values() for table in of_protocol],
         scatters=scatters(tables.get("base2new", [])),
         few_shots=few_shots(tables.get("few_shot", [])),
+        mean_ranks=mean_ranks(runs, tables),
+        reliabilities=reliabilities(runs),
         losses=losses,
         losses_notes=losses_notes,
         mistakes=[(each, View(each.table, bars=True)) for each in mistakes],

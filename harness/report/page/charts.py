@@ -5,6 +5,7 @@ shows stands in words in its description too.
 """
 
 import io
+import os
 import re
 import zlib
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ...errors import UserError
+from ...whole_file import write_whole
 from ..results import harmonic_mean, shots_rank
 
 SIZE = 4.6, 3.7  # inches; 331 x 266 units in the page
@@ -128,14 +131,92 @@ def losses(title: str, terms: dict) -> Chart:
     return _draw(title, f"Weighted loss terms while training. {said}.", paint)
 
 
+def reliability(title: str, lines: dict, look: dict) -> Chart:
+    """{method: [(mean confidence, accuracy, count)]}, a point for each bin that has images."""
+    said = "; ".join(
+        f"{name}: "
+        + ", ".join(f"{confidence:.0f} % sure, {accuracy:.0f} % right" for confidence, accuracy, _ in points)
+        for name, points in lines.items()
+    )
+    description = (
+        f"Accuracy over mean confidence in bins of confidence; on the diagonal a model is as sure as right. {said}."
+    )
+    return _draw(title, description, lambda axes: _paint_reliability(axes, lines, look))
+
+
+def _paint_reliability(axes, lines, look):
+    axes.plot([0, 100], [0, 100], color=GRID, linewidth=1.2)
+    for name, points in lines.items():
+        color, marker, dash = look[name]
+        x, y, _ = zip(*points)
+        axes.plot(x, y, color=color, marker=marker, linestyle=dash, markersize=4, linewidth=1.2, label=name)
+    axes.set(xlabel="mean confidence, %", ylabel="accuracy, %", xlim=(0, 101), ylim=(0, 101))
+
+
+def save_reliability(path: str, of_tests: dict) -> None:
+    """Write {what was tested: lines of `reliability`} to a file whose ending matplotlib knows. Raises UserError."""
+    ending = os.path.splitext(path)[1].lstrip(".").lower()
+    if ending not in ("svg", "png", "pdf"):
+        raise UserError(f'"{path}" has no ending that says what it is to be: name it .svg, .png or .pdf')
+    if not of_tests:
+        raise UserError("no test has its bins of confidence on record, or predictions.npz to take them from")
+    names = list(dict.fromkeys(name for lines in of_tests.values() for name in lines))
+    with matplotlib.style.context("default"):
+        figure = Figure(figsize=(SIZE[0] * len(of_tests), SIZE[1] + 1), layout="constrained")
+        look = {name: each._replace(color=f"C{i % SERIES}") for i, (name, each) in enumerate(looks(names).items())}
+        for axes, (what, lines) in zip(np.ravel(figure.subplots(1, len(of_tests))), of_tests.items()):
+            _paint_reliability(axes, lines, look)
+            axes.lines[0].set_color("0.8")
+            axes.set_title(what)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+        out = io.BytesIO()
+        figure.savefig(out, format=ending)
+    write_whole(path, out.getvalue(), "give --figure another file")
+
+
+def critical_difference(title: str, names: list, ranks) -> Chart:
+    """`significance.Ranks` of methods: a bar joins those that Nemenyi's test does not tell apart."""
+    order = sorted(range(len(names)), key=lambda i: ranks.mean[i])
+    mean = [ranks.mean[i] for i in order]
+    groups = []  # (first, last) in `order`, as long as they can be
+    for first in range(len(order)):
+        last = max(i for i in range(len(order)) if mean[i] <= mean[first] + ranks.critical)
+        if last > first and not (groups and last <= groups[-1][1]):
+            groups.append((first, last))
+
+    def paint(axes):
+        for place, i in enumerate(order):
+            axes.plot(mean[place], place, "o", color=INK, markersize=4)
+            beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(names[i], (mean[place], place), **beside, fontsize=9, color=INK)
+        for number, (first, last) in enumerate(groups):
+            x = mean[first], mean[last]
+            y = len(order) + 0.2 + 0.6 * number
+            axes.plot(x, (y, y), color=COLORS[0], linewidth=3, solid_capstyle="butt")
+        axes.set(xlabel=f"mean rank (1 is best); critical difference {ranks.critical:.2f}", yticks=[])
+        axes.set_xlim(0.5, len(order) + 0.25 * len(order))
+        axes.invert_yaxis()
+        axes.spines["left"].set_visible(False)
+        axes.grid(False, axis="y")
+
+    said = ", ".join(f"{names[i]} {ranks.mean[i]:.2f}" for i in order)
+    joined = "; ".join(f"{names[order[first]]} to {names[order[last]]}" for first, last in groups) or "none"
+    description = (
+        f"Mean ranks over {ranks.n} data sets: {said}. Friedman's test: p = {ranks.p:.2g}. Critical difference "
+        f"{ranks.critical:.2f} (Nemenyi, 0.05). Not told apart: {joined}."
+    )
+    return _draw(title, description, paint)
+
+
 def _draw(title, description, paint):
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.subplots()
         paint(axes)
         names = axes.get_legend_handles_labels()[1]
-        columns = 2 if max(map(len, names)) > 16 else 3
-        figure.legend(loc="outside lower center", ncols=columns, handlelength=1.8, columnspacing=1.2)
+        if names:
+            columns = 2 if max(map(len, names)) > 16 else 3
+            figure.legend(loc="outside lower center", ncols=columns, handlelength=1.8, columnspacing=1.2)
         out = io.StringIO()
         figure.savefig(out, format="svg")
     return Chart(title, description, _inline(out.getvalue(), title, description))

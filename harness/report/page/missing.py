@@ -2,7 +2,8 @@
 
 from ...catalogue import TRAINERS
 from ...layout import last_epoch
-from ..results import ORDER, measured, rank, shots_rank
+from ..measured import measured
+from ..results import ORDER, rank, shots_rank
 from ..tables import Table, leave_out, method_text, numbers_text
 from .names import in_order, place_text
 

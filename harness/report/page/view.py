@@ -5,7 +5,13 @@ from typing import NamedTuple, Optional
 
 from ...catalogue import TRAINERS
 from ..formats import PLACE, mark_best
+from ..leave_one_out import complete_methods
+from ..measure import with_numbers
+from ..measured import TESTS
 from ..results import Number, rank
+from ..significance import ranks
+from ..tables import method_text
+from ..unmix import unmix
 from . import charts
 
 MARKS = {"\x01": "best", "\x02": "second"}  # what mark_best is to put before a number -> class of the style sheet
@@ -70,6 +76,50 @@ def few_shots(tables) -> list:
         curves = {name: curve for name, curve in curves.items() if len(curve) > 1}
         if curves:
             found.append(charts.few_shot(title, curves, looks))
+    return found
+
+
+def reliability_bins(runs, bins: Optional[int] = None) -> dict:
+    """{what was tested: {method: [(mean confidence, accuracy, count)] of the bins that have images}}.
+
+    In percent; all data sets, shots, configs and seeds of a method together.
+    """
+    found = {}  # (test, trainer) -> bin -> [sum of confidences, of accuracies, count]
+    for run in unmix(runs)[0]:
+        for i, (confidence, accuracy, count) in enumerate(with_numbers(run, bins).reliability):
+            if run.accuracy is not None and count:
+                sums = found.setdefault((run.part, run.trainer), {}).setdefault(i, [0, 0, 0])
+                for j, more in enumerate((confidence * count, accuracy * count, count)):
+                    sums[j] += more
+    named = sorted(found, key=lambda key: rank(TRAINERS, key[1]))
+    return {
+        what: {
+            method_text(trainer): [(sums[0] / sums[2], sums[1] / sums[2], sums[2]) for _, sums in sorted(of.items())]
+            for part_, trainer in named
+            if part_ == part
+            for of in (found[part_, trainer],)
+        }
+        for part, what in TESTS.items()
+        if any(part_ == part for part_, _ in named)
+    }
+
+
+def reliabilities(runs) -> list:
+    """A chart for each kind of test."""
+    of_tests = reliability_bins(runs)
+    looks = charts.looks(list(dict.fromkeys(name for lines in of_tests.values() for name in lines)))
+    return [charts.reliability(what, lines, looks) for what, lines in of_tests.items()]
+
+
+def mean_ranks(runs, protocols) -> list:
+    """A critical-difference diagram for each average of three methods or more over data sets that all of them have."""
+    found = []
+    for title, _, methods in (one for name in protocols for one in complete_methods(runs, name)[0]):
+        if len(methods) > 2:
+            names = [" ".join(filter(None, (method.name, method.config))) for method in methods]
+            found.append(
+                charts.critical_difference(title, names, ranks([[o.value for o in m.of.values()] for m in methods]))
+            )
     return found
 
 

@@ -159,3 +159,39 @@ def test_a_difference_below_the_digits_shown_has_no_sign_of_its_own(tmp_path):
     half(tmp_path, "base", "dtd", "SEP", {1: 79.999})
     half(tmp_path, "base", "dtd", "CoOp", {1: 80.0})
     assert compare(tmp_path)[1]["dtd", "base"]["difference"] == "+0.00"
+
+
+def test_against_all_others(tmp_path):
+    datasets = "caltech101 oxford_pets food101 dtd eurosat ucf101".split()
+    for i, dataset in enumerate(datasets):
+        for trainer, accuracy in (("SEP", 81.0 + i), ("CoOp", 80.0), ("MaPLe", 81.0 + i - 2 * (i % 2))):
+            half(tmp_path, "base", dataset, trainer, {1: accuracy})
+    half(tmp_path, "base", "dtd", "KgCoOp", {2: 80.0})  # no seed of SEP's
+    half(tmp_path, "base", "dtd", "CoOp", {1: 80.0})
+    (table,) = compare_tables(find_runs(tmp_path)[0], "base2new", "SEP", "all")
+    rows = {row["against"]: row for row in as_dicts(table) if row["of"] == "base"}
+    assert table.title == "Base-to-new: SEP against all" and list(rows) == ["CoOp", "MaPLe"]
+    assert rows["CoOp"]["p"] == "0.031" and rows["CoOp"]["p (Holm)"] == "0.062"  # 1/32, twice
+    assert rows["MaPLe"]["p"] == rows["MaPLe"]["p (Holm)"] == "0.25" and rows["MaPLe"]["n"] == "3"
+    assert rows["CoOp"]["difference"] == "+3.50" and rows["CoOp"]["wins/ties/losses"] == "6/0/0"
+    # (t(0.975) + t(0.8)) of 5 degrees of freedom times the standard deviation of 1 to 6, over the root of 6
+    assert rows["CoOp"]["could find"] == f"{(2.5706 + 0.9195) * 3.5**0.5 / 6**0.5:.2f}"
+    assert rows["CoOp"]["data sets"] == "6"
+
+
+def test_several_configs_of_others_stand_apart(two):
+    for dataset in ("dtd", "shapes"):
+        finish(two, "base", 1, 70.0, dataset=dataset, trainer="CoOp", cfg="other")
+    (table,) = compare_tables(find_runs(two)[0], "base2new", "SEP", "all")
+    assert {row["against"] for row in as_dicts(table)} == {"CoOp/other", "CoOp/shapes"}
+
+
+def test_of_an_error_the_lower_one_wins(tmp_path):
+    for dataset in ("dtd", "eurosat"):
+        for trainer, ece in (("SEP", 3.0), ("CoOp", 5.0)):
+            numbers = {**dict.fromkeys(["classwise_ece", "nll", "brier", "aurc"], 1.0), "ece": ece}
+            finish(tmp_path, "new", 1, 60.0, dataset=dataset, trainer=trainer, record={"calibration": numbers})
+    table, rows = compare(tmp_path, "calibration")
+    assert table.title == "Calibration, new classes: SEP against CoOp"
+    assert rows["average", "ECE"]["difference"] == "-2.00" and rows["average", "ECE"]["wins/ties/losses"] == "2/0/0"
+    assert any(note.startswith("Of ECE, classwise ECE, NLL, Brier, AURC lower is better") for note in table.notes)

@@ -1,10 +1,18 @@
 """The tables of joint tests and of calibration, and who of base-to-new is told the half."""
 
+import pytest
+
+from harness.report import metrics
+from harness.report.broken_classes import broken_tables
 from harness.report.comparison import compare_tables
-from harness.report.measure_tables import CALIBRATION, calibration_tables, class_tables, joint_tables
-from harness.report.results import JOINT
+from harness.report.measure import with_numbers
+from harness.report.measure_tables import calibration_tables, class_tables, joint_tables
+from harness.report.measured import CALIBRATION, JOINT
+from harness.report.page.view import reliability_bins
+from harness.report.predictions import read_logits
 from harness.report.runs import find_runs
 from harness.report.tables import base2new_tables
+from tests.harness.report.pages import ACCURACY, LABELS, PREDICTED, write_predictions
 from tests.harness.runs import as_dicts, finish
 from tools.report import main
 
@@ -38,7 +46,7 @@ def test_a_test_of_before_has_no_such_numbers(tmp_path):
     (table,) = joint_tables(find_runs(tmp_path)[0])
     (row,) = as_dicts(table)
     assert row["base"] == "60.00" and row["seeds"] == "1 (2 missing)"
-    assert any(note.startswith("1 of these tests were made before there were these numbers") for note in table.notes)
+    assert any(note.startswith("1 of these tests have no such numbers") for note in table.notes)
 
 
 def test_an_average_needs_all_data_sets(tmp_path):
@@ -96,3 +104,76 @@ def test_a_joint_test_that_contradicts_itself(tmp_path):
     path = finish(tmp_path, "joint", 2, 51.0, record={"joint": {"accuracy": 50.0}})
     runs, (warning,) = find_runs(tmp_path)
     assert f"{path} contradicts itself: accuracy is 51.0, but 50.0 in the joint test" in warning
+
+
+def test_numbers_come_from_predictions_where_the_record_lacks_them(tmp_path, capsys):
+    for seed in (1, 2):
+        folder = finish(tmp_path, "new", seed, ACCURACY).parent
+        write_predictions(folder)
+    finish(tmp_path, "new", 3, 50.0, record={"calibration": {**numbers(CALIBRATION, 1.0), "bins": 15}})
+    runs = find_runs(tmp_path)[0]
+    logits, labels = read_logits(folder / "predictions.npz", ACCURACY)
+    for bins, expected in ((None, 15), (10, 10)):
+        (table,) = calibration_tables(runs, bins)
+        ece = [metrics.calibration(logits, labels, expected)["ece"]] * 2 + [1.0] * (bins is None)
+        assert as_dicts(table)[0]["ECE"].value == pytest.approx(sum(ece) / len(ece))
+        assert any("1 of these tests have no such numbers" in note for note in table.notes) == (bins == 10)
+    assert as_dicts(class_tables(runs)[0])[0]["macro recall"].value == pytest.approx(ACCURACY)
+    (folder / "predictions.npz").write_bytes(b"damaged")
+    assert with_numbers(runs[1], 7).calibration == {}
+    lines = reliability_bins(runs)["new classes"]["SEP"]
+    assert sum(count for _, _, count in lines) == len(labels) * 2  # seed 2's were read before
+    figure = tmp_path / "new/reliability.png"
+    assert main([str(tmp_path), "--calibration", "--figure", str(figure)]) == 0
+    assert figure.read_bytes().startswith(b"\x89PNG") and str(figure) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--bins", "10"], "--bins and --figure go with --calibration"),
+        (["--calibration", "--bins", "0"], "--bins is a whole number from 1 to 1000, not 0"),
+    ],
+)
+def test_words_that_do_not_fit(tmp_path, words, said, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main([str(tmp_path), *words])
+    assert said in capsys.readouterr().err
+
+
+def test_a_figure_of_no_kind(tmp_path, capsys):
+    finish(tmp_path, "new", 1, 50.0, record={"calibration": {**numbers(CALIBRATION, 1.0), "bins": 15}})
+    assert main([str(tmp_path), "--calibration", "--figure", str(tmp_path / "a.doc")]) == 1
+    assert "name it .svg, .png or .pdf" in capsys.readouterr().err
+    assert main([str(tmp_path), "--calibration", "--figure", str(tmp_path / "a.pdf")]) == 1
+    assert "no test has its bins of confidence on record" in capsys.readouterr().err
+
+
+def test_what_tuning_broke(tmp_path, capsys):
+    """Zero-shot CLIP takes one cat for a dog, two owls for dogs, one for a cat; SEP three cats, two owls."""
+    finish(tmp_path, "new", 3, ACCURACY, trainer="ZeroshotCLIP")
+    for seed in (1, 2):
+        write_predictions(finish(tmp_path, "new", seed, ACCURACY, trainer="ZeroshotCLIP").parent)
+    tuned = PREDICTED.copy()
+    tuned[[1, 2]], tuned[[8, 9, 10, 11]] = 1, (2, 2, 1, 1)
+    accuracy = 100 * float((tuned == LABELS).mean())
+    for seed in (1, 3):
+        write_predictions(finish(tmp_path, "new", seed, accuracy).parent, tuned)
+    write_predictions(finish(tmp_path, "new", 1, ACCURACY, trainer="CoOp").parent)
+    (finish(tmp_path, "new", 2, ACCURACY, trainer="CoOp").parent / "predictions.npz").write_bytes(b"damaged")
+    (table,) = broken_tables(find_runs(tmp_path)[0])
+    rows = {row["method"]: row for row in as_dicts(table)}
+    assert table.title == "What tuning broke, new classes" and list(rows) == ["CoOp", "SEP"]
+    assert [rows["SEP"][name] for name in ("classes", "better", "worse", "seeds")] == ["3", "0", "1", "1"]
+    assert rows["SEP"]["largest loss"] == "cat: 75.0 to 25.0 %"
+    assert [rows["CoOp"][name] for name in ("better", "worse", "largest loss")] == ["0", "0", "none"]
+    assert main([str(tmp_path), "--classes"]) == 0 and "largest loss" in capsys.readouterr().out
+
+
+def test_remedies_are_rows_of_their_own(tmp_path):
+    record = {"calibration": {**numbers(CALIBRATION, 9.0), "bins": 15}, "reliability": [[50.0, 40.0, 2]]}
+    record["remedied"] = {"dac": {**numbers(CALIBRATION, 2.0), "bins": 15}}
+    finish(tmp_path, "new", 1, 50.0, record=record)
+    rows = as_dicts(calibration_tables(find_runs(tmp_path)[0])[0])
+    assert {row["config"]: row["ECE"] for row in rows} == {"shapes": "9.00", "shapes + dac": "2.00"}
+    assert [row["ECE"] for row in as_dicts(calibration_tables(find_runs(tmp_path)[0], 10)[0])] == ["—", "—"]

@@ -360,3 +360,16 @@ def test_what_it_cannot_do_is_one_sentence(output, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(output), "--html", "page.html", "--format", "csv"])
     assert "--html writes a page, which has no --format" in capsys.readouterr().err
+
+
+def test_mean_ranks_and_reliability(tmp_path):
+    bins = [[None, None, 0], [60.0, 50.0, 3], [90.0, 100.0, 1]]
+    record = {"calibration": {"ece": 1.0, "bins": 3}, "reliability": bins}
+    for i, dataset in enumerate(("dtd", "eurosat")):
+        for trainer, more in (("SEP", 2), ("CoOp", i), ("MaPLe", 0.5)):
+            for part in ("base", "new"):
+                finish(tmp_path, part, 1, 50.0 + more, dataset=dataset, trainer=trainer, record=record)
+    page = Page(page_of(tmp_path))
+    assert "Mean ranks over 2 data sets: SEP 1.00, CoOp 2.50, MaPLe 2.50." in page.text
+    assert "Not told apart: SEP to MaPLe." in page.text
+    assert "CoOp: 60 % sure, 50 % right, 90 % sure, 100 % right" in page.text

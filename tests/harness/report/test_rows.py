@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from harness.report.results import unmix
 from harness.report.runs import find_runs
+from harness.report.unmix import unmix
 from tests.harness.runs import finish, run_dir
 
 ROW = {"TRAINER.NAME": "SEP", "SEED": 1, "DATASET.NUM_SHOTS": 16, "DATASET.NAME": "Shapes"}

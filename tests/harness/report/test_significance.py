@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from harness.report.results import harmonic_mean
-from harness.report.significance import difference, interval, least_p, signed_rank
+from harness.report.significance import detectable, difference, holm, interval, least_p, ranks, signed_rank
 
 # ---- the interval ----------------------------------------------------------------------------------------------
 
@@ -90,3 +91,48 @@ def test_p_is_exact_with_equal_sizes_too(differences):
     differing = [d for d in differences if d]
     assume(differing)
     assert signed_rank(differences).p == pytest.approx(by_hand(differing))
+
+
+# ---- several methods -------------------------------------------------------------------------------------------
+
+
+def test_holm_by_hand():
+    assert holm([0.04, 0.01, 0.03, 0.5]) == pytest.approx([0.09, 0.04, 0.09, 0.5])
+    assert holm([0.6, 0.7]) == [1.0, 1.0] and holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_holms_steps_reject(p_values):
+    """The definition: from the smallest on, as long as each is at most 0.05 over the number of those that are left."""
+    rejected = set()
+    for place, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[i] * (len(p_values) - place) > 0.05:
+            break
+        rejected.add(i)
+    assert {i for i, p in enumerate(holm(p_values)) if p <= 0.05} == rejected
+
+
+def test_what_could_be_found_is_found_in_80_of_100_cases():
+    rng = np.random.default_rng(0)
+    assert detectable([1.0]) is None and detectable([2.0, 2.0]) == 0.0
+    n, true = 11, 1.7
+    spread = (1.0, 1.5, 0.2, -1.0, -1.2, 0.3, 0.7, -0.5, -0.9, 0.4, -0.5)
+    least = detectable(spread)
+    drawn = rng.normal(true * least, np.std(spread, ddof=1), (20000, n))
+    for times, share in ((true, 0.999), (1.0, 0.80)):
+        found = stats.ttest_1samp(drawn + (times - true) * least, 0, axis=1).pvalue < 0.05
+        assert found.mean() == pytest.approx(share, abs=0.02)
+
+
+def test_ranks_as_in_demsars_paper():
+    """Its critical values (table 5a) and the example of section 3.2.2: four methods on 14 data sets, 1.25."""
+    rng = np.random.default_rng(0)
+    for k, q in ((3, 2.343), (4, 2.569), (10, 3.164)):
+        assert ranks(rng.normal(size=(k, 6))).critical == pytest.approx(q * (k * (k + 1) / 36) ** 0.5, abs=1e-3)
+    assert ranks(rng.normal(size=(4, 14))).critical == pytest.approx(1.25, abs=0.005)
+
+
+def test_equal_numbers_share_their_ranks():
+    found = ranks([[80.0, 70.0], [80.001, 60.0], [50.0, 65.0]])
+    assert found.mean == [1.25, 2.25, 2.5] and found.n == 2 and 0 < found.p <= 1
+    assert ranks([[50.0, 60.0]] * 3)[:2] == ([2.0, 2.0, 2.0], 1.0)

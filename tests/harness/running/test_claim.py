@@ -24,7 +24,8 @@ def claimed(tmp_path):
             (folder / "prompt_learner/model.pth.tar-2").touch()
         if record:
             (folder / "metrics.json").write_text(json.dumps(record))
-        asked = dict(NO_TEST=False, SPLIT="test", SAVE_PREDICTIONS=False, COMPUTE_CMAT=False, PER_CLASS_RESULT=False)
+        asked = dict.fromkeys(("NO_TEST", "SAVE_PREDICTIONS", "COMPUTE_CMAT", "PER_CLASS_RESULT"), False)
+        asked.update(SPLIT="test", REMEDIES=[])
         backbone = SimpleNamespace(BACKBONE=SimpleNamespace(NAME=str(tmp_path / "clip.pt")))
         cfg = SimpleNamespace(MODEL=backbone, OUTPUT_DIR=str(folder), TEST=SimpleNamespace(**{**asked, **test}))
         args = SimpleNamespace(eval_only=eval_only, model_dir=str(model_dir), no_train=no_train)
@@ -43,6 +44,8 @@ def test_an_empty_folder_is_free_and_a_finished_training_is_not_done_again(claim
 def test_what_a_finished_training_has_not_left_is_made(claimed, tmp_path):
     for key in ("SAVE_PREDICTIONS", "COMPUTE_CMAT", "PER_CLASS_RESULT"):
         assert not claimed(FINISHED, trained=True, **{key: True}).finished
+    assert not claimed(FINISHED, trained=True, REMEDIES=["dac"]).finished
+    assert claimed({**FINISHED, "remedied": {"dac": {}}}, REMEDIES=["dac"]).finished
     (tmp_path / "run/predictions.npz").touch()
     assert claimed(FINISHED, SAVE_PREDICTIONS=True).finished
     untested = {key: FINISHED[key] for key in ("settings", "trained_epochs", "max_epoch")}
