@@ -14,8 +14,8 @@ import sys
 
 from .errors import user_error
 
-# Looks at the next task before a thread goes to sleep: some 20 microseconds, which passes over the pauses between two
-# operations. OpenMP's own 300,000 take longer than the turn of another program that has the core of the awaited thread.
+# Looks for work before a thread goes to sleep, which takes 25 microseconds on an EPYC of 2.6 GHz: longer than the pause
+# between two operations. libgomp's own 300,000 (7 ms) take more than the turns that other programs have on the cores.
 SPINS = "1000"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 

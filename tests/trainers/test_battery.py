@@ -1,6 +1,5 @@
 """What holds for every method. Each joins by a row in methods.py."""
 
-import itertools
 import json
 import os
 
@@ -11,7 +10,7 @@ from torch.utils.data import default_collate
 
 from dassl.config import get_cfg_default
 from datasets.shapes import world
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, kill_at
 from tests.tiny import CLASSNAMES, give_teacher
 from tests.trainers.methods import METHODS, often
 from trainers.backbone.clip_loader import cast_weights, load_clip
@@ -347,18 +346,6 @@ def small_blocks(monkeypatch, pictures):
     monkeypatch.setattr(frozen_features, "BLOCK", 8)
     monkeypatch.setattr(stored_pictures, "PICTURES", 8)
     monkeypatch.setattr(stored_pictures, "pays", lambda device: pictures)
-
-
-def kill_at(n, function):
-    """`function`, whose n-th call never returns."""
-    calls = itertools.count(1)
-
-    def or_die(*args):
-        if next(calls) == n:
-            raise KeyboardInterrupt
-        return function(*args)
-
-    return or_die
 
 
 def test_weights_that_are_not_finite_are_never_saved(learning, make_trainer, tmp_path, monkeypatch):
