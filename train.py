@@ -51,7 +51,7 @@ from harness.report.measure import measure_of
 from harness.running.claim import claim, refuse_loaded
 from harness.running.lock import Locked, locked
 from trainers import keys
-from trainers.backbone.clip_loader import BUNDLED, frozen_clip
+from trainers.backbone.clip_loader import frozen_clip
 from trainers.base import PromptTrainer
 from trainers.files.whole_files import disk_errors
 from trainers.precision import Precision
@@ -113,15 +113,8 @@ def print_args(args, cfg):
     print(f"{line}\n** Config **\n{line}\n{cfg}")
 
 
-def use_threads(cfg):
-    """One for the bundled CLIP unless the user says how many: more make it no faster, and the docs' digits are its."""
-    if cfg.MODEL.BACKBONE.NAME in BUNDLED and not {"OMP_NUM_THREADS", "MKL_NUM_THREADS"} & set(os.environ):
-        torch.set_num_threads(1)
-
-
 def run(args, cfg):
     setup_logger(cfg.OUTPUT_DIR)
-    use_threads(cfg)
     if cfg.SEED >= 0:
         print(f"Setting fixed seed: {cfg.SEED}")
         set_random_seed(cfg.SEED)
