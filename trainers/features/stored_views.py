@@ -23,7 +23,7 @@ from dassl.data.transforms import build_transform
 from ..random_state import random_state, set_random_state
 from ..run.experiment import dataset_folder, path_in
 from .blocks import WithoutPixels
-from .frozen_features import FrozenFeatures, loader_like
+from .frozen_features import FrozenFeatures, loader_like, progress
 from .stored_pictures import StoredPictures
 
 # Pictures that are encoded together, whatever the batch size of the training: the last bits of features depend on it
@@ -123,7 +123,7 @@ class ViewLoader:
         pictures = self.frozen.pictures(self.dataset)
         if pictures and not pictures.has(range(len(pictures))):
             with self._in_order() as images:
-                for _ in self.frozen.reading(images, pixels=True):
+                for _ in progress(self.frozen.reading(images, pixels=True), desc="Decoding", unit="batch"):
                     if not self.frozen.store.takes_pixels:
                         break
             pictures = self.frozen.pictures(self.dataset)

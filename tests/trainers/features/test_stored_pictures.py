@@ -137,6 +137,7 @@ def blocks(tmp_path, kind="pixels-*"):
 
 
 def test_beside_a_cpu_nothing_is_kept(evaluate, tmp_path):
+    assert stored_pictures.pays(torch.device("cuda"))
     assert evaluate(*MAPLE)[0] == evaluate(*MAPLE)[0] == 0 and not blocks(tmp_path)
 
 
