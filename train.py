@@ -29,6 +29,7 @@ import contextlib
 import torch
 
 import datasets
+import own_methods
 import trainers
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
@@ -72,6 +73,7 @@ LATER = ("torch.utils.tensorboard", "sklearn.metrics")  # what a run imports whe
 
 def setup_cfg(args):
     """The frozen config of a command line. Raises ValueError and FileNotFoundError."""
+    own_methods.load([args.trainer] if args.trainer else [])
     cfg = get_cfg_default()
     merge_args(cfg, args)
     cfg.freeze()

@@ -41,7 +41,7 @@ def measure(args):
         loader = loader_of(dataset)
         base = math.ceil(loader.expected_classes / 2)
         stem = method.config("base2new", dataset, SHOTS)
-        config = read_config(str(REPOSITORY / f"configs/trainers/{args.trainer}/{stem}.yaml"))
+        config = read_config(str(REPOSITORY / method.config_folder / f"{stem}.yaml"))
         batch = config.get("DATALOADER", {}).get("TRAIN_X", {}).get("BATCH_SIZE", 32)
         epochs = config["OPTIM"]["MAX_EPOCH"]
         steps = epochs * max(1, base * SHOTS // batch)

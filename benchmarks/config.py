@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import datasets
+import own_methods
 import trainers
 from dassl.config import get_cfg_default
 from dassl.utils import import_all
@@ -18,6 +19,8 @@ DATA = str(REPOSITORY / "data")
 
 def config_of(arguments):
     """The config of a command line of train.py."""
+    args = parse_args(arguments)
+    own_methods.load([args.trainer] if args.trainer else [])
     cfg = get_cfg_default()
-    merge_args(cfg, parse_args(arguments))
+    merge_args(cfg, args)
     return cfg

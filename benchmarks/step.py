@@ -5,7 +5,9 @@ import io
 import sys
 import tempfile
 
+import own_methods
 from dassl.engine import TRAINER_REGISTRY, build_trainer
+from harness.catalogue import METHODS
 from harness.errors import UserError
 from harness.report.tables import in_papers_order
 from trainers.run.record import peak_memory_mb
@@ -26,6 +28,7 @@ def add_arguments(parser):
 
 def measure(args):
     """One optimisation step of each trainer on the same batch of Shapes' base classes."""
+    own_methods.load(args.trainers)
     names = args.trainers or in_papers_order(TRAINER_REGISTRY.registered_names())
     with tempfile.TemporaryDirectory() as output:
         arguments = {name: (name, args.root, args.batch_size, output) for name in names}
@@ -49,9 +52,10 @@ def measure(args):
 
 def build(name, root, batch_size, output):
     """A trainer on Shapes' base classes, ready for a step that is not an epoch's last."""
+    folder = {method.trainer: method.config_folder for method in METHODS}.get(name, f"configs/trainers/{name}")
     command = (
         f"--seed 1 --trainer {name} --dataset-config-file {REPOSITORY}/configs/datasets/shapes.yaml "
-        f"--config-file {REPOSITORY}/configs/trainers/{name}/shapes.yaml"
+        f"--config-file {REPOSITORY / folder}/shapes.yaml"
     )
     pairs = f"DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base DATALOADER.TRAIN_X.BATCH_SIZE {batch_size}"
     arguments = [*command.split(), "--root", root, "--output-dir", output, *pairs.split()]

@@ -1,4 +1,4 @@
-"""`python harness METHOD SCRIPT [ARGUMENT ...]`: what every scripts/<method>/<script>.sh calls."""
+"""`python harness METHOD SCRIPT [ARGUMENT ...]`: what every scripts/<method>/<script>.sh calls, and scripts/any.sh."""
 
 import os
 import sys
@@ -7,16 +7,14 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 import harness.start  # noqa: E402, F401
 
 # isort: split
-from harness import catalogue  # noqa: E402
 from harness.errors import exit_with  # noqa: E402
 from harness.running import launch, protocols, script  # noqa: E402
 
 
 def main(argv, environ):
     """Become train.py, so that its exit code and Ctrl-C are the script's, or return the exit code."""
-    folder, name, *arguments = argv
-    method = catalogue.method(folder)
     try:
+        method, name, arguments = script.of_words(argv)
         if name == protocols.REPRODUCE:
             from harness.running import reproduce  # a single run starts without it
 

@@ -1,11 +1,15 @@
-"""THE table of methods and of data sets. Scripts, make, tables, docs and tests read it; a new method is one row."""
+"""THE table of methods and of data sets. Scripts, make, tables, docs and tests read it; a new method is one row.
 
+The folders that METHOD_PATH names add theirs (method_folders.py). Raises UserError for one that is no method.
+"""
+
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 
 class Config(NamedTuple):
-    """A file of configs/trainers/<Trainer>/ and the runs that it is for: names with spaces between, empty for all."""
+    """A file of the method's `config_folder` and the runs that it is for: names with spaces between, empty for all."""
 
     name: str  # without .yaml
     protocol: str = ""
@@ -21,8 +25,8 @@ class Config(NamedTuple):
 class Method(NamedTuple):
     """One row of METHODS."""
 
-    folder: str  # of its scripts, scripts/<folder>/
-    trainer: str  # name in Dassl's registry, and of its configs, configs/trainers/<trainer>/
+    folder: str  # what it is called in commands: that of its scripts, scripts/<folder>/
+    trainer: str  # name in Dassl's registry
     paper: str  # arXiv number; of one that is not there, where it appeared
     configs: tuple[Config, ...]  # published settings: the first line that fits a run is taken
     learns: bool = True  # otherwise it is only tested, and seed and shots make no difference
@@ -47,6 +51,16 @@ class Method(NamedTuple):
     # names may stand there instead, the default first; each of them has a config for TEACHER
     teacher_key: str = ""
     teachers: tuple[str, ...] = ()
+    home: str = ""  # of a method outside this checkout: its folder
+
+    @property
+    def config_folder(self) -> str:
+        """Where its config files lie, below this checkout or elsewhere."""
+        return os.path.join(self.home, "configs") if self.home else f"configs/trainers/{self.trainer}"
+
+    def script(self, name: str) -> str:
+        """What bash is given to run one of its scripts."""
+        return f"scripts/any.sh {self.folder} {name}" if self.home else f"scripts/{self.folder}/{name}.sh"
 
     def teacher(self, pairs: Sequence[str] = ()) -> str:
         """The trainer that it learns from; "" if it learns from none, or the pairs name a folder."""
@@ -77,7 +91,7 @@ LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptS
 
 # In the order of the tables.
 # fmt: off
-METHODS = (
+OURS = (
     Method("zsclip", "ZeroshotCLIP", "2103.00020", (
         Config("vit_b16"),
     ), learns=False, chosen_by="nothing"),
@@ -190,6 +204,18 @@ METHODS = (
 )
 # fmt: on
 
+
+def with_folders(path: str) -> tuple[Method, ...]:
+    """OURS, and those of the folders in `path`, a value of METHOD_PATH. Raises UserError for one that is no method."""
+    if not path:
+        return OURS
+    from .method_folders import read  # here, since without such a folder a script answers without YAML
+
+    rows = read(path, [(method.folder, method.trainer) for method in OURS])
+    return (*OURS, *(Method(**{**row, "configs": tuple(Config(*line) for line in row["configs"])}) for row in rows))
+
+
+METHODS = with_folders(os.environ.get("METHOD_PATH", ""))
 TRAINERS = tuple(method.trainer for method in METHODS)
 
 # ---- data sets, as the files of configs/datasets/ are called ---------------------------------------------------
@@ -209,7 +235,7 @@ BUNDLED = ["shapes", *DOMAIN_SHIFTS["shapes"], *MINIATURE]  # drawn here, for th
 
 
 def method(name: str) -> Method:
-    """The method whose scripts lie in scripts/<name>/. Raises KeyError if there is none."""
+    """The method that commands call so. Raises KeyError if there is none."""
     return {row.folder: row for row in METHODS}[name]
 
 

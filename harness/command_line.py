@@ -6,7 +6,9 @@ import json
 import os
 import re
 
+from . import catalogue
 from .edited import read_bytes
+from .method_code import code_checksum
 
 # A key of the config where a list of domains or transforms should have ended
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)+|OUTPUT_DIR|RESUME|SEED|USE_CUDA|VERBOSE|VERSION")
@@ -65,6 +67,9 @@ def given(args: argparse.Namespace) -> dict[str, str]:
                 files[name] = hashlib.sha256(read_bytes(path)).hexdigest()
             except OSError:
                 files[name] = "cannot be read"  # which train.py reports
+    homes = [method.home for method in catalogue.METHODS if method.home and method.trainer == args.trainer]
+    if homes:  # of a method outside this checkout
+        files["code"] = code_checksum(*homes)
     flags = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) not in (None, "")}
     pairs = dict(zip(args.opts[::2], args.opts[1::2]))
     content = json.dumps([files, flags, pairs], sort_keys=True)

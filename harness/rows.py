@@ -78,7 +78,7 @@ def difference(row: dict, other: dict) -> Optional[tuple]:
 @functools.cache
 def _name_of(dataset):
     """DATASET.NAME of a file of configs/datasets/, None if there is no such."""
-    from .config import read_config  # here, since a script that has nothing to do answers without YAML
+    from .yaml_file import read_config  # here, since a script that has nothing to do answers without YAML
 
     path = os.path.join(_CHECKOUT, "configs", "datasets", f"{dataset}.yaml")
     try:

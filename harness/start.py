@@ -7,6 +7,8 @@ Where a file of this repository is the program that runs:
 - What nobody caught and a user can mend, such as a package that is not installed, is one sentence.
 - PyTorch's threads wait for each other without keeping a core from other programs (docs/performance.md). Their runtime
   reads the environment once, when PyTorch is imported.
+- `--methods-from FOLDER`, which every command takes, is METHOD_PATH: folders of methods outside this checkout, with ":"
+  between. What it starts, wherever that runs, finds the same folders.
 """
 
 import os
@@ -14,8 +16,8 @@ import sys
 
 from .errors import user_error
 
-# Looks for work before a thread goes to sleep, which takes 25 microseconds on an EPYC of 2.6 GHz: longer than the pause
-# between two operations. libgomp's own 300,000 (7 ms) take more than the turns that other programs have on the cores.
+# How often a waiting thread looks for work before it sleeps: 25 microseconds on an EPYC of 2.6 GHz, longer than the pause
+# between two operations. libgomp's own 300,000 are 7 ms, longer than another program's turn on the core.
 SPINS = "1000"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -41,6 +43,21 @@ def wait_briefly(environ):
         environ["GOMP_SPINCOUNT"] = SPINS
 
 
+def _know_methods():
+    """Before anybody reads the catalogue."""
+    flag = next((i for i, word in enumerate(sys.argv) if word.partition("=")[0] == "--methods-from"), None)
+    if flag is not None:
+        _, equals, value = sys.argv[flag].partition("=")
+        value = value if equals else (sys.argv[flag + 1 : flag + 2] or [""])[0]
+        if not value:
+            sys.exit("error: --methods-from needs the folder of a method, or several with : between")
+        os.environ["METHOD_PATH"] = value
+        del sys.argv[flag : flag + (1 if equals else 2)]
+    folders = os.environ.get("METHOD_PATH", "").split(os.pathsep)
+    if any(folders):
+        os.environ["METHOD_PATH"] = os.pathsep.join(os.path.abspath(os.path.expanduser(f)) for f in folders if f)
+
+
 def _say(kind, error, trace):
     sentence = user_error(error)
     if sentence is None or os.environ.get("TRACEBACK"):
@@ -52,4 +69,5 @@ def _say(kind, error, trace):
 if _is_the_program():
     _go_on_in_utf8()
     wait_briefly(os.environ)
+    _know_methods()
     sys.excepthook = _say

@@ -27,6 +27,7 @@ import torchvision.transforms as T
 from PIL import Image
 from torch import nn
 
+import own_methods
 import trainers
 from dassl.data.classes import same_names, warn_of_same_names
 from dassl.data.transforms import build_transform
@@ -36,7 +37,6 @@ from trainers.errors import MissingFile, UserError
 from trainers.features.stored_pictures import stored_lists
 from trainers.precision import Precision
 from trainers.prompting.model import PromptedCLIP
-from trainers.run.folder import RunFolder
 
 Picture = Union[str, os.PathLike, Image.Image, torch.Tensor]  # a tensor (3, H, W) is what `transform` gave
 HOW = "pass paths, PIL images, or what `transform` makes of one"
@@ -314,7 +314,7 @@ def load_run(
     that CLIP cannot tell apart, but for the run's own (as of ImageNet), which are warned of.
     """
     import_all(trainers)
-    run = RunFolder(os.fspath(folder))
+    run = own_methods.run_folder(os.fspath(folder))
     own = list(run.record.get("classnames", []))
     names = own if classnames is None else _names(classnames)
     if not names:

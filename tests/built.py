@@ -29,7 +29,7 @@ def build(tiny_clip, make_cfg):
         cfg = make_cfg(method.trainer, *method.options, *options)
         clip_model = clip_model or tiny_clip()
         torch.manual_seed(0)
-        model = method.module.CustomCLIP(cfg, classnames, clip_model)
+        model = method.custom_clip(cfg, classnames, clip_model)
         model.before_training()
         return model
 

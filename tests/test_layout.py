@@ -15,16 +15,17 @@ from tests.conftest import REPOSITORY
 SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set(p.relative_to(REPOSITORY).parts)]
 FILES = {method.folder for method in METHODS}  # trainers/<folder>.py
 TOPS = ("tools", "train", "benchmarks", "pretraining")  # what nothing stands on, but tests and, of the last two, tools
-ROOMS = ("datasets", "harness", "inference", "zoo")
+ROOMS = ("datasets", "harness", "inference", "own_methods", "zoo")
 # Folder or file -> what it must not import, directly
 FORBIDDEN = {
     "dassl": ("trainers", *ROOMS, *TOPS),
-    "datasets": ("trainers", "harness", "inference", "zoo", *TOPS),
-    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", "inference", "zoo", *TOPS),
+    "datasets": ("trainers", "harness", "inference", "own_methods", "zoo", *TOPS),
+    "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", *ROOMS[2:], *TOPS),
     "trainers": (*ROOMS, *TOPS),
     "trainers/prompting": ("dassl", "trainers.base", "trainers.run", "trainers.features"),
     "trainers/files": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.backbone"),
     "trainers/backbone": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.prompting"),
+    "own_methods.py": ("datasets", "inference", "zoo", *TOPS),
     "inference": ("datasets", "harness", "zoo", *TOPS),
     "zoo": ("datasets", "inference", *TOPS),
     "train.py": ("inference", "zoo", "tools", "benchmarks", "pretraining"),

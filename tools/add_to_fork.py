@@ -2,6 +2,7 @@
 
     python tools/add_to_fork.py ../CoOp                     SEP and E2MIM
     python tools/add_to_fork.py ../CoOp --trainers TCP      another method, beside what is there
+    python tools/add_to_fork.py ../CoOp --trainers Mine --methods-from FOLDER    one of your own
     python tools/add_to_fork.py ../CoOp --dry-run           say what would be done, and do nothing
     python tools/add_to_fork.py ../CoOp --remove            undo all of it
 
@@ -83,7 +84,7 @@ def _report(changes, args):
         for folder, names in _by_folder(paths):
             print(f"  {would}{verb} {folder}/: {' '.join(names)}")
     for line in changes.lines:
-        print(f"  {would}{'remove' if args.remove else 'add'} in {line}")
+        print(f"  {would}{line}")
     for path in changes.kept:
         print(f"  left, as it is not of this command: {path}")
     if args.remove:
@@ -93,7 +94,9 @@ def _report(changes, args):
     first = changes.added[0]
     print("First run, with the folder that your data sets lie in:")
     script = shlex.quote(f"{changes.root}/scripts/{first.folder}/base2new_train.sh")
-    print(f"  DATA=/path/to/datasets bash {script} caltech101 1")
+    datasets = sorted(path.stem for path in changes.root.glob("configs/datasets/*.yaml"))
+    dataset = "caltech101" if "caltech101" in datasets or not datasets else datasets[0]
+    print(f"  DATA=/path/to/datasets bash {script} {dataset} 1")
     print(f"Undo: python tools/add_to_fork.py {shlex.quote(str(args.fork))} --remove")
 
 

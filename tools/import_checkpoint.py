@@ -78,8 +78,12 @@ def import_one(args, file, folder, place):
     cfg = get_cfg_default()
     merge_args(cfg, parse_train_args([*flags, "--output-dir", folder, *pairs, *args.opts]))
     keys.check(cfg)
-    done = import_run(cfg, file, args.opts[::2])
-    return "\n".join(_said(done, file, test_command(args, done, flags, pairs)))
+    opts = list(args.opts)
+    if os.path.isfile(cfg.MODEL.BACKBONE.NAME) and not cfg.MODEL.BACKBONE.ACTIVATION:
+        opts += ["MODEL.BACKBONE.ACTIVATION", "quickgelu"]  # public code's, which a file of weights may not say
+        cfg.merge_from_list(opts[-2:])
+    done = import_run(cfg, file, opts[::2])
+    return "\n".join(_said(done, file, test_command(args.root, done, flags, pairs, opts)))
 
 
 def _said(done, file, command):
@@ -93,15 +97,15 @@ def _said(done, file, command):
     yield f"  test it: {command}"
 
 
-def test_command(args, done, flags, pairs):
+def test_command(root, done, flags, pairs, opts):
     """What to type to test an imported run; a test needs the settings that it was trained with."""
     changed = [text for key, value in done.changed.items() for text in (key, str(value))]
     placed = layout.place_of(done.folder)
-    script = zoo.test_command(placed[1], placed[0], args.root, [*args.opts, *changed]) if placed else None
+    script = zoo.test_command(placed[1], placed[0], root, [*opts, *changed]) if placed else None
     if script:
         return script
     rest = [*flags, "--eval-only", "--model-dir", done.folder, "--output-dir", f"{done.folder}/test"]
-    return shlex.join(["python", "train.py", *rest, *pairs, *args.opts, *changed])
+    return shlex.join(["python", "train.py", *rest, *pairs, *opts, *changed])
 
 
 def import_single(args):

@@ -5,8 +5,8 @@
     python tools/sweep.py --methods all --protocols xd dg --engine slurm --partition gpu --time 600 --dry-run
 
 What is finished is skipped, so the same command goes on where it was stopped. A run that fails is tried once more.
-Environment: DATA, OUTPUT, CFG, LOADEP and FORCE as for the scripts (harness/running/launch.py), and SEEDS, which takes
-the place of a file's. docs/sweep.md says more.
+Environment: DATA, OUTPUT, CFG, LOADEP, FORCE and METHOD_PATH (or --methods-from FOLDER) as for the scripts
+(harness/running/launch.py), and SEEDS, which takes the place of a file's. docs/sweep.md says more.
 
 Exit code: 0 all runs are done; 1 one failed; 2 wrong arguments, or data sets are missing; 130 interrupted.
 """

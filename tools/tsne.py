@@ -22,6 +22,7 @@ import harness.start  # noqa: F401  first, as it says what is missing
 import numpy as np
 
 import datasets
+import own_methods
 import trainers
 from dassl.data.datasets import build_dataset
 from dassl.utils import UserError, import_all
@@ -29,7 +30,6 @@ from harness.errors import exit_with, fail
 from harness.records import has_result
 from inference.api import load_run
 from inference.figures import COLOURS, POINTS, Panel, plot
-from trainers.run.folder import RunFolder
 
 IMAGES_PER_CLASS = 50
 
@@ -88,7 +88,7 @@ def main(argv=None):
     import_all(trainers)
     import_all(datasets)
     try:
-        first, *others = runs = [RunFolder(folder) for folder in args.runs]
+        first, *others = runs = [own_methods.run_folder(folder) for folder in args.runs]
         for run in others:
             if _data(run) != _data(first):
                 raise UserError(f"{run.folder} is of other data than {first.folder}: give runs on the same classes.")

@@ -21,7 +21,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
 from dassl.utils import import_all
 from datasets.prepare.guide import with_steps
-from harness.catalogue import METHODS
+from harness.catalogue import OURS
 from harness.config import flatten
 from harness.errors import exit_with
 from harness.running.protocols import REPRODUCE, REPRODUCE_PURPOSE, protocols_of, steps_of
@@ -58,8 +58,8 @@ def paper_link(paper: str) -> str:
 
 
 def table_of_methods() -> str:
-    only = {m: f" ({m.protocols.replace(' ', ', ')} alone)" if m.protocols else "" for m in METHODS}
-    rows = [[f"`{m.folder}`", m.trainer + only[m], paper_link(m.paper)] for m in METHODS]
+    only = {m: f" ({m.protocols.replace(' ', ', ')} alone)" if m.protocols else "" for m in OURS}
+    rows = [[f"`{m.folder}`", m.trainer + only[m], paper_link(m.paper)] for m in OURS]
     return tabulate(rows, ["scripts/", "trainer", "paper"], tablefmt="github", disable_numparse=True)
 
 
@@ -107,7 +107,7 @@ def config_page() -> str:
     added = meanings(ROOT / "trainers/keys.py")
     added.update(meanings(ROOT / "datasets/image_folder.py"))
     sections = [("Of every run", "", {k: v for k, v in cfg.items() if k != "TRAINER"}, {**added, **shared})]
-    for method in METHODS:
+    for method in OURS:
         node = TRAINER_REGISTRY.get(method.trainer).config_node
         said = {**added, **meanings(ROOT / f"trainers/{method.folder}.py")}
         sections.append((method.trainer, f"TRAINER.{node}.", cfg.TRAINER[node], said))
@@ -123,7 +123,7 @@ def config_page() -> str:
 
 def contents(root=ROOT) -> dict:
     """Path below `root` -> content, of all that follows from another place."""
-    files = {path: text for method in METHODS for path, text in doorbells(method).items()}
+    files = {path: text for method in OURS for path, text in doorbells(method).items()}
     readme = (root / "README.md").read_text(encoding="utf-8")
     files["README.md"] = TABLE.sub(lambda found: f"{found[1]}{table_of_methods()}\n{found[2]}", readme)
     files["docs/config.md"] = config_page()

@@ -4,10 +4,12 @@ import ast
 import re
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
-from ..catalogue import METHODS, Method
+from ..catalogue import OURS, Method
+from ..errors import UserError
 from ..layout import PARTS
+from ..method_code import ENDING, code_below, modules
 from ..running.protocols import Step, steps_of
 from . import PACKAGE
 from .scripts import script
@@ -29,7 +31,7 @@ class Added(NamedTuple):
     @property
     def folder(self) -> str:
         """scripts/<folder>/ in the fork."""
-        return self.name.lower() if self.renamed else self.method.folder
+        return self.name.lower() if self.renamed or self.method.home else self.method.folder
 
     @property
     def node(self) -> str:
@@ -39,17 +41,41 @@ class Added(NamedTuple):
 
 def node_of(method: Method) -> str:
     """The config node that a method's file names."""
-    text = (ROOT / f"trainers/{method.folder}.py").read_text(encoding="utf-8")
-    return re.search(r'^    config_node = "(\w+)"$', text, re.MULTILINE)[1]
+    found = re.search(r'^    config_node = "(\w+)"$', "\n".join(_code(method).values()), re.MULTILINE)
+    if not found:
+        raise UserError(f'The code of {method.trainer} in {method.home} has no line config_node = "...": add it.')
+    return found[1]
+
+
+def _code(method) -> dict[str, str]:
+    """Path below trainers/ -> text, of the files of a method; those of a folder elsewhere become a package."""
+    if not method.home:
+        return {f"{method.folder}.py": (ROOT / f"trainers/{method.folder}.py").read_text(encoding="utf-8")}
+    if any((ROOT / "trainers" / name).exists() for name in (method.folder, f"{method.folder}.py")):
+        raise UserError(f"The method {method.folder} in {method.home} has the name of a part of trainers/: rename it.")
+    home = Path(method.home)
+    texts = {place: (home / place).read_text(encoding="utf-8") for place in code_below(method.home)}
+    imports = ", ".join(name[: -len(ENDING)] for name in modules(method.home))
+    texts["__init__.py"] = f"{texts.get('__init__.py', '')}\nfrom . import {imports}  # noqa: F401\n".lstrip()
+    return {f"{method.folder}/{place}": _relative(text, home / place, place) for place, text in texts.items()}
+
+
+def _relative(text, path, place):
+    """Code in which what comes from trainers/ comes from the package that this is in a fork."""
+    if re.search(r"^\s*import trainers\b", text, re.MULTILINE):
+        raise UserError(f"{path} has `import trainers`, which is the fork's own there: write from trainers... import.")
+    above = "." * (2 + place.count("/"))
+    text = re.sub(r"^(\s*from )trainers\.", rf"\1{above}", text, flags=re.MULTILINE)
+    return re.sub(r"^(\s*from )trainers(?= import )", rf"\1{above}", text, flags=re.MULTILINE)
 
 
 def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, bytes]:
-    """All files of some methods; `changed_defaults` are the keys that the fork's train.py sets for every trainer."""
+    """All files of some methods; `changed_defaults` are those of the fork that are not Dassl's, see there."""
     texts = {**_package(added)}
     for each in added:
-        for path in sorted((ROOT / "configs/trainers" / each.method.trainer).glob("*.yaml")):
+        for path in sorted((ROOT / each.method.config_folder).glob("*.yaml")):
             if not path.stem.startswith("shapes"):  # its data set and its CLIP are here alone
-                text = _renamed(path.read_text(encoding="utf-8"), each)
+                text = renamed(path.read_text(encoding="utf-8"), each)
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
         for step in steps_in_a_fork(each.method):
             path = f"scripts/{each.folder}/{step.script}.sh"
@@ -76,17 +102,16 @@ from . import {modules}  # noqa: F401
 
 def _package(added):
     """trainers/ as it is here, but for the methods that are not asked for, under an __init__.py of its own."""
-    asked = {f"{each.method.folder}.py" for each in added}
-    places = (_files_of_trainers() | asked) - ({f"{method.folder}.py" for method in METHODS} - asked)
-    texts = {}
-    for place in sorted(places):
-        text = (ROOT / "trainers" / place).read_text(encoding="utf-8")
-        for each in added:
-            text = _renamed(text, each)
-        texts[f"{FOLDER}/{place}"] = text
+    asked = {f"{each.method.folder}.py" for each in added if not each.method.home}
+    places = (_files_of_trainers() | asked) - ({f"{method.folder}.py" for method in OURS} - asked)
+    texts = {place: (ROOT / "trainers" / place).read_text(encoding="utf-8") for place in sorted(places)}
+    for each in added:
+        texts.update(_code(each.method) if each.method.home else {})
+        texts = {place: renamed(text, each) for place, text in texts.items()}
+    texts = {f"{FOLDER}/{place}": text for place, text in texts.items()}
     names = " and ".join(filter(None, [", ".join(each.name for each in added[:-1]), added[-1].name]))
-    modules = ", ".join(["base", *(each.method.folder for each in added)])
-    texts[f"{FOLDER}/__init__.py"] = _INIT.format(names=names, modules=modules)
+    imports = ", ".join(["base", *(each.method.folder for each in added)])
+    texts[f"{FOLDER}/__init__.py"] = _INIT.format(names=names, modules=imports)
     texts[f"{FOLDER}/LICENSE"] = (ROOT / "LICENSE").read_text(encoding="utf-8")
     return texts
 
@@ -105,8 +130,8 @@ def _files_of_trainers():
     return there & set(listed.split("\0")) or there
 
 
-def _renamed(text, each):
-    """Code or config with the method's class and config node under their names in the fork."""
+def renamed(text: str, each: Added) -> str:
+    """Code or config with the method's class and config node under their names in `each`."""
     if not each.renamed:
         return text
     trainer, node = each.method.trainer, node_of(each.method)
@@ -119,19 +144,45 @@ def _renamed(text, each):
 # ---- configs ---------------------------------------------------------------------------------------------------
 
 
-def _complete(text, changed_defaults):
-    """The config, which also states those keys that it left to Dassl's default and that the fork's train.py changes."""
-    ours, stated = dassl_defaults(), _keys(text)
-    for key, theirs in changed_defaults.items():
-        if key in ours and ours[key] != theirs and key not in stated:
-            text = _state(text, key, ours[key])
+_OF_A_RUN = ("DATASET.", "OUTPUT_DIR", "RESUME", "SEED", "USE_CUDA", "VERBOSE", "VERSION")
+
+
+def changed_defaults(dassl: Optional[Path], set_by_train: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (Dassl's default, the fork's), of the keys that make a number and are others in the fork.
+
+    dassl: the package that the fork runs on, None where it was not found; set_by_train: for every trainer, by train.py.
+    """
+    ours = dassl_defaults(ROOT / "dassl")
+    of_dassl = dassl_defaults(dassl) if dassl else {}
+    theirs = {key: value for key, value in of_dassl.items() if not key.startswith(_OF_A_RUN)}
+    return {
+        key: (ours[key], value)
+        for key, value in {**theirs, **set_by_train}.items()
+        if key in ours and _as_list(ours[key]) != _as_list(value)
+    }
+
+
+def _as_list(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _complete(text, changed):
+    """The config, which also states those keys that it left to Dassl's default and that the fork changes."""
+    stated = _keys(text)
+    for key, (ours, _) in changed.items():
+        if key not in stated:
+            text = _state(text, key, ours)
     return text
 
 
-def dassl_defaults() -> dict[str, Any]:
-    """Dotted key -> value, of Dassl's defaults that are constants."""
+def dassl_defaults(dassl: Path) -> dict[str, Any]:
+    """Dotted key -> value, of the defaults of a Dassl (its package's folder) that are constants; {} if unreadable."""
     found = {}
-    for node in ast.parse((ROOT / "dassl/config/defaults.py").read_text(encoding="utf-8")).body:
+    try:
+        text = (dassl / "config/defaults.py").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("_C."):
             try:
                 found[ast.unparse(node.targets[0])[3:]] = ast.literal_eval(node.value)
@@ -156,6 +207,6 @@ def _state(text, key, value):
     stated, parts, lines = _keys(text), key.split("."), text.splitlines()
     known = max((n for n in range(len(parts)) if ".".join(parts[:n]) in stated), default=0)
     new = [f"{'  ' * n}{parts[n]}:" for n in range(known, len(parts))]
-    new[-1] += f" {list(value) if isinstance(value, tuple) else value!r}  # Dassl's default, which train.py changes"
+    new[-1] += f" {_as_list(value)!r}  # Dassl's default, which this fork changes"
     at = stated[".".join(parts[:known])] + 1 if known else len(lines)
     return "\n".join([*lines[:at], *([] if known else [""]), *new, *lines[at:]]) + "\n"

@@ -13,8 +13,8 @@ from typing import NamedTuple, Optional
 from ..catalogue import METHODS, Method
 from ..errors import UserError
 from ..whole_file import write_whole
-from . import PACKAGE, tree
-from .content import FOLDER, ROOT, Added, files
+from . import PACKAGE, tree, troubles
+from .content import FOLDER, ROOT, Added, changed_defaults, files
 from .record import RECORD, Record, checksum, read
 from .train_file import IMPORT, NoPlace, TrainFile, without_lines
 
@@ -31,7 +31,7 @@ class Changes(NamedTuple):
     write: dict[str, bytes]  # path below the fork -> content
     remove: list[str]  # paths of files, some of which may be gone
     folders: list[str]  # that are ours and go if they are empty afterwards
-    lines: list[str]  # of train.py that come or go
+    lines: list[str]  # of train.py that come or go, and what configs state more
     kept: list[str]  # paths in folders of ours that are not ours
     meanwhile: bytes = b""  # the record until all is done, if it is to be another than it is
 
@@ -99,7 +99,9 @@ def add(
         _refuse_dirty(root, record)
     added = _wanted(trainers, names or {}, record.methods)
     _refuse_taken(root, train, added)
-    content = files(added, train.defaults())
+    train.refuse_own_trainers_alone()
+    defaults = changed_defaults(troubles.find_dassl(root), train.defaults())
+    content = files(added, defaults)
     _refuse_links(root, content)
     clash = [path for path in content if path not in record.checksums() and os.path.lexists(root / path)]
     if clash:
@@ -121,7 +123,10 @@ def add(
         write[TRAIN] = changed
     gone = [path for path in record.checksums() if path not in content and os.path.lexists(root / path)]
     gone += _unfinished(root, [*content, *record.checksums()])
-    told = [f"{TRAIN}, after line {line.after}: {line.text.strip()}" for line in lines] if TRAIN in write else []
+    told = [f"add in {TRAIN}, after line {line.after}: {line.text.strip()}" for line in lines if TRAIN in write]
+    told += [
+        f"state {key} {ours!r} in configs, as this fork has {theirs!r}" for key, (ours, theirs) in defaults.items()
+    ]
     meanwhile = record.replaced_by(now).content() if RECORD in write else b""
     return Changes(root, added, write, gone, now.folders, told, [], meanwhile)
 
@@ -141,7 +146,7 @@ def remove(folder: Path) -> Changes:
     write = {TRAIN: before} if before != train.content else {}
     gone = [path for path in record.checksums() if os.path.lexists(root / path)]
     gone += [*_unfinished(root, record.checksums()), RECORD]
-    lines = [f"{TRAIN}: {line.strip()}" for line in ours] if write else []
+    lines = [f"remove in {TRAIN}: {line.strip()}" for line in ours if write]
     return Changes(root, [], write, gone, record.folders, lines, list(_others(root, record.folders, gone)))
 
 
@@ -271,6 +276,9 @@ def _wanted(trainers, names, there):
         if there.get(method.trainer, name) != name:
             raise UserError(f"{method.trainer} is in the fork as {there[method.trainer]}: --remove that first.")
         wanted[method.trainer] = name
+    lost = sorted(wanted.keys() - {method.trainer for method in METHODS})
+    if lost:
+        raise UserError(f"The fork has {lost[0]} of a folder elsewhere: name that, too, with --methods-from.")
     return [Added(method, wanted[method.trainer]) for method in METHODS if method.trainer in wanted]
 
 

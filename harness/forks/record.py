@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..catalogue import METHODS
+from ..catalogue import OURS
 from ..edited import read_json
 from ..errors import UserError
 from .content import FOLDER, Added
@@ -93,7 +93,7 @@ def _refuse_what_is_not_ours(record):
     """A path or a line that this command would not write for these methods."""
     if not all(re.fullmatch(r"\w+", name, re.ASCII) for name in record.methods.values()):
         raise ValueError("methods has a name that is none")
-    known = {method.trainer: method for method in METHODS}
+    known = {method.trainer: method for method in OURS}
     names = sorted(record.methods.values())
     scripts = {name.lower() for name in names}
     scripts |= {Added(known[trainer], name).folder for trainer, name in record.methods.items() if trainer in known}

@@ -16,6 +16,7 @@ if [ $# -lt {n} ]; then
 fi
 
 # custom config; each may also be set in the environment
+PYTHON=${{PYTHON:-python}}  # the interpreter
 DATA=${{DATA:-data}}  # root of the data sets; a relative path counts from the fork's folder
 """
 _DONE = """\
@@ -31,7 +32,7 @@ if [ ! -d "${{MODEL_DIR}}" ]; then
 fi
 """
 _RUN = """\
-python train.py \\
+"${{PYTHON}}" train.py \\
     --root "${{DATA}}" \\
     --seed "${{SEED}}" \\
     --trainer ${{TRAINER}} \\

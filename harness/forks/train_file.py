@@ -61,6 +61,17 @@ class TrainFile:
                             pass
         return found
 
+    def refuse_own_trainers_alone(self) -> None:
+        """Raise NoPlace if it does something by the trainer's name, or the pairs, that ends on others than its own.
+
+        What stands below an `if` that asks for the name is its own trainers'.
+        """
+        for node, why in _for_own_trainers(self.tree):
+            raise NoPlace(
+                f"{self.path}, line {node.lineno}, {why}, which may end on a trainer that it does not know: put that "
+                "below an `if` that asks whether cfg.TRAINER.NAME is one of its own, then try again."
+            )
+
     @staticmethod
     def _assignments(nodes):
         for node in nodes:
@@ -193,3 +204,37 @@ def _config_of(function):
         if isinstance(node, ast.Assign) and _calls(node.value, {"get_cfg_default"}):
             return _names(node.targets[0])[0] if _names(node.targets[0]) else None
     return None
+
+
+_SHOWING = {"print", "format", "merge_from_list", "clean_cfg"}  # calls that take a name or pairs, whatever they are
+
+
+def _for_own_trainers(node) -> Iterator[tuple[ast.AST, str]]:
+    """(statement, what it does) where code below `node` depends on the trainer's name, or on pairs, and may end."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and any(map(_is_name, ast.walk(child.test))):
+            if any(isinstance(n, (ast.Raise, ast.Assert)) for n in ast.walk(child)) and _compares(child.test):
+                yield child, "tests the trainer's name"
+            for branch in child.orelse if _compares(child.test) else ():
+                yield from _for_own_trainers(ast.Module(body=[branch], type_ignores=[]))
+        elif isinstance(child, ast.Call) and _calls(ast.Expr(value=child), _SHOWING) and not child.keywords:
+            for argument in child.args:
+                if not _names(argument):
+                    yield from _for_own_trainers(ast.Module(body=[ast.Expr(value=argument)], type_ignores=[]))
+        elif _is_name(child):
+            if not isinstance(node, ast.Assign):
+                yield child, "uses the trainer's name"
+        elif _names(child)[-1:] == ["opts"] and isinstance(child.ctx, ast.Load):
+            yield child, "reads the KEY VALUE pairs (args.opts)"
+        else:
+            yield from _for_own_trainers(child)
+
+
+def _is_name(node):
+    """Whether this reads cfg.TRAINER.NAME or args.trainer."""
+    names = _names(node)
+    return (names[-2:] == ["TRAINER", "NAME"] or names == ["args", "trainer"]) and isinstance(node.ctx, ast.Load)
+
+
+def _compares(test):
+    return any(isinstance(node, (ast.Compare, ast.Call)) for node in ast.walk(test))

@@ -35,6 +35,12 @@ IN_DASSL = (
         "on PyTorch 2.6 and newer, where the fork's own trainers load a model",
         "torch.load(fpath, map_location=map_location, weights_only=False), for files that you trust",
     ),
+    Trouble(
+        "data/transforms/randaugment.py",
+        r"img_np = np\.array\(img\)\.astype\(np\.int\)",
+        "on NumPy 1.24 and newer, where a config has randaugment",
+        "img_np = np.array(img).astype(int)",
+    ),
 )
 IN_CLIP = (
     Trouble(
@@ -67,7 +73,7 @@ def of_fork(root: Path) -> list[str]:
 
 
 def find_dassl(root: Path) -> Optional[Path]:
-    """The package `dassl` that the fork carries, or that is installed, or that lies beside the fork."""
+    """The package `dassl` that runs: in the fork's own folder, or carried below it, installed, or beside the fork."""
     elsewhere = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     spec = importlib.machinery.PathFinder.find_spec("dassl", elsewhere)
     installed = [Path(spec.origin).parent] if spec and spec.origin else []
@@ -75,7 +81,9 @@ def find_dassl(root: Path) -> Optional[Path]:
         [path.parents[1] for path in sorted(folder.glob("*/dassl/engine/trainer.py")) if path.parents[2] != ROOT]
         for folder in (root, root.parent)
     )
-    return next(iter([*carried, *installed, *beside]), None)
+    beside = [path for path in beside if not (path.parent / "train.py").exists()]  # which another fork has
+    own = [root / "dassl"] if (root / "dassl/engine/trainer.py").is_file() else []
+    return next(iter([*own, *carried, *installed, *beside]), None)
 
 
 def _in(folder, troubles):

@@ -64,7 +64,7 @@ def _counted(method: Method, kinds) -> str:
     """'3 (2 keys)': how many different settings, and in how many keys they differ; a dash for a protocol it lacks."""
     kinds = [(protocol, shots) for protocol, shots in kinds if method.has(protocol)]
     names = {method.config(protocol, name, shots) for protocol, shots in kinds for name in DATASETS}
-    found = {frozenset(_settings(method.trainer, name).items()) for name in names}
+    found = {frozenset(_settings(method.config_folder, name).items()) for name in names}
     if not found:
         return MISSING
     keys = {key for one in found for key, value in one if any((key, value) not in other for other in found)}
@@ -72,7 +72,7 @@ def _counted(method: Method, kinds) -> str:
 
 
 @functools.cache
-def _settings(trainer, name):
+def _settings(folder, name):
     """{key: text of its value} of a config file."""
-    tree = read_config(ROOT / f"configs/trainers/{trainer}/{name}.yaml")
+    tree = read_config(ROOT / folder / f"{name}.yaml")
     return {key: repr(value) for key, value in flatten(tree)}

@@ -8,6 +8,7 @@ the script is called from:
     DATA     folder that holds the data sets          (default: data in the checkout)
     OUTPUT   folder for results                       (default: output in the checkout)
     CFG      a file of configs/trainers/<Trainer>, without .yaml (default: the method's for data set and protocol)
+    METHOD_PATH  folders of your own methods, with ":" between (docs/your_own_method.md)
     SHOTS    training images per class                (default: 16; few_shot.sh takes its third argument instead)
     SOURCE   xd_test.sh: what the model was trained on (default: imagenet)
     LOADEP   epoch of the checkpoint to test          (default: the last one)
@@ -89,8 +90,17 @@ def number(name: str, text: str) -> int:
     return int(text)
 
 
+def method_of(name: str) -> catalogue.Method:
+    """The method of that name. Raises Refused, with all names, if there is none."""
+    try:
+        return catalogue.method(name)
+    except KeyError:
+        known = ", ".join(method.folder for method in catalogue.METHODS)
+        raise Refused(2, f'no method "{name}"; there are {known}') from None
+
+
 def need_config(what: str, name: str, folder: str):
-    """Raises Refused, with the nearest and all names, unless folder/name.yaml exists in the checkout."""
+    """Raises Refused, with the nearest and all names, unless folder/name.yaml exists, below the checkout."""
     path = os.path.join(ROOT, folder)
     known = sorted(n[:-5] for n in (os.listdir(path) if os.path.isdir(path) else []) if n.endswith(".yaml"))
     if name in known:
@@ -144,12 +154,12 @@ def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
     if environment.cfg and base_key and base_key in pairs[::2]:
         raise Refused(2, f"CFG={environment.cfg} says what {trainer} wraps, too: leave out {base_key}, or CFG")
     cfg = job.config(pairs, environment.cfg)
-    need_config("config", cfg, f"configs/trainers/{trainer}")
+    need_config("config", cfg, job.method.config_folder)
     folder = job.place(cfg, pairs).below(environment.output)
     arguments = [
         *("--root", environment.data, "--seed", str(job.seed), "--trainer", trainer),
         *("--dataset-config-file", f"{ROOT}/configs/datasets/{job.dataset}.yaml"),
-        *("--config-file", f"{ROOT}/configs/trainers/{trainer}/{cfg}.yaml"),
+        *("--config-file", os.path.join(ROOT, job.method.config_folder, f"{cfg}.yaml")),
         *("--output-dir", folder),
     ]
     given_pairs, teacher = _teacher_found(job, pairs, environment)

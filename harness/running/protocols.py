@@ -121,7 +121,7 @@ class Job(NamedTuple):
 
     @property
     def script(self) -> str:
-        return f"scripts/{self.method.folder}/{self.step.script}.sh"
+        return self.method.script(self.step.script)
 
     @property
     def command(self) -> str:

@@ -48,7 +48,7 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     SHOTS    of few_shot, several                     (default: 1 2 4 8 16)
     REPORT   no leaves the table out
     """
-    name = f"scripts/{method.folder}/{REPRODUCE}.sh"
+    name = method.script(REPRODUCE)
     _, pairs = script.split_arguments(name, "", arguments)
     launch.check_pairs(pairs, name)
     protocol = environ.get("PROTOCOL") or protocols_of(method)[0]

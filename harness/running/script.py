@@ -4,7 +4,7 @@ import signal
 from collections.abc import Sequence
 
 from . import launch
-from .protocols import STEPS, steps_of
+from .protocols import REPRODUCE, STEPS, steps_of
 
 
 def usage(script: str, names: str) -> str:
@@ -22,12 +22,22 @@ def split_arguments(script: str, names: str, arguments: Sequence[str]):
     return arguments[:count], arguments[count:]
 
 
+def of_words(words: Sequence[str]) -> tuple:
+    """(method, name of its script, arguments). Raises Refused for what are none."""
+    if len(words) < 2:
+        raise launch.Refused(2, usage("scripts/any.sh", "METHOD SCRIPT [ARGUMENT ...]"))
+    folder, name, *arguments = words
+    if name not in (*STEPS, REPRODUCE):
+        raise launch.Refused(2, f'no script "{name}"; there are {", ".join(STEPS)}, {REPRODUCE}')
+    return launch.method_of(folder), name, arguments
+
+
 def command_of(method, step: str, arguments: Sequence[str], environ: dict[str, str]) -> list[str]:
     """The command that a script becomes; empty if its run is finished. Raises Refused."""
     launch.need_protocol(method, STEPS[step].protocol)
     if step not in [each.script for each in steps_of(method)]:
         raise launch.Refused(2, f"{method.trainer} has no {step}.sh: xd_test.sh trains it on each target")
-    script = f"scripts/{method.folder}/{step}.sh"
+    script = method.script(step)
     values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
     launch.check_pairs(pairs, script)
     job, environment = launch.job_of(method, step, values, environ), launch.read_environment(environ)

@@ -11,10 +11,14 @@ NAMES = ("README.md", "CONTRIBUTING.md", "DATASETS.md", "tests/README.md", "docs
 PAGES = [*(REPOSITORY / name for name in NAMES), *sorted(REPOSITORY.glob("docs/*.md"))]
 ELSEWHERE = {
     "configs/datasets/birds.yaml",  # DATASETS.md: a file that the reader writes
+    "my_method.py",  # docs/your_own_method.md: in the reader's folder
+    "test_my_method.py",
+    "datasets.py",
     "trainers/prompt_methods/",  # in a fork
     "trainers/prompt_methods/__init__.py",
     "trainers.prompt_methods",
-    "dassl/data/datasets/dg/__init__.py",  # in the original Dassl
+    "dassl/data/datasets/dg/__init__.py",
+    "dassl/data/transforms/randaugment.py",  # in the original Dassl
     "dassl/optim/lr_scheduler.py",
     "dassl/utils/torchtools.py",
     "trainers/config.py",  # in MMRL's public code

@@ -83,6 +83,15 @@ def test_a_script_becomes_train_py(scripts):
     assert result.stdout == f"training: {arguments[arguments.index('--output-dir') + 1]}\n"
 
 
+def test_one_script_has_all_of_them(scripts):
+    calls = []
+    for script, *words in (["any.sh", "sep", "base2new_train"], ["sep/base2new_train.sh"]):
+        assert scripts(script, *words, "shapes", 1).returncode == 0
+        calls += scripts.called
+    assert calls[0] == calls[1]
+    assert scripts("any.sh").stderr.startswith("usage: bash scripts/any.sh METHOD SCRIPT [ARGUMENT ...]")
+
+
 def test_runs_from_any_directory(scripts):
     for cwd in (scripts.root, scripts.root / "scripts/sep", Path("/")):
         result = scripts("sep/base2new_train.sh", "shapes", 1, cwd=cwd, CDPATH=scripts.root)
@@ -150,7 +159,7 @@ def test_scripts_are_doorbells():
         for name in [*scripts, "reproduce"]
         if method.has(protocol)
     } - {"promptkd/xd_train.sh"}  # it is trained on each target
-    assert found == {"common.sh", *expected}
+    assert found == {"common.sh", "any.sh", *expected}
     for path in found - {"common.sh"}:
         assert len((REPOSITORY / "scripts" / path).read_text().splitlines()) == 3
     assert len((REPOSITORY / "scripts/common.sh").read_text().splitlines()) <= 60

@@ -40,7 +40,7 @@ def run_of(output, dataset="caltech101", seed=1):
 def test_from_a_published_folder_to_a_table(tmp_path, caltech_stub, pairs, zoo, capsys, monkeypatch):
     output = tmp_path / "output"
     arguments = ["--trainer", "MaPLe", str(zoo / "caltech101"), "--recursive", "--root", str(caltech_stub)]
-    assert main([*arguments, "--output-dir", str(output), *pairs]) == 0
+    assert main([*arguments, "--output-dir", str(output), *pairs[:2], *pairs[4:]]) == 0  # without the activation
     said = capsys.readouterr().out
     command = said.split("test it: ")[1].splitlines()[0]
     assert command.endswith("TRAINER.MAPLE.PROMPT_DEPTH 2") and "2 checkpoints below" in said

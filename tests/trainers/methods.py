@@ -19,10 +19,17 @@ class Method(NamedTuple):
     batch_independent: bool = True
     first_term: str = "ce"  # of its loss
     file: str = ""  # trainers/<file>.py, set below
+    configs: str = ""  # folder of its config files, if not configs/trainers/<trainer>
 
     @property
     def module(self) -> ModuleType:
         return importlib.import_module(f"trainers.{self.file}")
+
+    @property
+    def custom_clip(self) -> type:
+        from dassl.engine import TRAINER_REGISTRY  # here, since tools/new_method.py reads this table
+
+        return TRAINER_REGISTRY.get(self.trainer).custom_clip
 
 
 # File in trainers/, and what sets this row apart from the file's others

@@ -70,7 +70,7 @@ def test_loss_falls(learning, build, batch):
 def test_loss_falls_on_shapes(learning, tmp_path):
     cfg = get_cfg_default()
     cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
-    cfg.merge_from_file(REPOSITORY / f"configs/trainers/{learning.trainer}/shapes.yaml")
+    cfg.merge_from_file(REPOSITORY / (learning.configs or f"configs/trainers/{learning.trainer}") / "shapes.yaml")
     cfg.merge_from_list([*learning.options, f"TRAINER.{learning.config_node}.PREC", "fp32"])
     cfg.TRAINER.NAME, names = learning.trainer, world.CLASSNAMES[:8]
     pictures = np.stack([world.picture("train", name, 0) for name in names])
@@ -79,7 +79,7 @@ def test_loss_falls_on_shapes(learning, tmp_path):
     image = (image - mean) / std
     give_teacher(cfg, tmp_path / "teacher", dim=128)
     torch.manual_seed(0)
-    model = learning.module.CustomCLIP(cfg, names, load_clip("shapes-tiny"))
+    model = learning.custom_clip(cfg, names, load_clip("shapes-tiny"))
     optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
     losses = [step(model, optimiser, (image, torch.arange(8))) for _ in range(8)]
     assert np.isfinite(losses).all() and np.mean(losses[-3:]) < 0.98 * losses[0]

@@ -261,18 +261,21 @@ def _build_model(weights):
 
 @contextlib.contextmanager
 def _one_head_at_least():
-    """Inside, layers narrower than 64, of which OpenAI's build_model makes no head, have one; see `_set_heads`."""
-    layer = clip.model.ResidualAttentionBlock
-    init = layer.__init__
+    """Inside, layers narrower than 64, of which OpenAI's build_model makes no head, have one; see `_set_heads`.
 
-    def with_one(self, width, n_heads, *args, **kwargs):
-        init(self, width, max(1, n_heads), *args, **kwargs)
+    Forks name the layers around the attention otherwise (MMA's).
+    """
+    attention = nn.MultiheadAttention
+    init = attention.__init__
 
-    layer.__init__ = with_one
+    def with_one(self, embed_dim, num_heads, *args, **kwargs):
+        init(self, embed_dim, max(1, num_heads), *args, **kwargs)
+
+    attention.__init__ = with_one
     try:
         yield
     finally:
-        layer.__init__ = init
+        attention.__init__ = init
 
 
 def _openais_model(weights):

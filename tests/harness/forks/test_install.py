@@ -18,6 +18,7 @@ from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
 from tests.conftest import REPOSITORY
 from tests.harness.forks.trees import KINDS, commit, coop, dept, kept, sep, state
+from tools.add_to_fork import main
 
 PACKAGE = "trainers/prompt_methods"
 
@@ -360,3 +361,28 @@ def test_needs_the_standard_library_alone(fork):
     )
     subprocess.run([sys.executable, "-S", "-c", code, str(REPOSITORY), str(fork)], check=True, env=os.environ)
     assert not add(fork).write
+
+
+def test_defaults_of_the_forks_dassl(fork, capsys):
+    """HiCroPL's ends with the best model; what a run gives itself, or its data set, is nobody's default."""
+    (fork / "dassl/engine").mkdir(parents=True)
+    (fork / "dassl/engine/trainer.py").write_text("")
+    (fork / "dassl/config").mkdir()
+    defaults = '_C = CN()\n_C.TEST.FINAL_MODEL = "best_val"\n_C.SEED = 7\n_C.DATASET.NUM_SHOTS = 3\n_C.NEW = 1\n'
+    (fork / "dassl/config/defaults.py").write_text(defaults)
+    assert main([str(fork), "--dirty"]) == 0
+    assert "state TEST.FINAL_MODEL 'last_step' in configs, as this fork has 'best_val'" in capsys.readouterr().out
+    for path in (fork / "configs/trainers/SEP").glob("*.yaml"):
+        text = path.read_text()
+        assert yaml.safe_load(text)["TEST"] == {"FINAL_MODEL": "last_step"} and "this fork changes" in text
+        assert "SEED" not in text and "NUM_SHOTS" not in text
+
+
+@pytest.mark.parametrize("there, named", [(["caltech101", "btmri"], "caltech101"), (["chmnist", "btmri"], "btmri")])
+def test_the_first_run_is_of_a_data_set_that_the_fork_has(fork, capsys, there, named):
+    shutil.rmtree(fork / "configs/datasets", ignore_errors=True)
+    (fork / "configs/datasets").mkdir(parents=True)
+    for name in there:
+        (fork / f"configs/datasets/{name}.yaml").write_text("")
+    assert main([str(fork), "--dirty", "--dry-run"]) == 0
+    assert f"base2new_train.sh {named} 1" in capsys.readouterr().out

@@ -54,6 +54,7 @@ def test_what_they_call(scripts):
     folder = f"output/base2new/train_base/{place}"
     assert done.returncode == 0 and called == [str(scripts.fork), "train.py", *options, *files, folder, *pairs]
 
+    assert scripts("sep/base2new_train.sh", "caltech101", 1, PYTHON="/no/python")[0].returncode == 127
     done, called = scripts("sep/base2new_test.sh", "caltech101", 1)
     assert (done.returncode, called) == (1, [])
     assert done.stdout == f"No model at {folder}: first run bash scripts/sep/base2new_train.sh caltech101 1\n"

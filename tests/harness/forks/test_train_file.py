@@ -149,3 +149,36 @@ def test_lines_that_somebody_has_touched(how):
     }[how]
     assert without_lines(touched, lines) is None
     assert without_lines(changed + b"y = 2\n", lines) == b"import trainers.a\nx = 1\ny = 2\n"
+
+
+ALONE = "which may end on a trainer that it does not know"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("cfg.merge_from_list(of(trainer=cfg.TRAINER.NAME))", "line 3, uses the trainer's name"),
+        ("task = args.opts[args.opts.index('TASK') + 1]", r"line 3, reads the KEY VALUE pairs \(args.opts\)"),
+        ("assert args.trainer in ('A', 'B')", "line 3, uses the trainer's name"),
+        (
+            "if args.trainer == 'A':\n        pass\n    else:\n        raise ValueError",
+            "line 3, tests the trainer's name",
+        ),
+        ("if cfg.TRAINER.NAME == 'A':\n        pass\n    else:\n        of(args.opts)", "line 6, reads the KEY"),
+        ("if not args.trainer:\n        raise ValueError", None),
+        ("if args.trainer:\n        cfg.TRAINER.NAME = args.trainer", None),
+        ("if cfg.TRAINER.NAME in ('A', 'B'):\n        cfg.merge_from_list(of(cfg.TRAINER.NAME, args.opts))", None),
+        ("cfg.merge_from_list(args.opts)", None),
+        ("print(cfg.TRAINER.NAME, args.opts)", None),
+        ("clean_cfg(cfg, args.trainer)", None),
+        ("cfg.TRAINER.NAMES = ['a']", None),
+    ],
+)
+def test_what_is_for_its_own_trainers_alone(line, said):
+    train = TrainFile(f"import trainers.a\ndef f(cfg, args):\n    {line}\n".encode(), "train.py")
+    if said is None:
+        train.refuse_own_trainers_alone()
+    else:
+        with pytest.raises(NoPlace, match=said) as error:
+            train.refuse_own_trainers_alone()
+        assert ALONE in str(error.value)

@@ -12,6 +12,7 @@ DASSL = {
     "data/datasets/dg/__init__.py": "from .pacs import PACS\nfrom .wilds import *\n",
     "optim/lr_scheduler.py": "\n\n        super().__init__(optimizer, last_epoch, verbose)\n",
     "utils/torchtools.py": "        checkpoint = torch.load(fpath, map_location=map_location)\n",
+    "data/transforms/randaugment.py": "    img_np = np.array(img).astype(np.int)\n",
 }
 
 
@@ -22,20 +23,27 @@ def write_dassl(folder):
     return folder / "dassl"
 
 
-@pytest.mark.parametrize("where", ["carried", "installed", "beside"])
+@pytest.mark.parametrize("where", ["own", "carried", "installed", "beside"])
 def test_lines_that_fail_are_named(tmp_path, where, monkeypatch):
     fork = coop(tmp_path / "forks/CoOp")
-    folder = {"carried": fork / "Dassl", "installed": tmp_path / "site", "beside": tmp_path / "forks/Dassl"}[where]
+    folders = {
+        "own": fork,
+        "carried": fork / "Dassl",
+        "installed": tmp_path / "site",
+        "beside": tmp_path / "forks/Dassl",
+    }
     monkeypatch.setattr("sys.path", [str(tmp_path / "site")])
-    dassl = write_dassl(folder)
+    dassl = write_dassl(folders[where])
+    write_dassl(coop(tmp_path / "forks/Another"))  # a fork that carries its own
     assert troubles.find_dassl(fork) == dassl
     found = troubles.of_fork(fork)
     places = ["data/datasets/dg/__init__.py:2", "optim/lr_scheduler.py:3", "utils/torchtools.py:1"]
+    places.append("data/transforms/randaugment.py:1")
     assert [line.split(" ")[0] for line in found] == [f"{dassl}/{place}" for place in places]
     assert "fails without the package wilds: delete the line" in found[0]
     for path, text in (("optim/lr_scheduler.py", "super().__init__(optimizer, last_epoch)\n"),):
         (dassl / path).write_text(text)
-    assert len(troubles.of_fork(fork)) == 2
+    assert len(troubles.of_fork(fork)) == 3
 
 
 def test_clip(tmp_path):

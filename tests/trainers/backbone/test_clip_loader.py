@@ -1,8 +1,10 @@
 """Loading a CLIP keeps its digits, and what cannot be loaded is said in a sentence."""
 
 import http.client
+import inspect
 import shutil
 import time
+import types
 import urllib.error
 import zlib
 
@@ -120,6 +122,16 @@ def test_shapes_tiny_is_what_it_was():
     model = load_clip("shapes-tiny")
     assert model.activation == "quickgelu (as tools/pretrain_shapes.py trains it)" and model.pictures is None
     assert clip_loader.fingerprint(model) == zlib.crc32(model.text_projection.numpy().tobytes())
+
+
+def test_layers_that_a_fork_calls_otherwise(tmp_path, monkeypatch):
+    """MMA's clip/model.py; also of towers so narrow that OpenAI's have no head."""
+    module = types.ModuleType("model")
+    exec(inspect.getsource(clip.model).replace("ResidualAttentionBlock", "ModifiedBlock"), module.__dict__)
+    monkeypatch.setattr(clip_loader, "build_model", module.build_model)
+    monkeypatch.setattr(clip, "model", module)
+    model = build_clip(clip_state_dict(g=GEOMETRY))
+    assert type(model.transformer.resblocks[0]).__name__ == "ModifiedBlock"
 
 
 def test_heads_that_weights_do_not_tell(tmp_path):
