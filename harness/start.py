@@ -16,8 +16,8 @@ import sys
 
 from .errors import user_error
 
-# How often a waiting thread looks for work before it sleeps: 25 microseconds on an EPYC of 2.6 GHz, longer than the pause
-# between two operations. libgomp's own 300,000 are 7 ms, longer than another program's turn on the core.
+# How often a waiting thread looks for work before it sleeps: 25 microseconds on an EPYC of 2.6 GHz, longer than the
+# pause between two operations. libgomp's own 300,000 are 7 ms, longer than another program's turn on the core.
 SPINS = "1000"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
