@@ -5,4 +5,7 @@ under the same names: config keys and defaults, log lines, learning-rate sequenc
 checkpoint layout. `docs/decisions.md` lists where it differs on purpose.
 """
 
-import torchvision_cpu  # noqa: F401  before anything imports torchvision
+import contextlib
+
+with contextlib.suppress(ModuleNotFoundError):  # of this folder alone
+    import torchvision_cpu  # noqa: F401  before anything imports torchvision

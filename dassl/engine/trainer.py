@@ -163,10 +163,8 @@ class TrainerBase:
     # ---------------------------------------------------------------- curves
     def init_writer(self, log_dir):
         if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter  # here: an evaluation needs no curves
-
             print(f"Initialize tensorboard (log_dir={log_dir})")
-            self._writer = SummaryWriter(log_dir=log_dir)
+            self._writer = __getattr__("SummaryWriter")(log_dir=log_dir)
 
     def write_scalar(self, tag, scalar_value, global_step=None):
         """Add a point to a tensorboard curve; without a writer (no training) do nothing."""
@@ -333,6 +331,15 @@ class TrainerX(SimpleTrainer):
     def parse_batch_train(self, batch):
         """Return images, labels and domains of a batch, on the trainer's device."""
         return tuple(batch[key].to(self.device) for key in ("img", "label", "domain"))
+
+
+def __getattr__(name):
+    """SummaryWriter, which takes a second to import that an evaluation need not wait for."""
+    if name != "SummaryWriter":
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter
 
 
 def _find_checkpoint(folder, epoch):

@@ -6,6 +6,7 @@ import warnings
 import torch
 from torch import nn
 
+from dassl.optim.radam import RAdam
 from dassl.utils import UserError, check_availability, tolist_if_not
 
 AVAI_OPTIMS = ["adam", "amsgrad", "sgd", "rmsprop", "radam", "adamw"]
@@ -49,8 +50,7 @@ def _choose(optim_cfg):
     return {
         "adam": (torch.optim.Adam, adam),
         "amsgrad": (torch.optim.Adam, {**adam, "amsgrad": True}),
-        # Dassl's own RAdam shrinks the weights directly, apart from the gradient
-        "radam": (torch.optim.RAdam, {**adam, "decoupled_weight_decay": True}),
+        "radam": (RAdam, adam),
         "adamw": (torch.optim.AdamW, adam),
     }[name]
 

@@ -2,8 +2,20 @@
 
 import importlib
 import pkgutil
+import sys
 
+from dassl.utils.errors import UserError
 from dassl.utils.tools import check_availability
+
+
+class TakenName(UserError, KeyError):
+    """A name under which something else is registered."""
+
+    __str__ = UserError.__str__  # KeyError shows quotes around it
+
+
+def _file_of(obj):
+    return getattr(sys.modules.get(obj.__module__), "__file__", None) or "code that was typed"
 
 
 class Registry:
@@ -14,12 +26,13 @@ class Registry:
         self._obj_map = {}
 
     def register(self, obj=None, force=False):
-        """Add `obj` under its `__name__`. Raises KeyError if the name is taken, unless `force`."""
+        """Add `obj` under its `__name__`. Raises KeyError, naming both files, if the name is taken, unless `force`."""
         if obj is None:
             return lambda decorated: self.register(decorated, force=force)
         name = obj.__name__
         if name in self._obj_map and not force:
-            raise KeyError(f'"{name}" is already registered in the {self._name} registry')
+            places = [f"{_file_of(each)} ({each.__module__})" for each in (self._obj_map[name], obj)]
+            raise TakenName(f'The {self._name.lower()} "{name}" is in {" and in ".join(places)}: rename one of them.')
         self._obj_map[name] = obj
         return obj
 

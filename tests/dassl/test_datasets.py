@@ -1,9 +1,16 @@
+import copy
+import os
+import pickle
 import random
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dassl.data.datasets import DATASET_REGISTRY, DatasetBase, Datum, build_dataset
+from tests.conftest import REPOSITORY
 
 HERE = str(Path(__file__))
 
@@ -86,3 +93,24 @@ def test_domains_are_checked():
 def test_data_set_is_built_by_name(cfg, capsys):
     assert isinstance(build_dataset(cfg), DATASET_REGISTRY.get("Toy"))
     assert capsys.readouterr().out == "Loading dataset: Toy\n"
+
+
+def test_few_shot_samples_are_shared_with_the_original(tmp_path):
+    """As forks of CoOp pickle them: what the original wrote is read, and what is written here has its names."""
+    image = tmp_path / "a.jpg"
+    image.touch()
+    ours = Datum(impath=str(image), label=3, classname="cat")
+    written = pickle.dumps(ours, protocol=pickle.HIGHEST_PROTOCOL)
+    assert b"dassl.data.datasets.base_dataset" in written
+    names = {"_impath": str(image), "_label": 3, "_domain": 0, "_classname": "cat"}
+    assert ours.__reduce_ex__(4)[2] == names  # the attributes that the original's Datum has
+    for again in (pickle.loads(written), copy.copy(ours)):
+        assert vars(again) == vars(ours) == {name[1:]: value for name, value in names.items()}
+
+
+def test_the_folder_alone(tmp_path):
+    """In a fork's place for Dassl, without what else is here."""
+    shutil.copytree(REPOSITORY / "dassl", tmp_path / "dassl", ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-c", "import dassl.config, dassl.utils; print(dassl.__file__)"]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""}, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "dassl/__init__.py"), done.stderr

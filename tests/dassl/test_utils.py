@@ -45,8 +45,12 @@ def test_registry_refuses_a_taken_name_unless_forced():
     registry = Registry("THING")
     first, second = type("Apple", (), {}), type("Apple", (), {})
     registry.register(first)
-    with pytest.raises(KeyError, match="Apple"):
+    second.__module__ = "json"
+    with pytest.raises(KeyError) as error:
         registry.register(second)
+    assert str(error.value) == (
+        f'The thing "Apple" is in {__file__} ({__name__}) and in {json.__file__} (json): rename one of them.'
+    )
     registry.register(second, force=True)
     assert registry.get("Apple") is second
 

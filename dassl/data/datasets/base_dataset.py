@@ -1,22 +1,12 @@
-"""What a data set is, and the registry of data sets."""
+"""What a data set is: its images, as `Datum`s, and their lists."""
 
 import os.path as osp
 import random
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dassl.data.classes import check_classes, warn_of_leaks, warn_of_same_names
-from dassl.utils import MissingFile, Registry, UserError
-
-DATASET_REGISTRY = Registry("DATASET")
-
-
-def build_dataset(cfg):
-    """Build the data set called `cfg.DATASET.NAME`. Raises ValueError, with the known names, if none is."""
-    cls = DATASET_REGISTRY.get(cfg.DATASET.NAME)
-    if cfg.VERBOSE:
-        print(f"Loading dataset: {cfg.DATASET.NAME}")
-    return cls(cfg)
+from dassl.utils import MissingFile, UserError
 
 
 @dataclass(eq=False)
@@ -34,6 +24,14 @@ class Datum:
     def __post_init__(self):
         if not osp.isfile(self.impath):
             raise MissingFile(f'image "{self.impath}" does not exist: check the data set\'s folder')
+
+    # Forks of CoOp pickle few-shot samples, in data roots that they share, as the original's Datum has its parts
+
+    def __getstate__(self):
+        return {f"_{name}": value for name, value in asdict(self).items()}
+
+    def __setstate__(self, state):
+        vars(self).update({name.lstrip("_"): value for name, value in state.items()})
 
 
 @dataclass(eq=False, repr=False)
