@@ -1,16 +1,18 @@
 """What a method's whole base-to-new table costs: measured steps times published schedules and data set sizes."""
 
 import math
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from dassl.engine import TRAINER_REGISTRY
 from datasets.prepare.state import loader_of
 from harness.catalogue import DATASETS, METHODS
-from harness.config import read_config
 from harness.errors import UserError
 
-from .config import REPOSITORY
+from .config import REPOSITORY, config_of
 from .table import Table
 from .timing import interleaved
 from .vit import batch_of, evaluate, model_of, step
@@ -38,17 +40,9 @@ def measure(args):
     costs = {kind: costs_of(args, kind) for kind in ("seconds", "TFLOP")}
     rows = []
     for dataset in DATASETS:
-        loader = loader_of(dataset)
-        base = math.ceil(loader.expected_classes / 2)
-        stem = method.config("base2new", dataset, SHOTS)
-        config = read_config(str(REPOSITORY / method.config_folder / f"{stem}.yaml"))
-        batch = config.get("DATALOADER", {}).get("TRAIN_X", {}).get("BATCH_SIZE", 32)
-        epochs = config["OPTIM"]["MAX_EPOCH"]
-        steps = epochs * max(1, base * SHOTS // batch)
-        total = {}
-        for kind, (of_step, of_test) in costs.items():
-            total[kind] = args.seeds * (steps * of_step(batch, base) + loader.expected_images[-1] * of_test)
-        rows.append([dataset, base, epochs, steps, *in_hours(total, args)])
+        plan = schedule(method, dataset)
+        total = {kind: args.seeds * plan.cost(*of_each) for kind, of_each in costs.items()}
+        rows.append([dataset, plan.classes, plan.epochs, plan.steps, *in_hours(total, args)])
     sums = [sum(row[i] for row in rows) for i in range(3, 7)]
     rows.append(["all", sum(row[1] for row in rows), "", *sums])
     return Table(
@@ -65,6 +59,33 @@ def measure(args):
         ],
         rows,
     )
+
+
+class Schedule(NamedTuple):
+    """A published base-to-new training with its tests, of one seed."""
+
+    classes: int  # that are trained on
+    batch: int  # images of a step
+    epochs: int
+    steps: int
+    tested: int  # images, of base and new classes
+
+    def cost(self, of_step, of_test):
+        """of_step: of a number of images and of classes; of_test: of an image."""
+        return self.steps * of_step(self.batch, self.classes) + self.tested * of_test
+
+
+def schedule(method, dataset):
+    loader, stem = loader_of(dataset), method.config("base2new", dataset, SHOTS)
+    config = str(REPOSITORY / method.config_folder / f"{stem}.yaml")
+    cfg = config_of(["--trainer", method.trainer, "--config-file", config, "DATASET.NUM_SHOTS", str(SHOTS)])
+    classes, batch = math.ceil(loader.expected_classes / 2), cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+    images = classes * SHOTS
+    if method.transductive:
+        classes, images = loader.expected_classes, loader.expected_images[0]
+    run = SimpleNamespace(cfg=cfg, dm=SimpleNamespace(dataset=None))
+    steps = TRAINER_REGISTRY.get(method.trainer).steps_done(run, max(1, images // batch))[-1]
+    return Schedule(classes, batch, cfg.OPTIM.MAX_EPOCH, steps, loader.expected_images[-1])
 
 
 def in_hours(total, args):
@@ -84,14 +105,22 @@ def costs_of(args, kind):
         batch = batch_of(n_img, n_cls, args.device)
         return count(lambda: step(model, precision, batch), args)
 
-    start = steps(small[0], small[1])
-    image = (steps(large[0], small[1]) - start) / (large[0] - small[0])
-    text = (steps(small[0], large[1]) - start) / (large[1] - small[1])
-    rest = start - image * small[0] - text * small[1]
+    of_step = straight_line(small, large, *(steps(*of) for of in (small, (large[0], small[1]), (small[0], large[1]))))
     model, precision = model_of(args.trainer, small[1], args.prec, args.device)
     few, many = (batch_of(n, small[1], args.device)[0] for n in (small[0], large[0]))
     tests = [count(lambda images=images: evaluate(model, precision, images), args) for images in (few, many)]
-    return lambda n_img, n_cls: rest + image * n_img + text * n_cls, (tests[1] - tests[0]) / (large[0] - small[0])
+    return of_step, (tests[1] - tests[0]) / (large[0] - small[0])
+
+
+def straight_line(small, large, start, more_images, more_classes):
+    """What a step costs, as a function of images and classes, by three measurements.
+
+    small, large: (images, classes); start is of `small`, the others with the images or the classes of `large`.
+    """
+    image = (more_images - start) / (large[0] - small[0])
+    text = (more_classes - start) / (large[1] - small[1])
+    rest = start - image * small[0] - text * small[1]
+    return lambda n_img, n_cls: rest + image * n_img + text * n_cls
 
 
 def timed(function, args):

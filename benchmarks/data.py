@@ -1,4 +1,4 @@
-"""ImageNet's list of files, 1.33 million of them."""
+"""ImageNet's list of files, 1.33 million of them; and what a picture of a test costs to read, decoded and stored."""
 
 import contextlib
 import io
@@ -6,13 +6,24 @@ import os
 import sys
 import tempfile
 import time
+from unittest.mock import patch
+
+import torch
 
 from dassl.data.datasets import build_dataset
+from trainers.features import stored_pictures
+from trainers.features.feature_store import FeatureStore
 from trainers.run.record import peak_memory_mb
 
+# isort: split
+from clip.model import CLIP
+
 from .config import REPOSITORY, config_of
+from .pictures import make_pictures
+from .store import build
 from .table import Table
-from .timing import in_fresh_process
+from .timing import in_fresh_process, interleaved
+from .vit import GEOMETRY, names_of
 
 LIMITS = {"first": 20.0, "cached": 3.0}  # seconds
 MEMORY_LIMIT = 1536  # MiB
@@ -20,10 +31,17 @@ N_CLASSES, IMAGES = 1_000, {"train": 1_281_167, "val": 50_000}
 
 
 def add_arguments(parser):
-    """None: files go below $TMPDIR."""
+    parser.add_argument("--pictures", type=int, help="instead, read a test of so many pictures, decoded and stored")
+    parser.add_argument("--side", type=int, default=450, help="pixels of a picture's side")
+    parser.add_argument("--rounds", type=int, default=5)
 
 
 def measure(args):
+    """ImageNet's list of files, first and cached; or with --pictures, reading without and with stored pictures."""
+    return reading(args) if args.pictures else lists()
+
+
+def lists():
     """Build ImageNet (16 shots) from a stub of as many empty files, for the first time and from its cache."""
     with tempfile.TemporaryDirectory(prefix="bench-data-") as root:
         print(f"Making {sum(IMAGES.values()):,} empty files in {root}", file=sys.stderr)
@@ -64,3 +82,43 @@ def build_imagenet(root):
         start = time.perf_counter()
         dataset = build_dataset(cfg)
     return time.perf_counter() - start, peak_memory_mb(), len(dataset.train_x), len(dataset.test)
+
+
+def reading(args):
+    """What MaPLe's test at 224 x 224 pixels reads, in this process: without the store, with an empty and a full one."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        names = names_of(10)
+        for split, n in (("train", len(names)), ("test", args.pictures)):
+            make_pictures([os.path.join(folder, "image_folder", split, name) for name in names], n, args.side)
+        weights = os.path.join(folder, "weights.pt")
+        torch.save(CLIP(*GEOMETRY).state_dict(), weights)
+        trainer = build("MaPLe", folder, weights)
+        seconds = interleaved(ways_to_read(trainer, folder), args.rounds, "cpu")
+    decoded = seconds["decoded"]
+    return Table(
+        f"A test's pictures, {args.pictures} JPEGs of {args.side} x {args.side}, ms each; the aim is 0.2 of decoding",
+        [("", ""), ("wall", ".2f"), ("CPU", ".2f"), ("/ decoded", ".3f"), ("CPU / decoded", ".3f")],
+        [
+            [name, *(1000 * x / args.pictures for x in taken), taken.wall / decoded.wall, taken.cpu / decoded.cpu]
+            for name, taken in seconds.items()
+        ],
+    )
+
+
+def ways_to_read(trainer, folder):
+    """For `interleaved`, each as a run of its own would, but for the checksum of its weights."""
+
+    def way(size, new):
+        def prepare():
+            kept = tempfile.mkdtemp(dir=folder) if new else os.path.join(folder, "store")
+            trainer.frozen.store = FeatureStore(kept, size)
+
+        def read():
+            with patch.object(stored_pictures, "pays", lambda device: True):
+                for _ in trainer.frozen.reading(trainer.test_loader, pixels=True):
+                    pass
+
+        return prepare, read
+
+    return {"decoded": way(0, False), "stored, cold": way(2**34, True), "stored, warm": way(2**34, False)}

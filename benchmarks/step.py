@@ -58,6 +58,7 @@ def build(name, root, batch_size, output):
         f"--config-file {REPOSITORY / folder}/shapes.yaml"
     )
     pairs = f"DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base DATALOADER.TRAIN_X.BATCH_SIZE {batch_size}"
+    pairs += " DATALOADER.STORED_VIEWS 0"  # whose batches have no pixels for the methods that need them
     arguments = [*command.split(), "--root", root, "--output-dir", output, *pairs.split()]
     with contextlib.redirect_stdout(io.StringIO()):
         trainer = build_trainer(config_of(arguments))

@@ -10,10 +10,13 @@ from tabulate import tabulate
 class Table:
     title: str
     columns: list  # (name, how its numbers are printed: ".1f"; "" for text)
-    rows: list  # a cell for each column
+    rows: list  # a cell for each column; None: there is no such number
 
     def text(self):
-        rows = [[format(cell, spec) for cell, (_, spec) in zip(row, self.columns)] for row in self.rows]
+        rows = [
+            ["–" if cell is None else format(cell, spec) for cell, (_, spec) in zip(row, self.columns)]
+            for row in self.rows
+        ]
         names = [name for name, _ in self.columns]
         return f"{self.title}\n\n{tabulate(rows, names, tablefmt='github', disable_numparse=True)}"
 

@@ -1,6 +1,8 @@
 """A method's model at ViT-B/16's geometry with random weights, at its default settings, and batches for it."""
 
 import contextlib
+import copy
+import functools
 import io
 import itertools
 
@@ -29,22 +31,33 @@ def names_of(n):
     return [" ".join(reversed(name)) for name in itertools.islice(words, n)]
 
 
-def model_of(name, n_cls, prec="fp32", device="cpu"):
-    """A method's CustomCLIP of n_cls classes, in training mode, and its Precision."""
-    node, size = TRAINER_REGISTRY.get(name).config_node, GEOMETRY[1]
+def model_of(name, n_cls, prec="fp32", device="cpu", settings=(), geometry=None):
+    """A method's CustomCLIP of n_cls classes, in training mode, and its Precision.
+
+    settings: flags (`--config-file FILE`), then KEY VALUE pairs. geometry: instead of ViT-B/16's.
+    """
+    node, size = TRAINER_REGISTRY.get(name).config_node, (geometry or GEOMETRY)[1]
     data = f"--seed 1 --root . --output-dir . --dataset-config-file {REPOSITORY}/configs/datasets/imagenet.yaml"
-    settings = ["INPUT.SIZE", f"({size}, {size})", f"TRAINER.{node}.PREC", prec]
-    cfg = config_of([*data.split(), "--trainer", name, *settings])
-    torch.manual_seed(0)
+    last = ["INPUT.SIZE", f"({size}, {size})", f"TRAINER.{node}.PREC", prec]
+    cfg = config_of([*data.split(), "--trainer", name, *settings, *last])
     with contextlib.redirect_stdout(io.StringIO()):
         precision = Precision(prec, device)
-        clip_model = cast_weights(CLIP(*GEOMETRY), precision.encoder_dtype).to(device)
+        clip_model = cast_weights(copy.deepcopy(_clip(geometry or GEOMETRY)), precision.encoder_dtype).to(device)
+        torch.manual_seed(0)
         return TRAINER_REGISTRY.get(name).custom_clip(cfg, names_of(n_cls), clip_model).to(device).train(), precision
 
 
-def batch_of(size, n_cls, device="cpu"):
+@functools.lru_cache(maxsize=2)
+def _clip(geometry):
+    """Drawing the weights takes longer than copying them."""
+    torch.manual_seed(0)
+    return CLIP(*geometry)
+
+
+def batch_of(size, n_cls, device="cpu", geometry=None):
     """Pictures and labels."""
-    images = torch.randn(size, 3, GEOMETRY[1], GEOMETRY[1], generator=torch.Generator().manual_seed(1))
+    side = (geometry or GEOMETRY)[1]
+    images = torch.randn(size, 3, side, side, generator=torch.Generator().manual_seed(1))
     return images.to(device), (torch.arange(size) % n_cls).to(device)
 
 

@@ -52,7 +52,7 @@ def read(path: str, known: Iterable[str]) -> dict[str, DataSet]:
         _KIND.take(folder, "name", tree["name"], taken)
         found[tree["name"]] = DataSet(tree["name"], folder, tree.get("shift_of", ""))
     for own in found.values():
-        if own.shift_of and own.shift_of not in {*taken} - {own.name}:
+        if own.shift_of and (own.shift_of not in taken or own.shift_of == own.name):
             raise _KIND.wrong(own.home, f"shift_of is {own.shift_of}, which is no other data set that is known here")
         if own.shift_of in found and found[own.shift_of].shift_of:
             raise _KIND.wrong(own.home, f"shift_of is {own.shift_of}, which is itself a domain shift: name its source")
@@ -112,7 +112,7 @@ def _checked(folder):
         if key in tree and not exists(os.path.join(folder, tree[key])):
             raise _KIND.wrong(folder, f"{key} names {os.path.join(folder, tree[key])}, which is no {what}")
     images = os.path.join(folder, tree.get("images", ""))
-    for part in () if "split" in tree else ("test",) if "shift_of" in tree else ("train", "test"):
+    for part in () if "split" in tree else ("test",) if tree.get("shift_of") else ("train", "test"):
         if not os.path.isdir(os.path.join(images, part)):
             raise _KIND.wrong(folder, f"it has no split, so that {images} needs a folder {part}, but has none")
     return tree

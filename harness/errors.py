@@ -48,7 +48,7 @@ def _missing_package(error):
     """A sentence if `error` comes of a package that is missing, or of another one that has the name of OpenAI's."""
     name = (isinstance(error, ImportError) and error.name) or ""
     top, _, below = name.partition(".")
-    clip, files = _unrelated_clip(), [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    clip, files = unrelated_clip(), [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
     if isinstance(error, SyntaxError):
         files.append(str(error.filename))
     if clip and (top == "clip" or any(file == clip or file.startswith(os.path.join(clip, "")) for file in files)):
@@ -60,7 +60,7 @@ def _missing_package(error):
     return None
 
 
-def _unrelated_clip():
+def unrelated_clip():
     """Where a package clip that is not OpenAI's lies; None if there is none."""
     try:
         spec = importlib.util.find_spec("clip")

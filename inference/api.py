@@ -34,6 +34,7 @@ from dassl.data.transforms import build_transform
 from dassl.utils import SCALED, import_all, read_image, to_rgb
 from trainers import base  # noqa: F401  first, as it imports clip without a warning
 from trainers.errors import MissingFile, UserError
+from trainers.features.stored_pictures import stored_lists
 from trainers.precision import Precision
 from trainers.prompting.model import PromptedCLIP
 
@@ -70,6 +71,7 @@ class TrainedModel:
         steps = self.transform.transforms
         to_tensor = next(i for i, step in enumerate(steps) if isinstance(step, T.ToTensor))
         self._of_pictures, self._of_images = steps[:to_tensor], steps[to_tensor + 1 :]
+        self._stored = stored_lists(cfg, folder, self.transform, device)
         self._model, self._precision = model.eval().requires_grad_(False), precision
         self.logit_scale = model.logit_scale.exp().item()
         self.image_side_is_plain = model.image_side_is_plain
@@ -169,10 +171,15 @@ class TrainedModel:
         ]
 
     def _read_all(self, readers, paths):
+        decode = partial(self._decode_all, readers, paths)
+        pictures = self._stored.pixels(paths, decode) if self._stored else decode()
+        return list(zip(paths, self._images(pictures)))
+
+    def _decode_all(self, readers, paths):
         started = time.perf_counter()
         pictures = [self._read(paths[0])]
         each = map if time.perf_counter() - started < QUICK else readers.map
-        return list(zip(paths, self._images([*pictures, *each(self._read, paths[1:])])))
+        return [*pictures, *each(self._read, paths[1:])]
 
     def _read(self, picture):
         try:

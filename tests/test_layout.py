@@ -14,7 +14,8 @@ from tests.conftest import REPOSITORY
 
 SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set(p.relative_to(REPOSITORY).parts)]
 FILES = {method.folder for method in METHODS}  # trainers/<folder>.py
-TOPS = ("tools", "train", "benchmarks", "pretraining")  # what nothing stands on, but tests and, of the last two, tools
+# What nothing stands on, but tests and, of those that are no command, commands; and doctor on benchmarks
+TOPS = ("tools", "train", "doctor", "benchmarks", "pretraining")
 ROOMS = ("datasets", "harness", "inference", "own_methods", "zoo")
 # Folder or file -> what it must not import, directly
 FORBIDDEN = {
@@ -28,10 +29,11 @@ FORBIDDEN = {
     "own_methods.py": ("datasets", "inference", "zoo", *TOPS),
     "inference": ("datasets", "harness", "zoo", *TOPS),
     "zoo": ("datasets", "inference", *TOPS),
-    "train.py": ("inference", "zoo", "tools", "benchmarks", "pretraining"),
+    "train.py": ("inference", "zoo", "tools", "doctor", "benchmarks", "pretraining"),
     "parse_test_res.py": ("torch", "dassl", "trainers", *ROOMS[:1], *ROOMS[2:], *TOPS),
-    "benchmarks": ("tools", "pretraining"),
-    "pretraining": ("tools", "benchmarks", "harness", "train"),
+    "doctor": ("tools", "train", "pretraining", "zoo"),
+    "benchmarks": ("tools", "doctor", "pretraining"),
+    "pretraining": ("tools", "doctor", "benchmarks", "harness", "train"),
     "tools": ("tools", "train"),
 }
 
@@ -120,7 +122,7 @@ def test_files_are_written_whole():
     writes = re.compile(r"""\.write_(text|bytes)\(|\bopen\([^()]*?(\([^()]*\)[^()]*?)*,\s*(mode=)?["'][wxa]""")
     by_hand = {
         path.relative_to(REPOSITORY).as_posix()
-        for room in ("harness", "tools", "inference", "zoo")
+        for room in ("harness", "tools", "doctor", "inference", "zoo")
         for path in (REPOSITORY / room).glob("**/*.py")
         if writes.search(path.read_text())
     }

@@ -4,7 +4,7 @@ python tools/bench.py step     one optimisation step of every trainer on Shapes'
 python tools/bench.py store    evaluations and epochs with and without stored image features
 python tools/bench.py budget   hours of a method's whole base-to-new table
 python tools/bench.py predict  pictures a second of tools/predict.py, its reading and its model
-python tools/bench.py data     ImageNet's list of files, 1.33 million of them
+python tools/bench.py data     ImageNet's list of files, 1.33 million of them; --pictures: what reading them costs
 python tools/bench.py harness  a sweep of 300 runs that do nothing, a report over 3,000 finished ones
 
 Where ways are compared, ratios hold on other machines; milliseconds do not. --json, in front of the subject, prints

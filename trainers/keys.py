@@ -292,8 +292,8 @@ OPTIM.EPS = Key(1e-8, above(0))  # epsilon of the Adam family (SEP's authors set
 OPTIM.LR_STEP = Key("epoch", one_of("epoch", "iteration"))
 OPTIM.MIN_LR = Key(0.0, between(0, FASTEST))  # learning rate at the end of the cosine
 TRAIN_X.DROP_LAST = True  # leave out the last batch of a pass if it is not full, unless it is the only one (as Dassl)
-STORE.DIR = ""  # folder of stored image features; empty: the environment's STORE, or else DATASET.ROOT/feature_store
-STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of image features there; 0: none
+STORE.DIR = ""  # folder of what is stored; empty: the environment's STORE, or else DATASET.ROOT/feature_store
+STORE.MAX_GB = Key(20.0, at_least(0))  # GiB of features and decoded pictures there; 0: none
 for _name in ("MODEL", "DATASET", "DATALOADER", "TEST", "OPTIM", "STORE"):
     add_defaults(_name, globals()[_name], _C, "")
 add_defaults("BACKBONE", BACKBONE, _C.MODEL, "MODEL.")

@@ -147,8 +147,12 @@ class CustomCLIP(PromptedCLIP):
 
     def before_training(self):
         if self._teacher is None:
-            self._teacher = Teacher(self.cfg, self.all_classnames, self.logit_scale.device)
-            self._take(self._teacher.text_features, self.all_classnames)
+            self.learn_from(Teacher(self.cfg, self.all_classnames, self.logit_scale.device))
+
+    def learn_from(self, teacher):
+        """Take a teacher: `text_features` (C, D) of all classes of the data set, and `logits`, as a `Teacher` has."""
+        self._teacher = teacher
+        self._take(teacher.text_features, self.all_classnames)
 
     @property
     def teacher(self) -> Teacher:

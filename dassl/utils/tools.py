@@ -97,6 +97,11 @@ def _in_8_bits(image):
     return "", image
 
 
+def _said_of_threads():
+    """What the environment says to OpenMP's runtimes."""
+    return [f"{key}={value}" for key, value in sorted(os.environ.items()) if key.startswith(("OMP_", "GOMP_", "KMP_"))]
+
+
 def collect_env_info():
     """Return versions and devices, one per line: what is needed to tell why a number differs."""
     import torchvision  # here, so that code that only needs files and seeds does not wait for it
@@ -105,7 +110,7 @@ def collect_env_info():
         f"Python: {platform.python_version()} ({platform.platform()})",
         f"PyTorch: {torch.__version__}, torchvision: {torchvision.__version__}",
         f"NumPy: {np.__version__}, Pillow: {PIL.__version__}",
-        f"CPU threads: {torch.get_num_threads()}",
+        ", ".join([f"CPU threads: {torch.get_num_threads()}", *_said_of_threads()]),
         f"CUDA: {torch.version.cuda}, cuDNN: {torch.backends.cudnn.version()}",
     ]
     lines += [f"GPU {i}: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]

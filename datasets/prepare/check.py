@@ -56,10 +56,16 @@ def decode(found, sample):
                 by_label[item.label][item.impath] = None
     rng = random.Random(0)
     chosen = [path for images in by_label.values() for path in rng.sample(list(images), min(sample, len(images)))]
+    damaged = undecodable(progress(chosen, f"Decoding {found.name}", "image", leave=False))
+    return len(chosen) - len(damaged), damaged
+
+
+def undecodable(paths):
+    """A sentence for each picture that cannot be decoded."""
     damaged = []
-    for path in progress(chosen, f"Decoding {found.name}", "image", leave=False):
+    for path in paths:
         try:
             read_image(path)
         except (ValueError, FileNotFoundError) as e:
             damaged.append(str(e))
-    return len(chosen) - len(damaged), damaged
+    return damaged

@@ -3,16 +3,16 @@
 import contextlib
 import difflib
 import functools
-import importlib
 import io
 import os
 import tempfile
 
 import yaml
 
+import datasets
 from dassl.config import get_cfg_default
 from dassl.data.datasets import DATASET_REGISTRY
-from dassl.utils import UserError
+from dassl.utils import UserError, import_all
 from dassl.utils.picture_files import is_picture_name
 
 from ..imagenet import ImageNet, ImageNetVariant
@@ -32,18 +32,18 @@ SHOWN = 5  # of a list of wrong files
 @functools.cache
 def loader_of(name):
     """The class of a data set, by its name in configs/datasets/."""
-    importlib.import_module(f"datasets.{name}")  # registers it
+    import_all(datasets)  # registers it
     with open(os.path.join(CONFIGS, f"{name}.yaml"), encoding="utf-8") as file:
         return DATASET_REGISTRY.get(yaml.safe_load(file)["DATASET"]["NAME"])
 
 
-def known(name):
-    """The name in configs/datasets/ of what a user may call Caltech101, caltech-101 or caltech101."""
-    for candidate in NAMES:
+def known(name, names=NAMES):
+    """Which of `names`, in configs/datasets/, a user may mean who says Caltech101, caltech-101 or caltech101."""
+    for candidate in names:
         loader = loader_of(candidate)
         if plain(name) in map(plain, (candidate, loader.__name__, loader.dataset_dir)):
             return candidate
-    near = difflib.get_close_matches(name.lower(), NAMES, n=3, cutoff=0)
+    near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0)
     raise UserError(f'There is no data set "{name}"; the nearest are {", ".join(near)} (list shows all).')
 
 
@@ -57,7 +57,7 @@ class Found:
         items: {part: list of images}, those of the split; empty if it cannot be read.
         missing: the split's images that are not there; paths in `folder`.
         sizes: phrases for every number that is not as published.
-        origin: a sentence on whether its split is CoOp's own; empty if it cannot be read.
+        split, origin: what `published.split_origin` says of its split; empty if it cannot be read, or is not public.
     """
 
     def __init__(self, name, root):
@@ -67,7 +67,7 @@ class Found:
         dataset = self.loader.__new__(self.loader)
         dataset.locate(cfg)
         self.folder, self.images = dataset.dataset_dir, dataset.image_dir
-        self.items, self.missing, self.sizes, self.problem, self.origin = {}, [], [], "", ""
+        self.items, self.missing, self.sizes, self.problem, self.split, self.origin = {}, [], [], "", "", ""
         self.absent = [f for f in self.loader.files() if not os.path.exists(os.path.join(self.folder, f))]
         if self.absent:
             return
@@ -80,7 +80,7 @@ class Found:
             return
         self.sizes = dataset.wrong_sizes(*parts)
         split = os.path.join(self.folder, dataset.split_file) if dataset.split_file else ""
-        _, self.origin = split_origin(self.loader.__name__, split)
+        self.split, self.origin = split_origin(self.loader.__name__, split) or ("", "")
         self.items = {part: items for part, items in zip(PARTS, parts) if items}
         if not self.listed:
             paths = {item.impath for items in self.items.values() for item in items}

@@ -120,16 +120,16 @@ def _order(ours, protocol):
 def _is_comparable(run, source):
     """Whether a run had the source's backbone and settings."""
     same = all(run.settings.get(key) == value for key, value in source.settings.items())
-    return same and _has_backbone(run, source.backbone)
+    return same and has_backbone(run.settings, source.backbone)
 
 
-def _has_backbone(run, backbone):
-    """Whether a run is on record with this backbone, by its name or in a file's name (ViT-B-16.pt), or with none.
+def has_backbone(settings, backbone):
+    """Whether settings name this backbone, by its name or in a file's name (ViT-B-16.pt), or none.
 
     Published backbones are OpenAI's: what open_clip and transformers name by architectures has other weights.
     """
-    name = str(run.settings.get("MODEL.BACKBONE.NAME", backbone))
-    others = name.startswith(("open_clip:", "hf:")) or run.settings.get("MODEL.BACKBONE.ACTIVATION") == "gelu"
+    name = str(settings.get("MODEL.BACKBONE.NAME", backbone))
+    others = name.startswith(("open_clip:", "hf:")) or settings.get("MODEL.BACKBONE.ACTIVATION") == "gelu"
     return not others and _letters(backbone) in _letters(name)
 
 

@@ -275,27 +275,32 @@ def _newer(model, folder) -> bool:
 
 
 def need_writable(folders: Iterable[str], environment: Environment):
-    """Raises Refused unless runs can write into their folders, which need not be there, and into OUTPUT, which is made.
-
-    A file is written, since neither permissions nor what `os.access` says tell of a full disk.
-    """
-    import tempfile  # here, since a run that is skipped does without it
-
+    """Raises Refused unless runs can write into their folders, which need not be there, and OUTPUT, which is made."""
     output = place = environment.output
     try:
         os.makedirs(output, exist_ok=True)
-        for place in dict.fromkeys(map(_there, [output, *folders])):
-            with tempfile.TemporaryFile(dir=place, buffering=0) as file:
-                file.write(bytes(4096))
+        for place in dict.fromkeys(map(there, [output, *folders])):
+            try_writing(place)
     except OSError as error:
         raise Refused(
             2, f"{place} cannot be written to ({error.strerror}): mend that, or set OUTPUT to another folder"
         ) from error
 
 
-def _there(path: str) -> str:
+def there(path: str) -> str:
     """The nearest place around a path, or it itself, that is there."""
-    return path if os.path.lexists(path) else _there(os.path.dirname(path))
+    return path if os.path.lexists(path) else there(os.path.dirname(path))
+
+
+def try_writing(folder: str):
+    """Write a file in a folder, and take it away; neither permissions nor `os.access` tell of a full disk.
+
+    Raises OSError.
+    """
+    import tempfile  # here, since a run that is skipped does without it
+
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        file.write(bytes(4096))
 
 
 def clear(folder: str):

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 import time
 
 NAME = ".lock"
@@ -53,6 +54,17 @@ def holder(folder) -> str:
             return "" if _take(file) else _sentence(folder, file)
     except OSError:  # nobody was ever there, or there are no locks
         return ""
+
+
+def works_in(folder) -> bool:
+    """Whether the file system of a folder has locks, by one on a file that is gone afterwards. Raises OSError."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", dir=folder) as file:
+        try:
+            return _take(file)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+            return False
 
 
 def _take(file) -> bool:

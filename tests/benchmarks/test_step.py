@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import step
 from harness.command_line import parse_args
+from tests.trainers.methods import METHODS
 
 
 def measure(*trainers):
@@ -12,20 +13,21 @@ def measure(*trainers):
 
 @pytest.fixture
 def tiny_configs(monkeypatch, make_cfg):
-    """The command's trainers and pairs on TinyData."""
+    """The command's trainers and pairs on TinyData, with the stored views that bundled configs have."""
 
     def config_of(arguments):
         args = parse_args(arguments)
-        return make_cfg(args.trainer, *args.opts)
+        row = METHODS.get(args.trainer.lower())
+        return make_cfg(args.trainer, *(row.options if row else ()), "DATALOADER.STORED_VIEWS", 2, *args.opts)
 
     monkeypatch.setattr(step, "config_of", config_of)
 
 
 def test_trainers_that_learn_are_listed(tiny_configs, one_process):
-    table = measure("CoOp", "ZeroshotCLIP", "E2MIM")
+    table = measure("CoOp", "ZeroshotCLIP", "MaPLe")
     assert table.title.startswith("Optimisation step on 3 classes, batch 4 for all")  # the base half of six
     (first, second) = table.rows
-    assert (first[0], first[2], second[0]) == ("CoOp", 1, "E2MIM")
+    assert (first[0], first[2], second[0]) == ("CoOp", 1, "MaPLe")
     for _, ms, ratio, per_image, memory in (first, second):
         assert ms > 0 and memory > 0
         assert per_image == pytest.approx(ms / 4)

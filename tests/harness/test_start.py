@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import bytes_of_names, user_error
+from harness.start import wait_briefly
 from tests.conftest import REPOSITORY
 from tests.harness.runs import finish
 
@@ -157,3 +158,13 @@ def test_names_of_files_are_printed_as_their_bytes():
     assert "\u0142\udcff".encode("ascii", "bytes_of_names") == b"\\u0142\xff"
     assert "\udcff".encode("utf-16-le", "bytes_of_names").decode("utf-16-le") == "\\udcff"
     assert "\udcffé\u0142".encode("latin-1", "bytes_of_names") == b"\xff\xe9\\u0142"
+
+
+@pytest.mark.parametrize("said", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "GOMP_CPU_AFFINITY", "KMP_BLOCKTIME"])
+def test_how_threads_wait_is_the_users_to_say(said):
+    environ = {"OMP_NUM_THREADS": "4", "PATH": "/bin"}
+    wait_briefly(environ)
+    assert environ == {"OMP_NUM_THREADS": "4", "PATH": "/bin", "GOMP_SPINCOUNT": "1000"}
+    environ = {said: "x"}
+    wait_briefly(environ)
+    assert environ == {said: "x"}

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from inference import api
 from inference.api import load_run
 from tests.dassl.test_classes import SAME
 from tests.tiny import CLASSNAMES
@@ -233,6 +234,35 @@ def test_images_are_read_as_the_transform_makes_them(run, tmp_path, monkeypatch,
     for path, image in read:
         with Image.open(path) as picture:
             assert torch.equal(image, model.transform(picture))
+
+
+def test_folders_are_decoded_once_beside_a_gpu(run, tmp_path, monkeypatch):
+    """Lists of files that have not changed, to the same bits; a list with what is no picture is not kept."""
+    folder, _ = run(METHODS["zsclip"], "STORE.DIR", "")
+    monkeypatch.setenv("STORE", str(tmp_path / "store"))
+    monkeypatch.setattr("trainers.features.stored_pictures.pays", lambda device: True)
+    read, original = [], api.read_image
+    monkeypatch.setattr(api, "read_image", lambda path: read.append(path) or original(path))
+    paths = [str(tmp_path / f"{i}.png") for i in range(6)]
+    for path, pixels in zip(paths, np.random.RandomState(0).randint(0, 256, (6, 40, 50, 3), np.uint8)):
+        Image.fromarray(pixels).save(path)
+    expected = torch.stack([load_run(folder).transform(original(path)) for path in paths])
+
+    def images():
+        read.clear()
+        lists = load_run(folder).read([*paths, tmp_path / "none.png"], batch_size=3)
+        found = [image for batch in lists for _, image in batch]
+        assert isinstance(found.pop(), UserError) and torch.equal(torch.stack(found), expected)
+        return len(read) - 1
+
+    assert [images(), images()] == [6, 0]
+    for block in (tmp_path / "store").glob("pixels-*/*.features"):
+        block.write_bytes(block.read_bytes()[:-40])
+    assert [images(), images()] == [6, 0]
+    expected[1] = expected[0]
+    shutil.copy(paths[0], paths[1])
+    assert [images(), images()] == [3, 0]
+    assert len(list(load_run(folder).read([Image.new("RGB", (8, 8)), paths[0], None]))[0]) == 3
 
 
 def test_text_is_encoded_once(run, monkeypatch):

@@ -1,6 +1,5 @@
 """What holds for every method. Each joins by a row in methods.py."""
 
-import itertools
 import json
 import os
 
@@ -11,12 +10,12 @@ from torch.utils.data import default_collate
 
 from dassl.config import get_cfg_default
 from datasets.shapes import world
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, kill_at
 from tests.tiny import CLASSNAMES, give_teacher
 from tests.trainers.methods import METHODS, often
 from trainers.backbone.clip_loader import cast_weights, load_clip
 from trainers.errors import UserError
-from trainers.features import frozen_features
+from trainers.features import frozen_features, stored_pictures
 from trainers.run import checkpoint
 from trainers.run.experiment import data_checksums, nodes_of, settings_of
 
@@ -301,33 +300,41 @@ def logits_of(folder):
 
 @pytest.mark.parametrize("transforms", [["random_flip", "random_resized_crop", "normalize"], ["normalize"]])
 @pytest.mark.parametrize("key", often(METHODS))
-def test_stored_features_change_no_bit(key, make_trainer, tmp_path, transforms):
-    """Of training with evaluations in between and of the test: nothing stored, the store cold, and warm."""
+def test_stored_features_change_no_bit(key, make_trainer, tmp_path, transforms, monkeypatch):
+    """Of training with evaluations in between and of the test: nothing stored, the store cold, and warm.
+
+    Then with decoded pictures in it, too, as beside a GPU.
+    """
     method = METHODS[key]
     options = ("OPTIM.MAX_EPOCH", 2, "TEST.SAVE_PREDICTIONS", True, "TEST.FINAL_MODEL", "best_val")
     options = (*options, "INPUT.TRANSFORMS", transforms)
     none = run(make_trainer, method, tmp_path / "none", *options, "STORE.MAX_GB", 0.0)
-    for name in ("cold", "warm"):
+    for name in ("cold", "warm", "pictures", "warm pictures"):
+        monkeypatch.setattr(stored_pictures, "pays", lambda device, kept="pictures" in name: kept)
         again = run(make_trainer, method, tmp_path / name, *options)
         assert np.array_equal(logits_of(tmp_path / name), logits_of(tmp_path / "none"))
         for key, value in none.trained.state_dict().items():
             assert torch.equal(value, again.trained.state_dict()[key]), key
 
 
+@pytest.mark.parametrize("pictures", [False, True])
 @pytest.mark.parametrize("key", often(LEARNING))
-def test_stored_views_change_no_bit(key, make_trainer, tmp_path, monkeypatch):
-    """Of a training that draws the same views and keeps nothing; nor does a kill that leaves the store half filled."""
+def test_stored_views_change_no_bit(key, make_trainer, tmp_path, monkeypatch, pictures):
+    """Of a training that draws the same views and keeps nothing; nor does a kill that leaves the store half filled.
+
+    pictures: whether they are kept decoded, as beside a GPU.
+    """
     learning = METHODS[key]
     views = ("DATALOADER.STORED_VIEWS", 2)
     none = run(make_trainer, learning, tmp_path / "none", *views, "STORE.MAX_GB", 0.0)
-    monkeypatch.setattr(frozen_features, "BLOCK", 8)
+    small_blocks(monkeypatch, pictures)
     trainer = make_trainer(learning.trainer, *learning.options, *views, output=tmp_path / "run")
     monkeypatch.setattr(trainer.frozen.store, "put", kill_at(3, trainer.frozen.store.put))
     monkeypatch.setattr(trainer, "forward_backward", kill_at(7, trainer.forward_backward))  # if nothing is stored
     with pytest.raises(KeyboardInterrupt):
         trainer.train()
     monkeypatch.undo()
-    monkeypatch.setattr(frozen_features, "BLOCK", 8)
+    small_blocks(monkeypatch, pictures)
     run(make_trainer, learning, tmp_path / "run", *views)
     for output in (tmp_path / "run", tmp_path / "warm"):
         again = run(make_trainer, learning, output, *views)
@@ -335,16 +342,10 @@ def test_stored_views_change_no_bit(key, make_trainer, tmp_path, monkeypatch):
             assert torch.equal(value, again.trained.state_dict()[key]), key
 
 
-def kill_at(n, function):
-    """`function`, whose n-th call never returns."""
-    calls = itertools.count(1)
-
-    def or_die(*args):
-        if next(calls) == n:
-            raise KeyboardInterrupt
-        return function(*args)
-
-    return or_die
+def small_blocks(monkeypatch, pictures):
+    monkeypatch.setattr(frozen_features, "BLOCK", 8)
+    monkeypatch.setattr(stored_pictures, "PICTURES", 8)
+    monkeypatch.setattr(stored_pictures, "pays", lambda device: pictures)
 
 
 def test_weights_that_are_not_finite_are_never_saved(learning, make_trainer, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import contextlib
 import difflib
 import hashlib
-import http.client
 import inspect
 import math
 import os
@@ -20,6 +19,7 @@ from yacs.config import CfgNode as CN
 from ..errors import MissingFile, UserError
 from ..files.known_content import identities, noted
 from ..precision import Precision, first_not_finite
+from . import openai_files
 from .clip_weights import (
     CONTEXT_LENGTH,
     SAFETENSORS,
@@ -39,7 +39,6 @@ OPENAIS_WIDEST = 1024  # channels of ViT-L/14
 
 ASSETS = os.path.join(os.path.dirname(__file__), os.pardir, os.pardir, "assets")
 BUNDLED = {"shapes-tiny": "shapes-tiny.pt"}
-CACHE = os.path.join("~", ".cache", "clip")  # of OpenAI's files, those of its package
 
 
 def load_clip(name, activation=""):
@@ -79,7 +78,7 @@ def _find(name):
             raise MissingFile(f'Weights of the bundled "{name}" are missing: put them back at "{path}".')
         return _of_file(path)
     if name in urls:
-        path = _openai_file(name, urls[name])
+        path = openai_files.get(name, urls[name])
         return ClipWeights(read_file(path), name, "quickgelu", "as all of OpenAI's weights", files=[path])
     if name.startswith("open_clip:"):
         from . import open_clip_loader  # here, as transformers_loader: few names need them
@@ -313,27 +312,6 @@ def _restore_embedding(state_dict):
     table[rows] = values
     state_dict["token_embedding.weight"] = table
     return state_dict
-
-
-def _openai_file(name, url):
-    digest, file_name = url.split("/")[-2:]
-    cache = os.path.expanduser(CACHE)
-    path = os.path.join(cache, file_name)
-    by_hand = f"fetch {url} (SHA-256 {digest}) by hand and pass its path as MODEL.BACKBONE.NAME."
-    try:
-        if os.path.isfile(path):
-            with open(path, "rb") as f:
-                found = hashlib.sha256(f.read()).hexdigest()
-            if found == digest:
-                return path
-    except OSError as error:
-        raise UserError(f'Weights of {name} at "{path}" cannot be read ({error.strerror}): {by_hand}') from error
-    try:
-        return clip.clip._download(url, cache)
-    except (OSError, RuntimeError, TypeError, http.client.HTTPException) as error:  # TypeError: a server without sizes
-        raise MissingFile(
-            f"Weights of {name} are not in {cache} and cannot be downloaded ({error}): {by_hand}"
-        ) from error
 
 
 def weights_digest(clip_model):

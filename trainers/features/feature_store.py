@@ -1,4 +1,4 @@
-"""Image features on disk, in blocks that are found again by a digest of all that they depend on.
+"""Image features, and pixels, on disk, in blocks that are found again by a digest of all that they depend on.
 
 What is stale has another name and is never found, so nothing is compared or invalidated. A block appears whole or not
 at all, holds a checksum of its name and numbers, and is the same whoever writes it: writers need no lock.
@@ -10,6 +10,7 @@ import io
 import json
 import os
 import shutil
+import time
 from typing import Any, Iterator, Optional, Tuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from ..errors import UserError
 from ..files.whole_files import write_whole
 
 ROOM = 2**30  # bytes of a disk that are left to others
+PIXELS = "pixels-"  # begins the kind of blocks of pixels, uint8; all others are of features, float32
+IN_USE = 7 * 24 * 3600 * 10**9  # ns since its last use in which a block makes no room for pixels
 _ENDING = ".features"  # an array in NumPy's format with a checksum behind it
 _CHECKSUM = hashlib.sha256().digest_size
 
@@ -29,10 +32,13 @@ def digest(what: Any) -> str:
 
 
 class FeatureStore:
-    """Blocks of features (n, dim), float32, by name ("kind/block"), in files below `folder`.
+    """Blocks of features (n, dim), or of pixels (n, H, W, 3), by name ("kind/block"), in files below `folder`.
 
     Nothing that goes wrong here stops a run: what cannot be read is not there, and where writing fails, that is said
     once and no more is written.
+
+    Pixels take what room features leave: they go first, and get none by what is in use. So tests of more pictures than
+    the store holds, one after the other, find those that came first, where each would else drive out the next.
 
     Args:
         max_bytes: of all blocks; beyond it, those go that were not used for longest.
@@ -40,7 +46,11 @@ class FeatureStore:
 
     def __init__(self, folder: str, max_bytes: int):
         self.folder, self.max_bytes = folder, max_bytes
-        self.writes = True
+        self.writes = self.takes_pixels = True
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a block, which may be damaged."""
+        return os.path.exists(self._path(name))
 
     def get(self, name: str) -> Optional[np.ndarray]:
         """The block, mapped into memory, read-only; None if there is none. One that is damaged is said and removed."""
@@ -54,7 +64,8 @@ class FeatureStore:
         except ValueError:  # no byte can be mapped of an empty file
             features = None
         if features is None:
-            print(f'Note: "{path}" in the feature store is damaged, and its features are encoded anew')
+            made = "pictures are decoded" if _is_of_pixels(path) else "features are encoded"
+            print(f'Note: "{path}" in the feature store is damaged, and its {made} anew')
         with contextlib.suppress(OSError):  # another user's, or removed by another run
             if features is None:
                 os.unlink(path)
@@ -63,19 +74,22 @@ class FeatureStore:
         return features
 
     def put(self, name: str, features: np.ndarray) -> None:
-        """Keep a block (n, dim)."""
-        features = np.ascontiguousarray(features, "<f4")
-        if not self.writes or features.nbytes > self.max_bytes:
-            return
+        """Keep a block."""
         path = self._path(name)
+        features = np.ascontiguousarray(features, "u1" if _is_of_pixels(path) else "<f4")
+        takes = self.takes_pixels if _is_of_pixels(path) else self.writes
+        if not takes or features.nbytes > self.max_bytes:
+            return
         try:
             os.makedirs(self.folder, exist_ok=True)
             if shutil.disk_usage(self.folder).free < features.nbytes + ROOM:
                 raise OSError(f"it has less than {ROOM // 2**20} MiB left")
+            if _is_of_pixels(path) and not self._has_room_for(features.nbytes):
+                return
             write_whole(path, lambda file: _save(file, name, features))
             self._make_room_beside(path)
         except (OSError, UserError) as error:
-            self.writes = False
+            self.writes = self.takes_pixels = False
             cause = error.__cause__ or error  # of a UserError, what the system said
             print(
                 f'Note: the feature store "{self.folder}" cannot be written to '
@@ -86,10 +100,22 @@ class FeatureStore:
     def _path(self, name):
         return os.path.join(self.folder, *name.split("/")) + _ENDING
 
+    def _has_room_for(self, size):
+        """Whether so many bytes of pixels fit in beside features and what is in use; if not, it is said."""
+        used = time.time_ns() - IN_USE
+        stay = sum(bytes_ for is_features, last, bytes_, _ in _blocks(self.folder) if is_features or last > used)
+        if stay + size > self.max_bytes:
+            self.takes_pixels = False
+            print(
+                f'Note: the feature store "{self.folder}" is full, so that the other pictures are decoded each time: '
+                f"raise STORE.MAX_GB ({self.max_bytes / 2**30:g})"
+            )
+        return self.takes_pixels
+
     def _make_room_beside(self, new):
         blocks = sorted(_blocks(self.folder))
-        surplus = sum(size for _, size, _ in blocks) - self.max_bytes
-        for _, size, path in blocks:
+        surplus = sum(size for _, _, size, _ in blocks) - self.max_bytes
+        for _, _, size, path in blocks:
             if surplus <= 0:
                 break
             if path != new:
@@ -111,12 +137,16 @@ def _checksum(name, content):
     return checksum.digest()
 
 
-def _blocks(folder) -> Iterator[Tuple[int, int, str]]:
-    """(last use in ns, bytes, path) of every block."""
+def _is_of_pixels(path):
+    return os.path.basename(os.path.dirname(path)).startswith(PIXELS)
+
+
+def _blocks(folder) -> Iterator[Tuple[bool, int, int, str]]:
+    """(is of features, last use in ns, bytes, path) of every block; sorted, what goes first is first."""
     for kind in os.scandir(folder):
         if kind.is_dir():
             for entry in os.scandir(kind.path):
                 if entry.name.endswith(_ENDING):
                     with contextlib.suppress(FileNotFoundError):
                         stat = entry.stat()
-                        yield stat.st_mtime_ns, stat.st_size, entry.path
+                        yield not _is_of_pixels(entry.path), stat.st_mtime_ns, stat.st_size, entry.path

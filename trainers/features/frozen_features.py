@@ -10,10 +10,9 @@ only for a method that reads more of them (`PromptedCLIP.reads_pixels`).
 """
 
 import functools
-import os
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+import itertools
+from typing import Iterator, List, Optional, Tuple
 
-import numpy as np
 import PIL
 import torch
 import torchvision
@@ -21,8 +20,10 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from torch.utils.data.dataloader import default_collate  # where PyTorch 1.9 has it, too
 
 from ..backbone.clip_weights import tensors_digest
-from ..files.known_content import content_of, identities, store_folder
+from ..files.known_content import store_folder
+from .blocks import Block, WithoutPixels
 from .feature_store import FeatureStore, digest
+from .stored_pictures import StoredPictures, stored_pictures
 
 try:
     from dassl.utils import progress
@@ -52,7 +53,13 @@ class FrozenFeatures:
     def reading(self, loader: DataLoader, pixels: bool) -> "Reading":
         """The loader's batches with their features. Without `pixels`, images of stored batches are left empty."""
         kind = self._kind(loader.dataset) if isinstance(loader.sampler, SequentialSampler) else None
-        return Reading(loader) if kind is None else StoredReading(loader, kind, self.store, self.encode, pixels)
+        if kind is None:
+            return Reading(loader)
+        return StoredReading(loader, kind, self.store, self.encode, pixels, self.pictures(loader.dataset))
+
+    def pictures(self, images: Dataset) -> Optional[StoredPictures]:
+        """The same data set from stored pixels, see `stored_pictures`."""
+        return stored_pictures(images, self.store, self.device)
 
     def features_of(self, loader: DataLoader) -> Iterator[Tuple[torch.Tensor, torch.Tensor]]:
         """(frozen features (B, dim), label (B,)) of each batch of the loader, on the device."""
@@ -98,6 +105,7 @@ class Reading:
     """A pass over a loader, batch by batch."""
 
     found = 0  # pictures whose features the store had
+    undecoded = 0  # pictures whose pixels it had, where they were needed
 
     def __init__(self, loader):
         self.loader = loader
@@ -123,13 +131,14 @@ class StoredReading(Reading):
 
     pixels: whether the images are needed beside their features; if not, those of stored batches are not loaded, and are
         tensors (B, 0, 0, 0).
+    pictures: the loader's, if they may come from the store; they are kept there if `pixels`, as features do otherwise.
 
     The global random generators move on as in a pass over the loader, whatever is stored.
     """
 
-    def __init__(self, loader, kind, store, encode, pixels):
+    def __init__(self, loader, kind, store, encode, pixels, pictures=None):
         super().__init__(loader)
-        self.store, self.encode, self.pixels = store, encode, pixels
+        self.store, self.encode, self.pixels, self.pictures = store, encode, pixels, pictures
         self.bare = WithoutPixels(loader.dataset)
         batches = list(loader.batch_sampler)
         n = max(1, BLOCK // len(batches[0]))
@@ -138,12 +147,17 @@ class StoredReading(Reading):
 
     def _batches(self):
         self.found = 0
-        loads = [self.pixels or block.features is None for block in self.blocks]
+        loads = [self.pixels or block.stored is None for block in self.blocks]
         batches = [b for block, load in zip(self.blocks, loads) if load for b in block.batches]
-        loaded = iter(loader_like(self.loader, self.loader.dataset, processes=bool(batches), batch_sampler=batches))
+        images, pictures = self.loader.dataset, self.pictures
+        processes = bool(batches) and not (pictures and pictures.has(itertools.chain(*batches)))
+        loaded = iter(loader_like(self.loader, pictures or images, processes, batch_sampler=batches))
         for block, load in zip(self.blocks, loads):
             for number, indices in enumerate(block.batches):
                 batch = next(loaded) if load else default_collate([self.bare[i] for i in indices])
+                if load and pictures:
+                    batch["img"] = pictures.images(batch, keep=self.pixels)
+                    self.undecoded = pictures.found
                 yield {**batch, "features": functools.partial(self._features, block, number)}
             block.keep()
         next(loaded, None)  # lets its processes end
@@ -165,74 +179,3 @@ def loader_like(loader: DataLoader, images: Dataset, processes: bool, **batches)
         generator=loader.generator,
         **batches,
     )
-
-
-class Block:
-    """Consecutive batches whose features are stored together.
-
-    Args:
-        batches: lists of positions in `items`.
-        items: Dassl's `Datum`s.
-        kind: see `FrozenFeatures`.
-        drawn: whether a picture is seen as one of its views, which depends on its path, too.
-    """
-
-    def __init__(self, batches: Sequence[List[int]], items: Sequence[Any], kind: str, store: FeatureStore, drawn: bool):
-        self.batches, self.kind, self.store = batches, kind, store
-        self.paths = [[items[i].impath for i in indices] for indices in batches]
-        self.places = [os.path.abspath(path) for batch in self.paths for path in batch] if drawn else None
-        self.added = []
-
-    @functools.cached_property
-    def name(self) -> Optional[str]:
-        return self._known[0]
-
-    @functools.cached_property
-    def _known(self):
-        return self._look()
-
-    def _look(self):
-        """The block's name, and what the files are that it is of."""
-        paths = [path for batch in self.paths for path in batch]
-        files = identities(paths)
-        content = content_of(paths, self.store.folder, files)
-        if content is None:  # one is missing, which is the loader's to tell
-            return None, files
-        what = [content, list(map(len, self.paths)), self.places]
-        return f"{self.kind}/{digest(what)}", files
-
-    @functools.cached_property
-    def features(self) -> Optional[np.ndarray]:
-        """(n, dim) of all batches in turn, or None if they are not stored."""
-        return None if self.name is None else self.store.get(self.name)
-
-    def get(self, number: int) -> Optional[torch.Tensor]:
-        if self.features is None:
-            return None
-        start = sum(map(len, self.batches[:number]))
-        return torch.from_numpy(np.array(self.features[start : start + len(self.batches[number])]))
-
-    def add(self, number: int, features: torch.Tensor) -> torch.Tensor:
-        self.added += [features] * (number == len(self.added))
-        return features
-
-    def keep(self) -> None:
-        """Store what was added, if it is of all batches and of pictures that have not changed in the meantime."""
-        if len(self.added) == len(self.batches) and self.name is not None and self._known == self._look():
-            self.store.put(self.name, torch.cat(self.added).cpu().numpy())
-        self.added = []
-
-
-class WithoutPixels(Dataset):
-    """A data set of Dassl's whose pictures are not read: "img" is a tensor (0, 0, 0)."""
-
-    def __init__(self, images):
-        self.items = images.data_source
-
-    def __len__(self):
-        return len(self.items)
-
-    def __getitem__(self, index):
-        item = self.items[index]
-        labels = {"label": item.label, "domain": item.domain, "impath": item.impath, "index": index}
-        return {"img": torch.empty(0, 0, 0), **labels}

@@ -22,7 +22,9 @@ from dassl.data.transforms import build_transform
 
 from ..random_state import random_state, set_random_state
 from ..run.experiment import dataset_folder, path_in
-from .frozen_features import FrozenFeatures, WithoutPixels, loader_like
+from .blocks import WithoutPixels
+from .frozen_features import FrozenFeatures, loader_like, progress
+from .stored_pictures import StoredPictures
 
 # Pictures that are encoded together, whatever the batch size of the training: the last bits of features depend on it
 BATCH = 32
@@ -88,7 +90,11 @@ class ViewLoader:
         """Batches, each with its "features", as an `ImageBatch` has them."""
         pixels = self.frozen.model.reads_pixels(training=True)
         images = self.dataset if pixels else WithoutPixels(self.loader.dataset)
-        for batch in loader_like(self.loader, images, pixels, batch_sampler=self.loader.batch_sampler):
+        pictures = self._pictures() if pixels else None
+        decodes = pixels and not (pictures and pictures.has(range(len(pictures))))
+        for batch in loader_like(self.loader, pictures or images, decodes, batch_sampler=self.loader.batch_sampler):
+            if pictures:
+                batch["img"] = pictures.images(batch, keep=False)
             yield {**batch, "features": lambda _, index=batch["index"]: self.features(index)}
 
     @property
@@ -109,11 +115,26 @@ class ViewLoader:
 
     def _encode(self):
         """All pictures in the order of the data set, so that no feature depends on how training draws its batches."""
-        state = random_state()  # encoding or not must not shift what training draws
-        images = loader_like(self.loader, self.dataset, processes=True, batch_size=BATCH)
-        features = [x for x, _ in self.frozen.features_of(images)]
+        with self._in_order() as images:
+            return torch.cat([x for x, _ in self.frozen.features_of(images)])
+
+    def _pictures(self) -> Optional[StoredPictures]:
+        """The epoch's images by stored pixels, as far as there is room for them; None where they are not kept."""
+        pictures = self.frozen.pictures(self.dataset)
+        if pictures and not pictures.has(range(len(pictures))):
+            with self._in_order() as images:
+                for _ in progress(self.frozen.reading(images, pixels=True), desc="Decoding", unit="batch"):
+                    if not self.frozen.store.takes_pixels:
+                        break
+            pictures = self.frozen.pictures(self.dataset)
+        return pictures
+
+    @contextlib.contextmanager
+    def _in_order(self):
+        """The epoch's images in batches; reading them, which one run does and another not, shifts no random number."""
+        state = random_state()
+        yield loader_like(self.loader, self.dataset, processes=True, batch_size=BATCH)
         set_random_state(state)
-        return torch.cat(features)
 
 
 def view_loader(cfg, loader: DataLoader, frozen: FrozenFeatures, dataset_dir: str) -> Optional[ViewLoader]:

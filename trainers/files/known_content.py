@@ -19,13 +19,17 @@ _COARSEST_NS = 2_000_000_000
 _BLOCK = 2**20
 
 
-def store_folder(cfg) -> str:
-    """STORE.DIR, the environment's STORE, or `feature_store` beside the data sets, if need be in the run's folder."""
+def store_folder(cfg, run: str = "") -> str:
+    """STORE.DIR, the environment's STORE, or `feature_store` beside the data sets, if need be in the run's folder.
+
+    run: that folder, where it may have been moved.
+    """
     given = cfg.STORE.DIR or os.environ.get("STORE", "")
     if given:
         return os.path.expanduser(given)
     root = os.path.expanduser(cfg.DATASET.ROOT)
-    return os.path.join(root if os.path.isdir(root) and os.access(root, os.W_OK) else cfg.OUTPUT_DIR, "feature_store")
+    beside_data = os.path.isdir(root) and os.access(root, os.W_OK)
+    return os.path.join(root if beside_data else run or cfg.OUTPUT_DIR, "feature_store")
 
 
 def notes_folder(cfg) -> str:

@@ -230,6 +230,7 @@ class PromptSequences(nn.Module):
             self.register_buffer(f"{name}_ctx", x[x >= 0], persistent=False)  # row of the context that goes there
         self.register_buffer("rows", order, persistent=False)
         self.register_buffer("eos", eos[order], persistent=False)
+        self.to(clip_model.token_embedding.weight.device)  # who encodes it once moves it nowhere
 
     @staticmethod
     def _order(classnames, n_ctx, before, length):

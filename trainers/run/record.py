@@ -147,10 +147,14 @@ class Evaluation:
         self.record.add(logits, label)
 
     def evaluate(self) -> Mapping[str, float]:
-        found, record = self.reading.found, self.record
-        if found:
-            print(f"{found:,} of {record.n:,} image features came from {self.reading.store.folder}")
-        record.impaths, record.facts = self.reading.paths, {**record.facts, "features_from_store": found}
+        reading, record = self.reading, self.record
+        facts = {"features_from_store": reading.found}
+        if reading.found:
+            print(f"{reading.found:,} of {record.n:,} image features came from {reading.store.folder}")
+        if reading.undecoded:
+            print(f"{reading.undecoded:,} of {record.n:,} pictures came decoded from {reading.store.folder}")
+            facts["pictures_from_store"] = reading.undecoded
+        record.impaths, record.facts = reading.paths, {**record.facts, **facts}
         self.results = self.evaluator.evaluate()
         return self.results
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
-from trainers.backbone import clip_loader
+from trainers.backbone import clip_loader, openai_files
 from trainers.backbone.clip_loader import build_clip, cast_weights, load_clip
 from trainers.errors import UserError
 from trainers.precision import Precision
@@ -74,7 +74,7 @@ def test_a_file_that_does_not_say_its_activation_is_asked_about(tmp_path, file):
 def test_openais_own_names_say_it(tmp_path, monkeypatch):
     path = str(tmp_path / "openai.pt")
     torch.save(clip_state_dict(g=GEOMETRY), path)
-    monkeypatch.setattr(clip_loader, "_openai_file", lambda name, url: path)
+    monkeypatch.setattr(openai_files, "get", lambda name, url: path)
     assert load_clip("ViT-B/16").activation == "quickgelu (as all of OpenAI's weights)"
     with pytest.raises(UserError, match="ACTIVATION is gelu, but the layers of .ViT-B/16. have quickgelu"):
         load_clip("ViT-B/16", "gelu")
@@ -275,7 +275,7 @@ def test_a_cached_file_that_cannot_be_read(tmp_path, monkeypatch):
     def refuse(*args, **kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(clip_loader, "CACHE", str(tmp_path))
+    monkeypatch.setattr(openai_files, "CACHE", str(tmp_path))
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(UserError, match=r"ViT-B-16.pt\" cannot be read \(Permission denied\): fetch https.* by hand"):
         load_clip("ViT-B/16")
@@ -288,7 +288,7 @@ def test_download_that_fails(monkeypatch, tmp_path, error):
     def unreachable(url, root):
         raise error
 
-    monkeypatch.setattr(clip_loader, "CACHE", str(tmp_path))
+    monkeypatch.setattr(openai_files, "CACHE", str(tmp_path))
     monkeypatch.setattr(clip.clip, "_download", unreachable)
     with pytest.raises(FileNotFoundError, match="ViT-B-16.pt.*SHA-256 5806e77cd.*MODEL.BACKBONE.NAME"):
         load_clip("ViT-B/16")

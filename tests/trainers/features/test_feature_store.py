@@ -83,6 +83,43 @@ def test_the_blocks_unused_for_longest_make_room(tmp_path):
     assert foreign.exists()
 
 
+def pixels(seed):
+    return np.random.RandomState(seed).randint(0, 256, (3, 4, 4, 3), np.uint8)
+
+
+def test_pixels_are_kept_as_they_are(store):
+    store.put("pixels-a/b", pixels(0))
+    found = store.get("pixels-a/b")
+    assert store.has("pixels-a/b") and not store.has("pixels-a/c")
+    assert np.array_equal(found, pixels(0)) and found.dtype == np.uint8
+
+
+def test_pixels_take_what_features_leave(tmp_path, capsys):
+    """They go first, and get no room from what was used within a week: what came first stays."""
+    size = len(open_size(tmp_path, block(0)))
+    store = FeatureStore(str(tmp_path / "store"), 4 * size)
+    store.put("a/0", block(0))
+    for i in range(9):
+        store.put(f"pixels-a/{i}", pixels(i))
+    kept = [i for i in range(9) if store.has(f"pixels-a/{i}")]
+    assert kept == list(range(len(kept))) and 1 < len(kept) < 9 and store.get("a/0") is not None
+    assert capsys.readouterr().out.count("is full, so that the other pictures are decoded each time: raise STORE") == 1
+    for i in range(3):  # a feature is never refused
+        store.put(f"b/{i}", block(i))
+    assert all(store.has(name) for name in ("a/0", "b/0", "b/1", "b/2")) and not store.has("pixels-a/0")
+
+
+def test_pixels_that_nobody_has_used_make_room_for_others(tmp_path):
+    store = FeatureStore(str(tmp_path / "store"), 1500)
+    for i in range(9):
+        store.put(f"pixels-a/{i}", pixels(i))
+    for path in files(store):
+        os.utime(path, ns=(0, time.time_ns() - feature_store.IN_USE - 10**9))
+    store = FeatureStore(store.folder, 1500)
+    store.put("pixels-b/0", pixels(0))
+    assert store.has("pixels-b/0") and sum(map(os.path.getsize, files(store))) <= 1500
+
+
 def open_size(tmp_path, features):
     one = FeatureStore(str(tmp_path / "one"), 10**6)
     one.put("a/b", features)

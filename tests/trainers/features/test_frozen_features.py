@@ -232,6 +232,7 @@ def test_where_it_lies(make_cfg, tmp_path, monkeypatch):
     assert store_folder(cfg) == str(tmp_path / "feature_store")
     monkeypatch.setattr(os, "access", lambda *_: False)
     assert store_folder(cfg) == str(tmp_path / "run" / "feature_store")
+    assert store_folder(cfg, run="moved") == os.path.join("moved", "feature_store")
     monkeypatch.setenv("STORE", "~/features")
     assert store_folder(cfg) == os.path.expanduser("~/features")
     cfg.STORE.DIR = str(tmp_path / "given")

@@ -1,0 +1,359 @@
+"""A step of every method on this device: whether its numbers are the CPU's, what it costs, and what it waits for."""
+
+import copy
+import gc
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
+from typing import NamedTuple, Optional
+
+import torch
+from torch import nn
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
+
+import own_methods
+from benchmarks import budget, vit
+from benchmarks.config import REPOSITORY, config_of
+from benchmarks.pictures import make_pictures
+from benchmarks.table import Table
+from benchmarks.timing import interleaved
+from dassl.data.data_manager import build_data_loader
+from dassl.data.datasets import Datum
+from dassl.data.transforms import build_transform
+from dassl.engine import TRAINER_REGISTRY
+from harness.catalogue import DATASETS, Method
+from trainers.precision import Precision
+from trainers.prompting.image_batch import ImageBatch
+from trainers.run.record import device_name
+
+from .findings import FAULT, NOTE, OK, Finding
+
+
+class Geometry(NamedTuple):
+    clip: tuple  # as clip.model.CLIP takes it
+    teacher: tuple  # PromptKD's, the same
+    few: int  # classes of which a step is timed
+    many: int
+
+
+TINY = (64, 32, 12, 64, 16, 77, 49408, 64, 1, 12)  # as deep as ViT-B/16, which published settings need
+GEOMETRIES = {
+    "true": Geometry(vit.GEOMETRY, (768, 224, 24, 1024, 14, 77, 49408, 768, 12, 12), 100, 1000),  # ViT-B/16, ViT-L/14
+    "tiny": Geometry(TINY, TINY, 10, 20),
+}
+COMPARED = (4, 10)  # pictures, classes
+TESTED = 64  # pictures
+ROUNDS = 3  # behind those that warm up
+SCALES = (2.0**16, 2.0**10, 2.0**4, 1.0)  # of losses, where fp16 would lose gradients: the first without overflow
+SEEDS = 3  # of a table
+CONTEXT_MB = 600  # of a GPU, by every process, beside what PyTorch allocates [our estimate]
+STARTED, LOADED = 2, 4  # batches of each loading process before its time is taken, and while it is
+# The largest difference, of losses and logits and of gradients, that rounding makes on random weights, with a margin:
+# convolutions in TF32, which PyTorch allows, have 10 bits, fp16 has 10, bf16 has 7 [our choice]
+ROUNDING = {"fp32": (0.01, 0.05), "amp": (0.05, 0.5), "fp16": (0.05, 0.5), "bf16": (0.1, 1.0)}
+
+
+# ---- models ------------------------------------------------------------------------------------------------------
+
+
+class Subject(NamedTuple):
+    """A method, as it is measured."""
+
+    method: Method
+    geometry: Geometry
+    device: str
+
+    @property
+    def trainer(self):
+        return TRAINER_REGISTRY.get(self.method.trainer)
+
+    @property
+    def steps(self):
+        """Whether it is trained in steps."""
+        return self.method.learns and not self.trainer.fit
+
+    def settings(self, n_cls):
+        """Flags and pairs: those of the published training with about so many classes."""
+        protocol, dataset = "base2new" if self.method.has("base2new") else "few_shot", DATASETS[0 if n_cls > 500 else 1]
+        stem = self.method.config(protocol, dataset, budget.SHOTS)
+        config = str(REPOSITORY / self.method.config_folder / f"{stem}.yaml")
+        return ["--config-file", config, "DATASET.NUM_SHOTS", str(budget.SHOTS)]
+
+    def config(self, n_cls):
+        return config_of(["--trainer", self.method.trainer, *self.settings(n_cls)])
+
+    def model(self, n_cls, prec, device, *pairs):
+        """(CustomCLIP, Precision)"""
+        of_teacher = self.geometry.teacher
+        settings = [*self.settings(n_cls), *pairs]
+        if self.method.teacher_key:
+            settings += [f"TRAINER.{self.trainer.config_node}.TEACHER_DIM", str(of_teacher[0])]
+        model, precision = vit.model_of(self.method.trainer, n_cls, prec, device, settings, self.geometry.clip)
+        if self.method.teacher_key:
+            model.learn_from(Teacher(n_cls, prec, device, of_teacher))
+            model.to(device)
+        return model, precision
+
+    def batch(self, n_img, n_cls, device):
+        return vit.batch_of(n_img, n_cls, device, self.geometry.clip)
+
+
+class Teacher:
+    """In the place of a trained run that PromptKD learns from: zero-shot CLIP with random weights."""
+
+    def __init__(self, n_cls, prec, device, geometry):
+        self.model, self.precision = vit.model_of("ZeroshotCLIP", n_cls, prec, device, geometry=geometry)
+        self.model.eval()
+        self.text_features = self.model.encode_text()
+
+    @torch.no_grad()
+    def logits(self, pixels):
+        with self.precision.autocast():
+            return self.model(pixels, text_features=self.text_features)
+
+
+# ---- the same numbers? -------------------------------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """Of a step and an evaluation, on the CPU in float32."""
+
+    losses: dict
+    logits: list  # of the step, of the evaluation: (n, n_cls)
+    gradients: torch.Tensor  # of all that is trained, in one row
+
+
+def precisions(device):
+    """The values of PREC that a device has."""
+    if device == "cpu":
+        return ["fp32", "amp", "bf16"]
+    return ["fp32", "amp", "fp16"] + ["bf16"] * torch.cuda.is_bf16_supported()
+
+
+def outcome(subject, prec, device, start=None):
+    """(the `Outcome` of a model, what it had learned before its step); start: the latter, of another model."""
+    n_img, n_cls = COMPARED
+    undropped = ["TRAINER.CLIPLORA.DROPOUT", "0.0"]  # devices draw it differently
+    model, precision = subject.model(n_cls, prec, device, *undropped)
+    learned = nn.ModuleList([model.prompt_learner, model.training_only])
+    start = start or copy.deepcopy(learned.state_dict())
+    images, labels = subject.batch(n_img, n_cls, device)
+    for scale in SCALES if precision.scaler else (1.0,):
+        torch.manual_seed(1)
+        learned.load_state_dict(start)  # a step changes the statistics of batch norms
+        model.zero_grad(set_to_none=True)
+        with torch.set_grad_enabled(subject.steps), precision.autocast():
+            logits, losses = model(ImageBatch(images, None, labels.cpu()), labels)
+        gradients = _gradients(model, learned, losses, scale) if subject.steps else torch.zeros(1)
+        if gradients.isfinite().all():
+            break
+    tested = vit.evaluate(model, precision, images)
+    losses = {name: float(_plain(term)) for name, term in losses.items()}
+    return Outcome(losses, [_plain(logits), _plain(tested)], gradients), start
+
+
+def _gradients(model, learned, losses, scale):
+    model.backward({name: scale * term for name, term in losses.items()})
+    return torch.cat([_plain(p.grad).flatten() / scale for p in learned.parameters() if p.grad is not None])
+
+
+def _plain(tensor):
+    return tensor.detach().float().cpu()
+
+
+def differences(ours, theirs):
+    """Relative ones, [of losses, of logits, of gradients]: to the whole loss, the largest logit, the norm of all."""
+    loss = sum(abs(value) for value in theirs.losses.values())
+    losses = [abs(ours.losses[name] - value) / loss for name, value in theirs.losses.items()]
+    logits = [(a - b).abs().max() / b.abs().max() for a, b in zip(ours.logits, theirs.logits)]
+    norm = theirs.gradients.norm()
+    largest = [float(torch.tensor(each).max()) for each in (losses, logits)]  # a NaN, if there is one
+    return [*largest, float((ours.gradients - theirs.gradients).norm() / norm) if norm else None]
+
+
+def agreement(subject) -> list:
+    """A row for each precision: method, precision, and the `differences` from the CPU in fp32."""
+    theirs, start = outcome(subject, "fp32", "cpu")
+    return [
+        [subject.method.trainer, prec, *differences(outcome(subject, prec, subject.device, start)[0], theirs)]
+        for prec in precisions(subject.device)
+    ]
+
+
+def verdict(rows, device) -> Finding:
+    """Of the rows of one method on a device."""
+    check, far = f"compute, {rows[0][0]}", []
+    for _, prec, losses, logits, gradients in rows:
+        forward, backward = ROUNDING["bf16" if (prec, device) == ("amp", "cpu") else prec]
+        if not (losses <= forward and logits <= forward and (gradients or 0) <= backward):  # a NaN is never
+            far.append(f"{prec} (losses {losses:.1g}, logits {logits:.1g}, gradients {gradients or 0:.1g})")
+    if far:
+        text = f"other numbers than on the CPU in fp32, relatively: {', '.join(far)}"
+        return Finding(FAULT, check, text, "use another precision (PREC), and compare PyTorch's versions")
+    return Finding(OK, check, f"{', '.join(row[1] for row in rows)} give the CPU's numbers of fp32, but for rounding")
+
+
+# ---- cost --------------------------------------------------------------------------------------------------------
+
+
+class Cost(NamedTuple):
+    seconds: float
+    in_kernels: Optional[float]  # seconds that a GPU's kernels take
+    memory: Optional[float]  # peak MiB of a GPU
+
+
+def cost(function, device) -> Optional[Cost]:
+    """None: the device has too little memory."""
+    try:
+        if device == "cpu":
+            return Cost(interleaved({"": function}, ROUNDS, device)[""].wall, None, None)
+        gc.collect()  # models that were measured before
+        torch.cuda.reset_peak_memory_stats()
+        seconds = interleaved({"": function}, ROUNDS, device)[""].wall
+        memory = torch.cuda.max_memory_allocated() / 2**20
+        return Cost(seconds, in_kernels(function), memory)
+    except torch.cuda.OutOfMemoryError:
+        return None
+
+
+def in_kernels(function) -> Optional[float]:
+    """Seconds that a GPU's kernels take, one after the other; None if the profiler sees none."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiled:
+        function()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    kernels = (e for e in profiled.key_averages() if e.device_type == DeviceType.CUDA)
+    return sum(e.self_device_time_total for e in kernels) / 1e6 or None
+
+
+def step_cost(subject, n_img, n_cls):
+    cfg = subject.config(n_cls)
+    model, precision = subject.model(n_cls, _prec(subject, cfg), subject.device)
+    images, labels = subject.batch(n_img, n_cls, subject.device)
+    views = cfg.DATALOADER.K_TRANSFORMS
+    image = [images] * views if views > 1 else ImageBatch(images, None, labels.cpu())
+    return cost(lambda: vit.step(model, precision, (image, labels)), subject.device)
+
+
+def test_cost(subject):
+    """Of `TESTED` pictures."""
+    few = subject.geometry.few
+    model, precision = subject.model(few, _prec(subject, subject.config(few)), subject.device)
+    images, _ = subject.batch(TESTED, few, subject.device)
+    return cost(lambda: vit.evaluate(model, precision, images), subject.device)
+
+
+def _prec(subject, cfg):
+    """What the config's PREC becomes on the device."""
+    with redirect_stdout(StringIO()):
+        return Precision(cfg.TRAINER[subject.trainer.config_node].PREC, subject.device).prec
+
+
+def speed(subject, loaded) -> list:
+    """A row: method, precision, images of a step, ms and MiB with few and many classes, share of the kernels, ...
+
+    loaded: pictures a second that the loaders give.
+    """
+    n_few, n_many = subject.geometry.few, subject.geometry.many
+    cfg = subject.config(n_few)
+    batch, prec = cfg.DATALOADER.TRAIN_X.BATCH_SIZE, _prec(subject, cfg)
+    few, many, large = (step_cost(subject, *of) for of in ((batch, n_few), (batch, n_many), (2 * batch, n_few)))
+    start = [subject.method.trainer, prec, batch]
+    if few is None:
+        return [*start, *[None] * 8]
+    fits = _jobs(few.memory)
+    by_both = [None if one is None else getattr(one, of) for of in ("seconds", "memory") for one in (few, many)]
+    ms = [value and 1000 * value for value in by_both[:2]]
+    takes, share = batch / few.seconds, few.in_kernels and few.in_kernels / few.seconds
+    limit = "loaders" if loaded < takes else "step" if share is None else "kernels" if share > 0.5 else "host"
+    hours = None
+    tested = test_cost(subject)
+    if many and large and tested and subject.method.has("base2new"):
+        line = budget.straight_line((batch, n_few), (2 * batch, n_many), few.seconds, large.seconds, many.seconds)
+        plans = [budget.schedule(subject.method, dataset) for dataset in DATASETS]
+        hours = (
+            SEEDS / 3600 * sum(p.cost(lambda b, c: max(line(b, c), b / loaded), tested.seconds / TESTED) for p in plans)
+        )
+    return [*start, *ms, *by_both[2:], share, takes, limit, fits, hours]
+
+
+def _jobs(memory):
+    """How many runs of this peak memory (MiB) the GPU holds at once, a core for each; None on a CPU."""
+    if memory is None:
+        return None
+    total = torch.cuda.mem_get_info()[1] / 2**20
+    return max(1, min(int(total / (memory + CONTEXT_MB)), len(os.sched_getaffinity(0))))
+
+
+# ---- loaders -----------------------------------------------------------------------------------------------------
+
+
+def pictures_a_second(paths) -> float:
+    """Of a training's loaders: read, cropped and flipped by the processes of CoOp's config. paths: of pictures."""
+    with redirect_stdout(StringIO()):
+        cfg = config_of(
+            ["--trainer", "CoOp", "--config-file", f"{REPOSITORY}/configs/trainers/CoOp/vit_b16_ctxv1.yaml"]
+        )
+        transform = build_transform(cfg, is_train=True)
+    workers, batch = max(1, cfg.DATALOADER.NUM_WORKERS), cfg.DATALOADER.TRAIN_X.BATCH_SIZE
+    items = [Datum(paths[i % len(paths)], 0, 0, "picture") for i in range((STARTED + LOADED) * workers * batch)]
+    with warnings.catch_warnings():  # of more processes than cores, which environment.py notes
+        warnings.simplefilter("ignore")
+        batches = iter(build_data_loader(cfg, "SequentialSampler", items, batch, tfm=transform))
+    for _ in range(STARTED * workers):
+        next(batches)
+    start = time.perf_counter()
+    for _ in batches:
+        pass
+    return LOADED * workers * batch / (time.perf_counter() - start)
+
+
+# ---- all of it ---------------------------------------------------------------------------------------------------
+
+
+def compute(methods, geometry, pictures) -> Iterator:
+    """Findings, and at the end two Tables. pictures: paths of some; drawn ones in $TMPDIR if there are none."""
+    device, of = "cuda" if torch.cuda.is_available() else "cpu", GEOMETRIES[geometry]
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = pictures_a_second(pictures or make_pictures([folder], 256, 400))
+    own_methods.load([method.trainer for method in methods])
+    agreed, fast = [], []
+    for i, method in enumerate(methods, start=1):
+        print(f"{method.trainer}, {i} of {len(methods)}", file=sys.stderr)
+        subject = Subject(method, of, device)
+        agreed += agreement(subject)
+        yield verdict([row for row in agreed if row[0] == method.trainer], device)
+        if subject.steps:
+            fast.append(speed(subject, loaded))
+            if fast[-1][3] is None or fast[-1][4] is None:
+                text = f"a step of {of.many if fast[-1][3] else of.few} classes takes more memory than there is"
+                yield Finding(NOTE, f"compute, {method.trainer}", text, "lower DATALOADER.TRAIN_X.BATCH_SIZE")
+    where = f"{device_name(torch.device(device))}, PyTorch {torch.__version__}, {geometry} geometry, random weights"
+    numbers = [(name, ".1e") for name in ("losses", "logits", "gradients")]
+    yield Table(
+        f"Largest relative differences from the CPU in fp32, {COMPARED[1]} classes: {where}",
+        [("", ""), ("", ""), *numbers],
+        agreed,
+    )
+    yield Table(
+        f"A step without its optimiser, published batch and precision; the loaders give {loaded:.0f} pictures a "
+        f"second: {where}",
+        [
+            *(("", ""), ("PREC", ""), ("batch", "d"), (f"ms, {of.few} classes", ".1f"), (f"{of.many}", ".1f")),
+            *(
+                (f"MiB, {of.few}", ".0f"),
+                (f"{of.many}", ".0f"),
+                ("in kernels", ".2f"),
+                ("pictures/s", ".0f"),
+                ("limit", ""),
+            ),
+            *(("jobs", "d"), ("h of the base-to-new table", ".1f")),
+        ],
+        fast,
+    )

@@ -1,0 +1,129 @@
+"""A step and an evaluation of methods in each precision: "ok", or the error.
+
+    python -m tests.fake_gpu.steps GUARD METHOD[:BREAK] ...
+
+GUARD is guard.cpp, compiled; BREAK a mistake of `BREAKS` that is made on purpose.
+"""
+
+# ruff: noqa: E402  imports behind a statement
+import ctypes
+import sys
+
+ctypes.CDLL(sys.argv[1])  # before PyTorch, which asks once what there is
+
+import copy
+import types
+import warnings
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.cuda.amp import common
+
+from benchmarks import vit
+from doctor.compute import GEOMETRIES, Subject
+from harness.catalogue import method
+from trainers import e2mim
+from trainers.precision import ENCODER_DTYPES, Precision
+from trainers.prompting import model, prompt_text
+from trainers.prompting.image_batch import ImageBatch
+
+N_CLS, BATCH = 10, 4
+BREAKS = {
+    "positions stay on the CPU": lambda: setattr(prompt_text.PromptSequences, "to", lambda self, device: self),
+    "a number is asked for": lambda: change_losses(lambda losses: losses["ce"].item()),
+    "a term on the CPU": lambda: change_losses(lambda losses: losses.update(ce=losses["ce"] + torch.ones(1))),
+    "float64": lambda: change_losses(lambda losses: losses.update(ce=losses["ce"].double())),
+    "an index of the labels on the CPU": lambda: change_losses(
+        lambda losses: torch.arange(3) == losses["ce"].expand(3)
+    ),
+}
+
+
+def change_losses(change):
+    plain = model.PromptedCLIP.losses
+
+    def losses(self, *what):
+        found = plain(self, *what)
+        change(found)
+        return found
+
+    model.PromptedCLIP.losses = losses
+
+
+def pretend():
+    """What is asked of CUDA beside tensors; and "meta", which stands for the GPU while a model is built."""
+    torch.cuda.get_device_properties = lambda *device: types.SimpleNamespace(total_memory=2**36)
+    common.amp_definitely_not_available = lambda: False
+    prompt_text.GROUP_COST["meta"] = prompt_text.GROUP_COST["cuda"]
+    # E2MIM decides by the labels on the host, which fake tensors have no numbers for
+    e2mim.draw_partners = lambda label: torch.arange(len(label)).roll(1)
+
+
+def precision_of(prec):
+    precision = Precision.__new__(Precision)
+    precision.device_type, precision.prec, precision.scaler = "cuda", prec, None
+    precision.encoder_dtype = ENCODER_DTYPES[prec]
+    precision.autocast_dtype = torch.float16 if prec == "amp" else None
+    return precision
+
+
+def on_the_gpu(built):
+    """A copy in which each tensor of the device "meta", wherever it is, is a fake one on "cuda"."""
+    of_tensors, of_parameters = torch.Tensor.__deepcopy__, torch.nn.Parameter.__deepcopy__
+
+    def deepcopy(tensor, memo):
+        new = tensor
+        if tensor.device.type == "meta":
+            new = torch.empty(tensor.shape, dtype=tensor.dtype, device="cuda")
+            new = torch.nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else new
+        return memo.setdefault(id(tensor), new)
+
+    torch.Tensor.__deepcopy__ = torch.nn.Parameter.__deepcopy__ = deepcopy
+    try:
+        return copy.deepcopy(built)
+    finally:
+        torch.Tensor.__deepcopy__, torch.nn.Parameter.__deepcopy__ = of_tensors, of_parameters
+
+
+def check(subject, prec):
+    built, _ = subject.model(N_CLS, prec, "meta")
+    precision = precision_of(prec)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        ours = on_the_gpu(built)
+        if subject.method.teacher_key:
+            ours.teacher.precision = precision
+        images, labels = torch.empty(BATCH, 3, 32, 32, device="cuda"), torch.arange(BATCH)
+        with precision.autocast():
+            logits, losses = ours(ImageBatch(images, None, labels), labels.to("cuda"))
+        right(logits, *losses.values())
+        if subject.steps:
+            ours.backward(losses)
+            right(*(p.grad for p in ours.prompt_learner.parameters()))
+        right(vit.evaluate(ours, precision, images))
+
+
+def right(*tensors):
+    for tensor in tensors:
+        if (tensor.device.type, tensor.dtype) != ("cuda", torch.float32):
+            raise TypeError(f"a result is {tensor.dtype} on {tensor.device}")
+
+
+def main():
+    warnings.simplefilter("ignore")
+    pretend()
+    for word in sys.argv[2:]:
+        name, _, mistake = word.partition(":")
+        plain = model.PromptedCLIP.losses, prompt_text.PromptSequences.to
+        if mistake:
+            BREAKS[mistake]()
+        for prec in ENCODER_DTYPES:
+            try:
+                check(Subject(method(name), GEOMETRIES["tiny"], "cuda"), prec)
+                print(f"{word} {prec}: ok", flush=True)
+            except Exception as error:
+                print(f"{word} {prec}: {type(error).__name__} {' '.join(str(error).split())[:200]}", flush=True)
+        model.PromptedCLIP.losses, prompt_text.PromptSequences.to = plain
+
+
+if __name__ == "__main__":
+    main()
