@@ -7,12 +7,17 @@ import random
 from collections.abc import Iterator
 from types import SimpleNamespace
 
+import trainers.base  # noqa: F401  its keys of data sets
+from dassl.config import get_cfg_default
 from dassl.data.classes import same_names
+from dassl.data.datasets import build_dataset
 from datasets.few_shot import draw_few_shot
 from datasets.prepare.check import undecodable
 from datasets.prepare.state import NAMES, PARTS, Found, known
 from datasets.published import ANOTHER, COOP, sample_origin
-from harness.catalogue import BUNDLED
+from harness.catalogue import BUNDLED, OWN_DATASETS
+from harness.command_line import parse_args
+from harness.config import merge_args
 
 from .findings import FAULT, NOTE, OK, Finding
 
@@ -26,16 +31,39 @@ def find(names: list, root: str) -> list:
 
     Raises UserError for a name that no data set has.
     """
-    names = [known(name, ALL) for name in names]
-    if not os.path.isdir(root):
-        return []
-    found = [Found(name, root) for name in names or ALL]
-    return found if names else [one for one in found if one.state != "absent"]
+    own = [OwnFound(OWN_DATASETS[name]) for name in OWN_DATASETS if name in names or not names]
+    others = [known(name, ALL) for name in names if name not in OWN_DATASETS]
+    if (names and not others) or not os.path.isdir(root):
+        return own
+    found = [Found(name, root) for name in others or ALL]
+    return [*(found if names else [one for one in found if one.state != "absent"]), *own]
+
+
+class OwnFound:
+    """A data set outside this checkout, as `Found`; there are no published numbers that it could be compared with."""
+
+    state = "own"
+    split, origin, missing = "", "", ()
+
+    def __init__(self, own):
+        self.name, self.folder, self.items, self.lacks = own.name, own.home, {}, []
+        cfg = get_cfg_default()
+        merge_args(cfg, parse_args(["--dataset-config-file", own.file]))
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                built = build_dataset(cfg)
+        except ValueError as error:
+            self.lacks = [str(error)]
+            return
+        parts = zip(PARTS, (built.train_x, built.val, built.test))
+        self.items = {part: items for part, items in parts if items and (part == "test" or items is not built.test)}
 
 
 def data(found: Found, root: str) -> Iterator[Finding]:
     """What there is to say of one data set."""
     check, get = f"data, {found.name}", f"python tools/prepare_data.py get {found.name} --root {root}"
+    if found.state == "own":
+        get = ""
     if found.name in BUNDLED:
         get = "the first run draws it" if found.state == "absent" else ""
     if found.state == "absent":
@@ -50,7 +78,7 @@ def data(found: Found, root: str) -> Iterator[Finding]:
     there = sorted(items.keys() - missing)
     pictures = random.Random(0).sample(there, min(DECODED, len(there)))
     faults += [Finding(FAULT, check, sentence) for sentence in undecodable(pictures)]
-    sample = [] if found.split == ANOTHER else samples(found)
+    sample = [] if found.split == ANOTHER or found.state == "own" else samples(found)
     others = [str(seed) for seed, origin in zip(SEEDS, sample) if origin.startswith(ANOTHER)]
     if others:
         text = f"the few-shot sample of seed {', '.join(others)} is another than the published one"

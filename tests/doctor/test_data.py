@@ -1,13 +1,16 @@
 """Data sets that are another's, damaged, or not there. Stub trees: see tests/datasets/stubs.py."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from datasets import published
 from doctor import data as doctor_data
 from doctor.findings import FAULT, NOTE, OK
+from harness.catalogue import own_datasets
 from tests.datasets.prepare.web import stub_sizes  # noqa: F401  fixture
 from tests.datasets.stubs import STEMS, config, make
 
@@ -101,3 +104,20 @@ def test_every_public_data_set(stem, tmp_path):
     findings = look(tmp_path)
     assert findings and all(f.check == f"data, {stem}" for f in findings)
     assert all(f.level == OK or "is another than" in f.text for f in findings), findings
+
+
+def test_data_sets_outside_the_checkout(tmp_path, monkeypatch):
+    for folder in ("train/red square", "train/disk", "test/red square", "test/disk"):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / "own" / folder / "1.png")
+    (tmp_path / "own/dataset.yaml").write_text("name: own\ntemplate: a scan of {}\n")
+    shutil.copytree(tmp_path / "own", tmp_path / "shift")
+    (tmp_path / "shift/dataset.yaml").write_text("name: shift\nshift_of: own\n")
+    monkeypatch.setattr(doctor_data, "OWN_DATASETS", own_datasets(f"{tmp_path}/own:{tmp_path}/shift"))
+    first, second = look(tmp_path / "nowhere")
+    assert (first.level, first.check, first.text) == (OK, "data, own", "2 classes, 2 / – / 2 images, 4 pictures decode")
+    assert second.text == "2 classes, – / – / 2 images, 2 pictures decode"
+    assert look(tmp_path, "own") == [first]
+    (tmp_path / "own/test/disk/1.png").unlink()
+    (fault,) = look(tmp_path, "own")
+    assert fault.level == FAULT and "own/test/disk holds no image" in fault.text
