@@ -7,7 +7,8 @@ import random
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-import trainers.base  # noqa: F401  its keys of data sets
+import datasets.image_folder  # noqa: F401  its keys
+import trainers.base  # noqa: F401  those of all data sets
 from dassl.config import get_cfg_default
 from dassl.data.classes import same_names
 from dassl.data.datasets import build_dataset

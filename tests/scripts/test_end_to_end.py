@@ -128,6 +128,10 @@ def test_two_data_sets_outside_the_checkout(tmp_path):
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
 
+    doctor = ("--datasets", "scans", "birds", "--backbone", "shapes-tiny", "--data", "data")
+    assert "ok     data, scans: 4 classes" in call(sys.executable, REPOSITORY / "tools/doctor.py", *doctor)
+    assert "your own" in call(sys.executable, REPOSITORY / "tools/prepare_data.py", "list", "--root", "data")
+
     quick = ("OPTIM.MAX_EPOCH", "1", "DATALOADER.NUM_WORKERS", "0")
     scripts = REPOSITORY / "scripts/coop"
     for script in ("base2new_train.sh", "base2new_test.sh"):
