@@ -32,6 +32,11 @@ BREAKS = {
     "positions stay on the CPU": lambda: setattr(prompt_text.PromptSequences, "to", lambda self, device: self),
     "a number is asked for": lambda: change_losses(lambda losses: losses["ce"].item()),
     "a term on the CPU": lambda: change_losses(lambda losses: losses.update(ce=losses["ce"] + torch.ones(1))),
+    "a comparison is asked for": lambda: change_losses(lambda losses: bool(losses["ce"] > 0)),
+    "a count is asked for": lambda: change_losses(lambda losses: losses["ce"].expand(3).nonzero()),
+    "as an array": lambda: change_losses(lambda losses: losses["ce"].detach().numpy()),
+    "back on the host": lambda: change_losses(lambda losses: losses.update(ce=losses["ce"].cpu())),
+    "float16": lambda: change_losses(lambda losses: losses.update(ce=losses["ce"].half())),
     "float64": lambda: change_losses(lambda losses: losses.update(ce=losses["ce"].double())),
     "an index of the labels on the CPU": lambda: change_losses(
         lambda losses: torch.arange(3) == losses["ce"].expand(3)

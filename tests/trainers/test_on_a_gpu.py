@@ -18,6 +18,11 @@ FOUND = {
     "zsclip:positions stay on the CPU": "cpu is not on the expected device",
     "coop:a number is asked for": "_local_scalar_dense",
     "coop:a term on the CPU": "at least two devices, cuda:0 and cpu",
+    "coop:a comparison is asked for": "_local_scalar_dense",
+    "coop:a count is asked for": "nonzero",
+    "coop:as an array": "numpy",
+    "coop:back on the host": "on cpu",
+    "coop:float16": "a result is torch.float16",
     "coop:float64": "a result is torch.float64",
     "coop:an index of the labels on the CPU": "at least two devices",
 }
