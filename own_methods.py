@@ -17,7 +17,7 @@ from dassl.engine import TRAINER_REGISTRY
 from harness.catalogue import METHODS, Method
 from harness.errors import UserError
 from harness.method_code import code_checksum, modules
-from trainers.keys import Range, declare
+from trainers.keys import Range, declare, forget_node
 from trainers.run.folder import RunFolder
 
 CHECKSUM = "CODE_CHECKSUM"  # key of the method's config node: what tells its code apart, so that it is a setting
@@ -112,6 +112,8 @@ def _undo(method, trainers, nodes, defaults):
     """Leave nothing of a folder that cannot be used."""
     for name in set(TRAINER_REGISTRY.registered_names()) - trainers:
         del TRAINER_REGISTRY._obj_map[name]
+    for node in set(_C.TRAINER) - nodes:
+        forget_node(node)
     _C.TRAINER.clear()
     _C.TRAINER.update(defaults)
     for name in [name for name in sys.modules if f"{name}.".startswith(f"{method.folder}.")]:
@@ -128,5 +130,7 @@ def _place_of(error, home):
 
 
 def _words(error):
+    if isinstance(error, UserError):
+        return str(error).rstrip(".")
     text = error.msg if isinstance(error, SyntaxError) else error
     return f"{type(error).__name__}: {text}".rstrip(": .")

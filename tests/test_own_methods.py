@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.method_code import code_checksum
 from tests.conftest import REPOSITORY
 from tools.new_method import write
+from trainers import keys
 
 TINY = {"TRAINER.MINE.N_CTX": 4, "OPTIM.MAX_EPOCH": 1}
 
@@ -38,7 +39,10 @@ MISTAKES = {  # (what stands in the code, what stands there instead) -> what is 
     (REGISTERED, "class Mine"): "files in .*/mine register no trainer, and method.yaml names Mine",
     (REGISTERED, "@TRAINER_REGISTRY.register()\nclass Other"): "register Other, and method.yaml names Mine",
     (REGISTERED, f"{REGISTERED}2(PromptTrainer): pass\n\n\n{REGISTERED}"): "register Mine2, Mine, and method.yaml",
-    (REGISTERED, "@TRAINER_REGISTRY.register()\nclass CoOp"): 'mine.py, line 4.: KeyError: .*"CoOp" is already',
+    (
+        REGISTERED,
+        "@TRAINER_REGISTRY.register()\nclass CoOp",
+    ): 'mine.py, line 4.: The trainer "CoOp" is in .*trainers/coop.py',
     ('config_node = "MINE"', 'config_node = "NO"'): "Mine in .*/mine has no config_node that add_defaults has added",
     ('"MINE"', '"COOP"'): "The config node COOP in .*/mine is another method's",
     ("DEFAULTS.CSC = False", "DEFAULTS.CSC = 1 / 0"): "mine.py, line 2.: ZeroDivisionError: division by zero: mend it",
@@ -58,6 +62,7 @@ def test_a_mistake_is_a_sentence_and_leaves_nothing(mine, mistake):
         with pytest.raises(UserError, match=MISTAKES[mistake]):
             load(mine)
         assert (TRAINER_REGISTRY.registered_names(), str(get_cfg_default())) == before
+        assert not [key for key in keys.RANGES if key.startswith("TRAINER.MINE.")]
         assert not [name for name in sys.modules if name.partition(".")[0] == "mine"]
     (mine / "mine.py").write_text(text)
     load(mine)

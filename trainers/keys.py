@@ -266,6 +266,15 @@ def add_defaults(name: str, defaults: SimpleNamespace, parent: CN = _C.TRAINER, 
         declare(f"{section}{name}.{key}", value.range)
 
 
+def forget_node(name: str) -> None:
+    """Take back what `add_defaults` has done for a node below TRAINER, but the node itself."""
+    _METHODS[:] = [one for one in _METHODS if one != name]
+    for key in [key for key in RANGES if key.startswith(f"TRAINER.{name}.")]:
+        del RANGES[key]
+        TRAINING_FILES.discard(key)
+        RUN_FOLDERS.discard(key)
+
+
 _METHODS: List[str] = []  # names of the methods' nodes
 
 
