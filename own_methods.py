@@ -130,7 +130,7 @@ def _place_of(error, home):
 
 
 def _words(error):
-    if isinstance(error, UserError):
+    if getattr(error, "for_user", False):
         return str(error).rstrip(".")
     text = error.msg if isinstance(error, SyntaxError) else error
     return f"{type(error).__name__}: {text}".rstrip(": .")

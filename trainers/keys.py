@@ -196,7 +196,8 @@ def check(cfg: Mapping[str, Any]) -> None:
         for number in value if isinstance(value, list) else [value]:
             _check_number(key, number)
         if key in RANGES and not RANGES[key].fits(value):
-            raise UserError(f"{key} is {value!r}, but must be {RANGES[key].text}.")
+            shown = f"{value!r:.100}" + "..." * (len(repr(value)) > 100)
+            raise UserError(f"{key} is {shown}, but must be {RANGES[key].text}.")
         if isinstance(value, str) and not _is_text(value):
             raise UserError(f"{key} is {value!r}, which is no text (UTF-8): give another name or folder.")
     if cfg["OPTIM"]["SGD_NESTEROV"] and (cfg["OPTIM"]["MOMENTUM"] == 0 or cfg["OPTIM"]["SGD_DAMPNING"] != 0):

@@ -1,4 +1,5 @@
 import os
+from types import SimpleNamespace
 
 import pytest
 
@@ -26,7 +27,7 @@ def test_seconds_are_compared_with_their_limits_and_nothing_is_left(one_process,
     monkeypatch.setattr(data, "LIMITS", {"first": limit, "cached": limit})
     monkeypatch.setattr(data, "MEMORY_LIMIT", 1_000_000)
     monkeypatch.setattr(data.tempfile, "tempdir", str(tmp_path))
-    table = data.measure(None)
+    table = data.measure(SimpleNamespace(pictures=None))
     assert table.title.startswith("ImageNet's list of files, 1,006 in 3 classes")
     assert [(row[0], row[-1]) for row in table.rows] == [("first", verdict), ("cached", verdict)]
     assert list(tmp_path.iterdir()) == []

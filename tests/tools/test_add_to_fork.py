@@ -28,7 +28,7 @@ def test_there_and_back(tmp_path):
         "vit_l14_ep10_batch128.yaml vit_l14_ep50_batch32.yaml",
         "  write scripts/e2mim/: base2new_train.sh base2new_test.sh xd_train.sh xd_test.sh few_shot.sh",
         "  add in train.py, after line 10: import trainers.prompt_methods",
-        "  DATA=/path/to/datasets bash ./scripts/sep/base2new_train.sh caltech101 1",
+        "  DATA=/path/to/datasets bash ./scripts/sep/base2new_train.sh tiny 1",
         "Undo: python tools/add_to_fork.py . --remove",
     ):
         assert line in done.stdout.splitlines()
