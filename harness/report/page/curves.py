@@ -8,7 +8,7 @@ from .names import by_kind, names_of, place_text
 
 NOT_A_LOSS = ("lr", "acc")
 MOST_POINTS = 120  # of a line: what a small chart can show
-MOST_CHARTS = 60
+MOST_CHARTS = 24
 
 
 def loss_charts(output, runs) -> tuple:

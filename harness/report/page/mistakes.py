@@ -15,14 +15,15 @@ from ..tables import Table
 from .names import by_kind, names_of, place_text
 
 MOST_CLASSES = 100  # the hardest
-MOST_TEST_SETS = 24
+MOST_TEST_SETS = 12
+MOST_PICTURES = 400  # of some 2 KB each, repetitions included
 PAIRS = 5  # of a method
 PIXELS = 64  # the longer side of a thumbnail
 PER_CLASS_NOTE = "Percent of each class's test images, mean ± standard deviation over seeds; the hardest classes first."
 
 
 class Picture(NamedTuple):
-    source: str  # a data URI; "" if the file is not there or is no image
+    source: Optional[str]  # a data URI; "" if the file is not there or is no image, None where it would be one too many
     alt: str
 
 
@@ -63,7 +64,10 @@ def find_mistakes(runs) -> tuple:
         notes.append(f"The first {MOST_TEST_SETS} test sets of {len(test_sets)} that have predictions.")
     shown = list(test_sets.items())[:MOST_TEST_SETS]
     thumbnails = Thumbnails()
-    return [Mistakes(title, _table(of), _pairs(of, thumbnails)) for title, of in shown], notes
+    mistakes = [Mistakes(title, _table(of), _pairs(of, thumbnails)) for title, of in shown]
+    if thumbnails.shown > MOST_PICTURES:
+        notes.append(f"The first {MOST_PICTURES} pictures of {thumbnails.shown}.")
+    return mistakes, notes
 
 
 # ---- by class ----------------------------------------------------------------------------------------------
@@ -121,14 +125,21 @@ def _worst(by_seed, thumbnails):
     pairs = []
     for label, other in worst:
         true, taken_for = classnames[label], classnames[other]
-        picture = Picture(thumbnails[examples[label, other]], f"{true}, taken for {taken_for}")
-        example = Picture(thumbnails[examples.get(other)], taken_for)
+        picture = Picture(thumbnails.next(examples[label, other]), f"{true}, taken for {taken_for}")
+        example = Picture(thumbnails.next(examples.get(other)), taken_for)
         pairs.append(Pair(true, taken_for, wrong[label, other], images[label], picture, example))
     return pairs
 
 
 class Thumbnails(dict):
     """{path of an image: data URI}, made when asked for; "" where there is no image."""
+
+    shown = 0
+
+    def next(self, path: Optional[str]) -> Optional[str]:
+        """The data URI of one more picture; None beyond `MOST_PICTURES`."""
+        self.shown += 1
+        return self[path] if self.shown <= MOST_PICTURES else None
 
     def __missing__(self, path: Optional[str]):
         try:

@@ -373,3 +373,10 @@ def test_mean_ranks_and_reliability(tmp_path):
     assert "Mean ranks over 2 data sets: SEP 1.00, CoOp 2.50, MaPLe 2.50." in page.text
     assert "Not told apart: SEP to MaPLe." in page.text
     assert "CoOp: 60 % sure, 50 % right, 90 % sure, 100 % right" in page.text
+
+
+def test_pictures_that_would_be_too_many_are_left_out_and_counted(predicted, monkeypatch):
+    monkeypatch.setattr(mistakes, "MOST_PICTURES", 1)
+    page = Page(page_of(predicted))
+    assert page.source.count("data:image/jpeg") == 1 and "no image file" not in page.text
+    assert re.search(r"The first 1 pictures of \d+\.", page.text)
