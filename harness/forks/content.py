@@ -179,10 +179,10 @@ def dassl_defaults(dassl: Path) -> dict[str, Any]:
     """Dotted key -> value, of the defaults of a Dassl (its package's folder) that are constants; {} if unreadable."""
     found = {}
     try:
-        text = (dassl / "config/defaults.py").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        tree = ast.parse((dassl / "config/defaults.py").read_bytes())
+    except (OSError, SyntaxError, ValueError):
         return {}
-    for node in ast.parse(text).body:
+    for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).startswith("_C."):
             try:
                 found[ast.unparse(node.targets[0])[3:]] = ast.literal_eval(node.value)

@@ -215,7 +215,7 @@ def _for_own_trainers(node) -> Iterator[tuple[ast.AST, str]]:
         if isinstance(child, ast.If) and any(map(_is_name, ast.walk(child.test))):
             if any(isinstance(n, (ast.Raise, ast.Assert)) for n in ast.walk(child)) and _compares(child.test):
                 yield child, "tests the trainer's name"
-            for branch in child.orelse if _compares(child.test) else ():
+            for branch in child.orelse if _compares(child.test) else child.body + child.orelse:
                 yield from _for_own_trainers(ast.Module(body=[branch], type_ignores=[]))
         elif isinstance(child, ast.Call) and _calls(ast.Expr(value=child), _SHOWING) and not child.keywords:
             for argument in child.args:

@@ -376,6 +376,8 @@ def test_defaults_of_the_forks_dassl(fork, capsys):
         text = path.read_text()
         assert yaml.safe_load(text)["TEST"] == {"FINAL_MODEL": "last_step"} and "this fork changes" in text
         assert "SEED" not in text and "NUM_SHOTS" not in text
+    (fork / "dassl/config/defaults.py").write_text("print 'Python 2'\n")
+    assert main([str(fork), "--dirty"]) == 0  # there is nothing to compare with
 
 
 @pytest.mark.parametrize("there, named", [(["caltech101", "btmri"], "caltech101"), (["chmnist", "btmri"], "btmri")])

@@ -167,6 +167,7 @@ ALONE = "which may end on a trainer that it does not know"
         ("if cfg.TRAINER.NAME == 'A':\n        pass\n    else:\n        of(args.opts)", "line 6, reads the KEY"),
         ("if not args.trainer:\n        raise ValueError", None),
         ("if args.trainer:\n        cfg.TRAINER.NAME = args.trainer", None),
+        ("if args.trainer:\n        of(args.opts)", "line 4, reads the KEY VALUE pairs"),
         ("if cfg.TRAINER.NAME in ('A', 'B'):\n        cfg.merge_from_list(of(cfg.TRAINER.NAME, args.opts))", None),
         ("cfg.merge_from_list(args.opts)", None),
         ("print(cfg.TRAINER.NAME, args.opts)", None),
