@@ -58,7 +58,8 @@ def made(make_trainer, row, classes, folder, *options):
     every = (*row.options, *LEARN, "TEST.SAVE_PREDICTIONS", True, "DATASET.SUBSAMPLE_CLASSES", classes, *options)
     trainer = make_trainer(row.trainer, *every, output=folder / classes)
     model_dir = "" if classes == "base" else str(folder / "base")
-    trainer.measure = measure_of(str(folder / classes), remedies_of(trainer, model_dir, None))
+    remedies = remedies_of(trainer, model_dir, None)
+    trainer.measure = measure_of(str(folder / classes), remedies)
     (folder / classes).mkdir(exist_ok=True)
     (folder / classes / "config.yaml").write_text(trainer.cfg.dump())
     if classes == "base" and row.learns:
@@ -66,6 +67,7 @@ def made(make_trainer, row, classes, folder, *options):
     else:
         trainer.load_model(model_dir if row.learns else "")
         trainer.test()
+    assert set(remedies(lambda *_: 4.0)["temperature"]) == {0.25}
     record = json.loads((folder / classes / "metrics.json").read_text())
     with np.load(folder / classes / "predictions.npz") as file:
         return record, file["logits"], file["labels"]

@@ -170,10 +170,12 @@ def test_what_tuning_broke(tmp_path, capsys):
     assert main([str(tmp_path), "--classes"]) == 0 and "largest loss" in capsys.readouterr().out
 
 
-def test_remedies_are_rows_of_their_own(tmp_path):
+def test_remedies_are_rows_of_their_own(tmp_path, monkeypatch):
+    write_predictions(tmp_path)  # which are nobody's, in the folder that the report is called from
+    monkeypatch.chdir(tmp_path)
     record = {"calibration": {**numbers(CALIBRATION, 9.0), "bins": 15}, "reliability": [[50.0, 40.0, 2]]}
     record["remedied"] = {"dac": {**numbers(CALIBRATION, 2.0), "bins": 15}}
-    finish(tmp_path, "new", 1, 50.0, record=record)
+    finish(tmp_path, "new", 1, ACCURACY, record=record)
     rows = as_dicts(calibration_tables(find_runs(tmp_path)[0])[0])
     assert {row["config"]: row["ECE"] for row in rows} == {"shapes": "9.00", "shapes + dac": "2.00"}
     assert [row["ECE"] for row in as_dicts(calibration_tables(find_runs(tmp_path)[0], 10)[0])] == ["—", "—"]

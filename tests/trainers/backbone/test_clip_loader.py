@@ -125,7 +125,7 @@ def test_shapes_tiny_is_what_it_was():
 
 
 def test_layers_that_a_fork_calls_otherwise(tmp_path, monkeypatch):
-    """MMA's clip/model.py; also of towers so narrow that OpenAI's have no head."""
+    """MMA's clip/model.py."""
     module = types.ModuleType("model")
     exec(inspect.getsource(clip.model).replace("ResidualAttentionBlock", "ModifiedBlock"), module.__dict__)
     monkeypatch.setattr(clip_loader, "build_model", module.build_model)
