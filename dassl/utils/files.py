@@ -4,16 +4,24 @@
 """
 
 import contextlib
+import itertools
 import os
+import re
 import secrets
+import socket
 
 from dassl.utils.errors import UserError
+
+_HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname()) or "host"
+_TOKEN = secrets.token_hex(4)
+_numbers = itertools.count()
 
 
 def write_whole(path, save, mode="w", sync=False):
     """Call save(file) on a hidden temporary file and rename it to `path`: others see the old file or the whole new one.
 
-    The folder is made if need be.
+    The folder is made if need be. Where the process is killed as it writes, the temporary file stays; its name is
+    of the kind that the writer of `trainers/` knows, and the next checkpoint or record in that folder removes it.
 
     Args:
         save: writes to the file that it is given, open in `mode`, "w" (UTF-8) or "wb".
@@ -23,7 +31,7 @@ def write_whole(path, save, mode="w", sync=False):
     nothing is left behind then, nor if `save` raises.
     """
     folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".{_HOST}-{os.getpid()}-{_TOKEN}-{next(_numbers)}.tmp")
     try:
         os.makedirs(folder or ".", exist_ok=True)
         try:

@@ -86,10 +86,11 @@ def temporary(host=files._HOST, pid=None, token=files._TOKEN):
     return f".{host}-{pid or os.getpid()}-{token}-0.tmp"
 
 
-def test_leftovers_of_a_killed_writer(path):
-    """A process is killed as it writes; the next to write there clears up."""
+@pytest.mark.parametrize("writer", ["trainers.files.whole_files", "dassl.utils.files"])  # both write into a run's folder
+def test_leftovers_of_a_killed_writer(path, writer):
+    """A process is killed as it writes; the next run to write there clears up."""
     code = (
-        "import os, sys; from trainers.files.whole_files import write_whole\n"
+        f"import os, sys; from {writer} import write_whole\n"
         "write_whole(sys.argv[1], lambda f: os.kill(os.getpid(), 9))"
     )
     subprocess.run([sys.executable, "-c", code, path], check=False)
