@@ -154,6 +154,11 @@ OURS = (
         Config("coprompt_4ctx", datasets="oxford_flowers fgvc_aircraft"),
         Config("coprompt"),
     ), reads="a language model's sentences, where SENTENCES names them"),
+    Method("hicropl", "HiCroPL", "2507.14976", (
+        Config("vit_b16_c2_ep5_batch32_2ctx_cross_datasets", "xd"),
+        Config("vit_b16_c2_ep40_batch128_16ctx", datasets="imagenet"),
+        Config("vit_b16_c2_ep50_batch32_16ctx"),
+    ), reads="a language model's sentences, where SENTENCES names them"),
     Method("sep", "SEP", "2405.15549", (
         Config("vit_l14_ep10_batch128", TEACHER, LARGE),
         Config("vit_l14_ep50_batch32", TEACHER),

@@ -32,6 +32,8 @@ class Method(NamedTuple):
         return TRAINER_REGISTRY.get(self.trainer).custom_clip
 
 
+# Four tokens, which CTX_INIT starts
+HICROPL = ("TRAINER.HICROPL.N_CTX", 4, "TRAINER.HICROPL.PROMPT_DEPTH", 2, "TRAINER.HICROPL.CROSS_LAYER", 1)
 # File in trainers/, and what sets this row apart from the file's others
 _ROWS = {
     "zsclip": Method("ZeroshotCLIP", "ZSCLIP", learns=False),
@@ -61,6 +63,8 @@ _ROWS = {
     "coprompt-views": Method(  # as it is published
         "CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2, "DATALOADER.K_TRANSFORMS", 2), resnet=False
     ),
+    "hicropl": Method("HiCroPL", "HICROPL", HICROPL, resnet=False),
+    "hicropl-released": Method("HiCroPL", "HICROPL", (*HICROPL, "TRAINER.HICROPL.VARIANT", "released"), resnet=False),
     "sep": Method("SEP", "SEP", resnet=False),
     "sep-released": Method("SEP", "SEP", ("TRAINER.SEP.VARIANT", "released"), resnet=False, batch_independent=False),
     "e2mim": Method("E2MIM", "E2MIM"),

@@ -47,7 +47,8 @@ def step(model, optimiser, batch):
 
 
 def learnable(model):
-    return [*model.prompt_learner.parameters(), *model.training_only.parameters()]
+    parameters = [*model.prompt_learner.parameters(), *model.training_only.parameters()]
+    return [p for p in parameters if p.requires_grad]
 
 
 def test_shapes_and_finite_losses(method, build, batch):

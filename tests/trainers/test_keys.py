@@ -35,6 +35,7 @@ PUBLISHED = {  # of the papers or their authors' scripts
     "CLIPLORA": dict(RANK=2, ALPHA=1.0, DROPOUT=0.25, PARTS=["q", "k", "v"], LAYERS=[], ITERATIONS=500),
     "COCOOP": dict(N_CTX=4, CTX_INIT="a photo of a"),
     "COPROMPT": dict(N_CTX=2, CTX_INIT="a photo of a", PROMPT_DEPTH=9, IMAGE_ADAPTER=0.1, TEXT_ADAPTER=0.2),
+    "HICROPL": dict(N_CTX=16, CTX_INIT="a photo of a", PROMPT_DEPTH=12, CROSS_LAYER=6, LAMBDA=12.0),
     "KGCOOP": dict(N_CTX=4, CTX_INIT="a photo of a", W=8.0),
     "MAPLE": dict(N_CTX=2, CTX_INIT="a photo of a", PROMPT_DEPTH=9),
     "MMA": dict(LAYER=4, DIM=32, SCALE=0.001),

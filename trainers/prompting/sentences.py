@@ -1,6 +1,6 @@
 """Sentences about classes, from a JSON file {class name: [sentence, ...]}, and their features of the frozen CLIP.
 
-CoPrompt's (arXiv 2306.01195) are a large language model's.
+CoPrompt's (arXiv 2306.01195) and HiCroPL's (arXiv 2507.14976) are a large language model's.
 """
 
 from typing import Any, List, NamedTuple, Sequence
@@ -29,6 +29,10 @@ class Sentences(NamedTuple):
         """
         first = self.counts.cumsum(0) - self.counts
         return self.features[first + (torch.rand(()) * self.counts.double()).long()]
+
+    def means(self) -> torch.Tensor:
+        """The normalised mean of each class's sentences, (n_cls, dim)."""
+        return torch.stack([normalise(each.mean(dim=0)) for each in self.features.split(self.counts.tolist())])
 
 
 def read_sentences(path: str, classnames: Sequence[str], key: str) -> List[List[str]]:
