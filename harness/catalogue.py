@@ -147,6 +147,12 @@ OURS = (
         Config("vit_b16_few_shot", "few_shot"),
         Config("vit_b16"),
     ), told_half=True),
+    Method("mmrl_pp", "MMRLpp", "2505.10088", (
+        Config("vit_b16_cross_datasets", "xd"),
+        Config("vit_b16_imagenet", datasets="imagenet"),
+        Config("vit_b16_few_shot", "few_shot"),
+        Config("vit_b16"),
+    ), told_half=True),
     Method("coprompt", "CoPrompt", "2306.01195", (
         Config("coprompt_2ctx_depth12", datasets="oxford_pets dtd eurosat"),
         Config("coprompt_4ctx_depth12", datasets="imagenet caltech101 stanford_cars sun397 ucf101"),

@@ -59,6 +59,7 @@ _ROWS = {
     # At the published scale of 0.001 a toy's adapters would change nothing that a test sees
     "mma": Method("MMA", "MMA", ("TRAINER.MMA.LAYER", 1, "TRAINER.MMA.SCALE", 0.1), resnet=False),
     "mmrl": Method("MMRL", "MMRL", ("TRAINER.MMRL.LAYER", 1), resnet=False),
+    "mmrl_pp": Method("MMRLpp", "MMRLPP", ("TRAINER.MMRLPP.LAYER", 1), resnet=False),
     "coprompt": Method("CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2), resnet=False),
     "coprompt-views": Method(  # as it is published
         "CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2, "DATALOADER.K_TRANSFORMS", 2), resnet=False

@@ -18,6 +18,7 @@ import trainers.kgcoop
 import trainers.maple
 import trainers.mma
 import trainers.mmrl
+import trainers.mmrl_pp
 import trainers.prograd
 import trainers.promptsrc
 import trainers.sep
@@ -47,6 +48,7 @@ METHODS = {
     "clip_lora": (trainers.clip_lora, ["TRAINER.CLIPLORA.PREC", "fp32", "TRAINER.CLIPLORA.DROPOUT", 0.0], "CLIPLoRA"),
     "mma": (trainers.mma, ["TRAINER.MMA.PREC", "fp32", "TRAINER.MMA.SCALE", 0.1], "MMA"),
     "mmrl": (trainers.mmrl, ["TRAINER.MMRL.PREC", "fp32"], "MMRL"),
+    "mmrl_pp": (trainers.mmrl_pp, ["TRAINER.MMRLPP.PREC", "fp32"], "MMRLpp"),
     "coprompt": (
         trainers.coprompt,
         ["TRAINER.COPROMPT.PREC", "fp32", "TRAINER.COPROMPT.N_CTX", 4, "TRAINER.COPROMPT.PROMPT_DEPTH", 12],
@@ -80,6 +82,21 @@ NAMES = {
         (r"representation_learner\.compound_rep_tokens_r2tproj\.(\d+)\.(\w+)", "to_text.{}.{}", 0),
         (r"representation_learner\.compound_rep_tokens_r2vproj\.(\d+)\.(\w+)", "to_image.{}.{}", 0),
         (r"image_encoder\.proj_rep", "proj_rep", 0),
+    ),
+    "MMRLpp": (
+        (r"representation_learner\.compound_rep_tokens", "rep_tokens", 0),
+        *(
+            entry
+            for theirs, ours in (("t", "text"), ("v", "image"))
+            for entry in (
+                (rf"representation_learner\.srra_r2{theirs}proj\.weight", f"to_{ours}.weight", 0),
+                (rf"representation_learner\.srra_r2{theirs}proj\.srra\.(\d+)\.A", f"to_{ours}.own.{{}}.a", 0),
+                (rf"representation_learner\.srra_r2{theirs}proj\.srra\.(\d+)\.B", f"to_{ours}.own.{{}}.b", 0),
+                (rf"representation_learner\.srra_r2{theirs}proj\.srra\.(\d+)\.bias", f"to_{ours}.biases.{{}}", 0),
+            )
+        ),
+        (r"image_encoder\.A", "to_proj.a", 0),
+        (r"image_encoder\.B", "to_proj.b", 0),
     ),
     "CoPrompt": (
         (r"prompt_learner\.ctx", "ctx", 0),
@@ -171,7 +188,8 @@ class Case:
             assert tuple(state[ours].shape) == tuple(p["shape"])
             state[ours] = fill(p["filled_from"], p["shape"])
             self.names[theirs] = ours
-        assert set(self.names.values()) == set(state), "every parameter of ours is filled"
+        ours = {name for name, _ in self.model.prompt_learner.named_parameters()}
+        assert set(self.names.values()) == ours, "every parameter of ours is filled"
         self.model.prompt_learner.load_state_dict(state)
         if "logit_scale" in self.info:  # a number in their code
             self.model.logit_scale = torch.nn.Parameter(torch.tensor(math.log(self.info["logit_scale"])))
@@ -214,9 +232,10 @@ def test_logits(case, inputs, n):
     np.testing.assert_allclose(logits, case.expected[f"logits_eval{n}"], atol=1e-4, rtol=0)
 
 
-def test_logits_of_new_classes(golden_clip, inputs, tmp_path):
-    """Those of MMRL's class token alone."""
-    case = Case("mmrl", golden_clip, tmp_path)
+@pytest.mark.parametrize("name", ["mmrl", "mmrl_pp"])
+def test_logits_of_new_classes(golden_clip, inputs, tmp_path, name):
+    """Those of the class token alone."""
+    case = Case(name, golden_clip, tmp_path)
     case.model.seen_classes = False
     with torch.no_grad():
         np.testing.assert_allclose(case.model(inputs[0]), case.expected["logits_new_eval6"], atol=1e-4, rtol=0)
@@ -246,7 +265,7 @@ def test_losses_and_gradients(case, inputs):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["hicropl_paper", "hicropl_released"])
+@pytest.mark.parametrize("name", ["hicropl_paper", "hicropl_released", "mmrl_pp"])
 def test_five_steps(golden_clip, inputs, tmp_path, name):
     """Their losses, and a prediction behind them: "released" writes into what the optimiser moves."""
     case = Case(name, golden_clip, tmp_path)
