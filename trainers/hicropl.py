@@ -17,7 +17,8 @@ Features are ensembled with the frozen CLIP's f0 and g0, g0 of sentences of a la
 
 VARIANT "paper" uses the mapped prompts in the place of the taking side's own and trains all of this. VARIANT "released"
 does in training what the authors' public code does: each step first writes the mapped prompts into the parameters,
-outside of the gradients. So the maps keep their random start, and the step's gradient is of what was written.
+outside of the gradients. So the maps keep their random start, and the step's gradient is of what was written. A
+prediction of either maps once and writes nothing.
 """
 
 import copy
