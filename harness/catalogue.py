@@ -137,6 +137,9 @@ OURS = (
     Method("clip_lora", "CLIPLoRA", "2405.18541", (
         Config("vit_b16"),
     )),
+    Method("two_sfs", "TwoSFS", "2503.11609", (
+        Config("vit_b16"),
+    )),
     Method("mma", "MMA", "CVPR 2024", (
         Config("vit_b16_ep5_imnet", datasets="imagenet"),
         Config("vit_b16_ep5"),

@@ -54,6 +54,8 @@ _ROWS = {
     ),
     # 2 steps for each of 6 shots, divided among 3 epochs
     "clip_lora": Method("CLIPLoRA", "CLIPLORA", ("TRAINER.CLIPLORA.ITERATIONS", 2), resnet=False),
+    # 2 steps for each of 6 shots: 7 in the first 2 of 3 epochs, 5 of the classifier in the last
+    "two_sfs": Method("TwoSFS", "TWOSFS", ("TRAINER.TWOSFS.ITERATIONS", 2), resnet=False),
     # At the published scale of 0.001 a toy's adapters would change nothing that a test sees
     "mma": Method("MMA", "MMA", ("TRAINER.MMA.LAYER", 1, "TRAINER.MMA.SCALE", 0.1), resnet=False),
     "mmrl": Method("MMRL", "MMRL", ("TRAINER.MMRL.LAYER", 1), resnet=False),

@@ -47,7 +47,9 @@ def step(model, optimiser, batch):
 
 
 def learnable(model):
-    return [*model.prompt_learner.parameters(), *model.training_only.parameters()]
+    """What the first steps train: a method may have more for later ones."""
+    both = [*model.prompt_learner.parameters(), *model.training_only.parameters()]
+    return [parameter for parameter in both if parameter.requires_grad]
 
 
 def test_shapes_and_finite_losses(method, build, batch):

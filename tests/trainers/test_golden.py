@@ -21,6 +21,7 @@ import trainers.prograd
 import trainers.promptsrc
 import trainers.sep
 import trainers.tcp
+import trainers.two_sfs
 import trainers.zsclip
 from dassl.config import get_cfg_default
 from tests.golden.formula import fill
@@ -43,6 +44,7 @@ METHODS = {
     "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], "SEP"),
     "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], "SEP"),
     "clip_lora": (trainers.clip_lora, ["TRAINER.CLIPLORA.PREC", "fp32", "TRAINER.CLIPLORA.DROPOUT", 0.0], "CLIPLoRA"),
+    "two_sfs": (trainers.two_sfs, ["TRAINER.TWOSFS.PREC", "fp32"], "TwoSFS"),
     "mma": (trainers.mma, ["TRAINER.MMA.PREC", "fp32", "TRAINER.MMA.SCALE", 0.1], "MMA"),
     "mmrl": (trainers.mmrl, ["TRAINER.MMRL.PREC", "fp32"], "MMRL"),
     "coprompt": (
@@ -60,6 +62,7 @@ NAMES = {
         (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_A", "image.{}.{}.a", 0),
         (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_B", "image.{}.{}.b", 0),
     ),
+    "TwoSFS": ((r"(visual\..+)", "image.{}", 0), (r"(transformer\..+)", "text.{}", 0)),
     "MMA": (
         (r"text_adapter\.(\d+)\.down\.0\.(\w+)", "down.text.{}.{}", 5),
         (r"visual_adapter\.(\d+)\.down\.0\.(\w+)", "down.image.{}.{}", 5),
