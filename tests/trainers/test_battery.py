@@ -48,8 +48,7 @@ def step(model, optimiser, batch):
 
 def learnable(model):
     """What the first steps train: a method may have more for later ones."""
-    both = [*model.prompt_learner.parameters(), *model.training_only.parameters()]
-    return [parameter for parameter in both if parameter.requires_grad]
+    return [p for m in (model.prompt_learner, model.training_only) for p in m.parameters() if p.requires_grad]
 
 
 def test_shapes_and_finite_losses(method, build, batch):

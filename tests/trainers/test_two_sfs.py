@@ -13,7 +13,6 @@ from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from tests.trainers.test_golden import GOLDEN, Case
 from trainers.errors import UserError
-from trainers.prompting.own_weights import OwnWeights, with_weights
 from trainers.run.optimiser import optimiser_of
 from trainers.two_sfs import CustomCLIP, TwoSFS
 
@@ -58,6 +57,8 @@ def test_five_steps_of_each_stage_are_the_authors(golden_clip, tmp_path):
         loss = model(images, label)[1]["ce"]
         optim.zero_grad()
         loss.backward()
+        if step == 5:
+            np.testing.assert_allclose(classifier.weight.grad, expected["classifier_grad"], atol=1e-5)
         losses.append(loss.item())
         rates.append(optim.param_groups[0]["lr"])
         optim.step()
@@ -104,22 +105,6 @@ def test_what_stage_1_trains(build):
     biases = names(NODE + "PEFT", "bitfit")
     assert len(biases) == 5 * 5 + 3 and not any("in_proj" in name for name in biases)
     assert {name.split(".")[-1] for name in names(NODE + "PEFT", "lora")} == {"a", "b"}
-
-
-def test_the_frozen_encoder_stays_what_it_is(tiny_clip):
-    """A copy with other weights shares all else, and is of no concern to the encoder or to its state."""
-    visual = tiny_clip().visual.requires_grad_(False)
-    own = OwnWeights(visual, lambda name: name == "ln_post.bias")
-    torch.nn.init.ones_(own.ln_post.bias)
-    image, before = torch.randn(2, 3, 32, 32), {k: v.clone() for k, v in visual.state_dict().items()}
-    changed = own(visual)
-    assert changed.state_dict()["ln_post.bias"].eq(1).all() and changed.transformer is visual.transformer
-    torch.testing.assert_close(changed(image) - visual(image), (1 - visual.ln_post.bias).expand(2, -1) @ visual.proj)
-    changed(image).sum().backward()
-    assert own.ln_post.bias.grad.abs().sum() > 0 and all(p.grad is None for p in visual.parameters())
-    assert all(torch.equal(v, before[k]) for k, v in visual.state_dict().items())
-    half = with_weights(tiny_clip().visual.half(), {"ln_post.bias": own.ln_post.bias})
-    assert half.ln_post.bias.dtype == torch.float16
 
 
 @pytest.mark.parametrize(("n_classes", "shots"), [(10, 1), (47, 4), (397, 16), (1000, 16)])
