@@ -144,6 +144,10 @@ OURS = (
         Config("vit_b16_ep5_imnet", datasets="imagenet"),
         Config("vit_b16_ep5"),
     )),
+    Method("mma_pp", "MMApp", "TPAMI 2026", (
+        Config("x2d", "xd"),
+        Config("b2n_hc"),
+    ), reads="a language model's sentences, where SENTENCES names them"),
     Method("mmrl", "MMRL", "2503.08497", (
         Config("vit_b16_cross_datasets", "xd"),
         Config("vit_b16_imagenet", datasets="imagenet"),

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ import trainers.coprompt
 import trainers.kgcoop
 import trainers.maple
 import trainers.mma
+import trainers.mma_pp
 import trainers.mmrl
 import trainers.prograd
 import trainers.promptsrc
@@ -46,6 +48,14 @@ METHODS = {
     "clip_lora": (trainers.clip_lora, ["TRAINER.CLIPLORA.PREC", "fp32", "TRAINER.CLIPLORA.DROPOUT", 0.0], "CLIPLoRA"),
     "two_sfs": (trainers.two_sfs, ["TRAINER.TWOSFS.PREC", "fp32"], "TwoSFS"),
     "mma": (trainers.mma, ["TRAINER.MMA.PREC", "fp32", "TRAINER.MMA.SCALE", 0.1], "MMA"),
+    "mma_pp": (
+        trainers.mma_pp,
+        [
+            *("TRAINER.MMAPP.PREC", "fp32", "TRAINER.MMAPP.DROPOUT", 0.0),
+            *("TRAINER.MMAPP.SCALE", 0.1, "TRAINER.MMAPP.TEST_SCALE", 0.065),
+        ],
+        "MMA",
+    ),
     "mmrl": (trainers.mmrl, ["TRAINER.MMRL.PREC", "fp32"], "MMRL"),
     "coprompt": (
         trainers.coprompt,
@@ -141,7 +151,8 @@ class Case:
         ]
         if "sentences" in self.info:
             (folder / "sentences.json").write_text(json.dumps(self.info["sentences"]))
-            options += ["TRAINER.COPROMPT.SENTENCES", str(folder / "sentences.json")]
+            node = options[0].rpartition(".")[0]
+            options += [f"{node}.SENTENCES", str(folder / "sentences.json")]
         cfg.merge_from_list(options)
         self.model = module.CustomCLIP(cfg, self.info["classnames"], clip_model).eval()
         self.names = {}  # reference name -> our name
@@ -160,8 +171,15 @@ class Case:
             prototypes = torch.from_numpy(self.expected["VPT_fc.weight"])
             self.model.training_only["prototypes"].weight.data.copy_(prototypes)
 
-    def step(self, images):
-        """Losses of a training step: CoPrompt's is on two views, the second mirrored, and on the sentences drawn."""
+    def step(self, images, number=0):
+        """Losses of a training step: CoPrompt's is on two views, the second mirrored, and on the sentences drawn.
+
+        MMA++'s is on the sentences and the scale drawn in step `number`.
+        """
+        if "drawn" in self.info:
+            drawn = (torch.tensor(self.info["drawn"][number]) + 0.5) / 3, torch.tensor(self.info["scales"][number])
+            with mock.patch.object(torch, "rand", side_effect=drawn):
+                return self.model(images, torch.tensor(self.info["labels"]))[1]
         if "sentence" in self.info:
             images = [images, images.flip(-1)]
             _draw(self.info["sentence"], len(self.info["sentences"]["accordion"]))

@@ -38,6 +38,7 @@ PUBLISHED = {  # of the papers or their authors' scripts
     "KGCOOP": dict(N_CTX=4, CTX_INIT="a photo of a", W=8.0),
     "MAPLE": dict(N_CTX=2, CTX_INIT="a photo of a", PROMPT_DEPTH=9),
     "MMA": dict(LAYER=4, DIM=32, SCALE=0.001),
+    "MMAPP": dict(LAYER=4, DIM=32, SCALE=0.01, TEST_SCALE=0.0065, W=2.5, DROPOUT=0.1, SENTENCES=""),
     "MMRL": dict(N_REP_TOKENS=5, LAYER=5, ALPHA=0.7),
     "PROGRAD": dict(N_CTX=16, CTX_INIT=True, LAMBDA=1.0, T=1.0),
     "PROMPTKD": dict(N_CTX_VISION=4, PROMPT_DEPTH_VISION=9, TEMPERATURE=1.0, KD_WEIGHT=1000.0, TEACHER_DIM=768),
