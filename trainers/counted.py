@@ -1,7 +1,6 @@
 """CountedTrainer: a training as long as its steps say, however many images and classes there are."""
 
 from .base import PromptTrainer
-from .errors import UserError
 from .run.steps import Steps, ends_of_epochs, steps_of_shots
 
 
@@ -9,7 +8,7 @@ class CountedTrainer(PromptTrainer):
     """ITERATIONS of its config node for each shot; with a `first_share`, in two stages.
 
     A stage begins with an epoch, and with OPTIM's whole schedule. The epochs are divided as the steps are, to the
-    nearest, but each stage has one or more.
+    nearest, but each stage has one or more; a training of one epoch is a first stage alone.
     """
 
     first_share: float = 0.0  # of the steps, those of the first stage; 0: there are no stages
@@ -17,10 +16,8 @@ class CountedTrainer(PromptTrainer):
     @property
     def stages(self):
         epochs = self.cfg.OPTIM.MAX_EPOCH
-        if not self.first_share:
+        if not self.first_share or epochs == 1:
             return ()
-        if epochs < 2:
-            raise UserError(f"OPTIM.MAX_EPOCH is {epochs}, but each of two stages has an epoch: set it to 2 or more.")
         return (min(max(1, round(self.first_share * epochs)), epochs - 1),)
 
     def steps_done(self, per_pass):

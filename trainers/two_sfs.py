@@ -170,15 +170,16 @@ class TwoSFS(CountedTrainer):
     def build_model(self):
         super().build_model()
         classifier = self.model.training_only["classifier"].weight.numel()
+        if not self.stages:
+            print("Note: a training of one epoch (OPTIM.MAX_EPOCH) has no second stage, and no classifier")
+            return
         self.n_params += classifier
-        first, total = self.epoch_ends[self.stages[0]], self.epoch_ends[-1]
-        print(
-            f"Of the steps the last {total - first:,} train a classifier of {classifier:,} parameters and nothing else"
-        )
+        last = self.epoch_ends[-1] - self.epoch_ends[self.stages[0]]
+        print(f"Of the steps the last {last:,} train a classifier of {classifier:,} parameters and nothing else")
 
     def before_epoch(self):
         super().before_epoch()
-        first, model = self.stages[0], self.model
+        first, model = self.stages[0] if self.stages else self.max_epoch, self.model
         if self.epoch < first or not model.reads_text:
             return
         self.set_model_mode("eval")
