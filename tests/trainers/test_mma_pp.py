@@ -12,10 +12,6 @@ from tests.tiny import CLASSNAMES, GEOMETRY
 from tests.trainers.methods import METHODS
 from tests.trainers.test_golden import GOLDEN, Case
 from trainers.backbone.clip_loader import build_clip
-from trainers.prompting import class_texts
-from trainers.prompting.class_texts import ClassTexts
-from trainers.prompting.encoders import TextEncoder
-from trainers.prompting.prompt_text import PromptSequences, tokenize_cut
 
 NODE = "TRAINER.MMAPP."
 FILE = NODE + "SENTENCES"
@@ -55,13 +51,6 @@ def test_five_steps_are_the_authors(golden_clip, tmp_path):
         np.testing.assert_allclose(case.model.eval()(images), case.expected["logits_after_5_6"], atol=1e-4)
 
 
-def test_texts_are_cut_and_averaged_as_theirs(golden_clip, tmp_path):
-    case = Case("mma_pp", golden_clip, tmp_path)
-    np.testing.assert_array_equal(case.model.texts.ids, case.expected["tokenized_texts"])
-    with torch.no_grad():
-        np.testing.assert_allclose(case.model.encode_text(), case.expected["text_features"], atol=1e-5)
-
-
 def test_a_test_has_a_scale_of_its_own(build):
     """After training, too, and one of zero share is CLIP with its ensemble of templates."""
     image = torch.randn(2, 3, 32, 32)
@@ -86,29 +75,6 @@ def test_the_two_scales_of_a_step(build, monkeypatch):
             assert (abs(losses[name].item() + 2.5) < 1e-5) == agrees
     (losses["reg_image"] + losses["reg_text"]).backward()
     assert model.prompt_learner.up["image"][1].weight.grad.abs().max() > 0
-
-
-@pytest.mark.parametrize("part", [2, 1024])
-def test_what_is_drawn_and_what_is_all(tiny_clip, monkeypatch, part):
-    """Each text of a class about as often, of every class independently; features as of the texts by themselves."""
-    monkeypatch.setattr(class_texts, "PART", part)
-    clip_model, texts = tiny_clip(), list(TEXTS.values())
-    encoder, drawn = TextEncoder(clip_model), ClassTexts(clip_model, [tokenize_cut(each) for each in texts])
-    with torch.no_grad():
-        expected = [encoder(PromptSequences(clip_model, tokens=tokenize_cut(each))()) for each in texts]
-        found = drawn.of_classes(torch.cat([encoder(tokens) for tokens in drawn.all()]))
-        for a, b in zip(found, expected):
-            torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
-        seen = set()
-        for _ in range(60):
-            distance = [(a - b).abs().amax(dim=1) for a, b in zip(encoder(drawn.draw()), expected)]
-            assert max(d.min() for d in distance) < 1e-5
-            seen |= {(i, d.argmin().item()) for i, d in enumerate(distance)}
-            seen.add(tuple(d.argmin().item() for d in distance))
-    assert {pair for pair in seen if len(pair) == 2} == {
-        (i, j) for i, each in enumerate(texts) for j in range(len(each))
-    }
-    assert len({every for every in seen if len(every) > 2}) > 12
 
 
 def test_dropout_differs_between_classes(build, tmp_path):

@@ -1,4 +1,4 @@
-"""Sentences about classes, from a JSON file {class name: [sentence, ...]}, and their features of the frozen CLIP.
+"""Sentences about classes, from a file {class name: [sentence, ...]}, and their features of the frozen CLIP.
 
 Those of CoPrompt (arXiv 2306.01195), HiCroPL (arXiv 2507.14976) and MMA++ are a large language model's.
 """
