@@ -139,7 +139,7 @@ def precisions(device):
 def outcome(subject, prec, device, start=None):
     """(the `Outcome` of a model, what it had learned before its step); start: the latter, of another model."""
     n_img, n_cls = COMPARED
-    undropped = ["TRAINER.CLIPLORA.DROPOUT", "0.0"]  # devices draw it differently
+    undropped = ["TRAINER.CLIPLORA.DROPOUT", "0.0", "TRAINER.MMAPP.DROPOUT", "0.0"]  # devices draw it differently
     model, precision = subject.model(n_cls, prec, device, *undropped)
     learned = nn.ModuleList([model.prompt_learner, model.training_only])
     start = start or copy.deepcopy(learned.state_dict())

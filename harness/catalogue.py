@@ -137,10 +137,17 @@ OURS = (
     Method("clip_lora", "CLIPLoRA", "2405.18541", (
         Config("vit_b16"),
     )),
+    Method("two_sfs", "TwoSFS", "2503.11609", (
+        Config("vit_b16"),
+    )),
     Method("mma", "MMA", "CVPR 2024", (
         Config("vit_b16_ep5_imnet", datasets="imagenet"),
         Config("vit_b16_ep5"),
     )),
+    Method("mma_pp", "MMApp", "TPAMI 2026", (
+        Config("x2d", "xd"),
+        Config("b2n_hc"),
+    ), reads="a language model's sentences, where SENTENCES names them"),
     Method("mmrl", "MMRL", "2503.08497", (
         Config("vit_b16_cross_datasets", "xd"),
         Config("vit_b16_imagenet", datasets="imagenet"),

@@ -42,7 +42,19 @@ def put(parameter, words, embedding):
 
 
 # Those that learn nothing in the place of words
-WITHOUT = {"zsclip", "clip_lora", "mma", "mmrl", "mmrl_pp", "tipadapter", "tipadapter_f", "linear_probe", "promptkd"}
+WITHOUT = {
+    "zsclip",
+    "clip_lora",
+    "two_sfs",
+    "mma",
+    "mma_pp",
+    "mmrl",
+    "mmrl_pp",
+    "tipadapter",
+    "tipadapter_f",
+    "linear_probe",
+    "promptkd",
+}
 
 # ---- what is declared is what the text encoder gets
 

@@ -47,8 +47,8 @@ def step(model, optimiser, batch):
 
 
 def learnable(model):
-    parameters = [*model.prompt_learner.parameters(), *model.training_only.parameters()]
-    return [p for p in parameters if p.requires_grad]
+    """What the first steps train: a method may have more for later ones."""
+    return [p for m in (model.prompt_learner, model.training_only) for p in m.parameters() if p.requires_grad]
 
 
 def test_shapes_and_finite_losses(method, build, batch):

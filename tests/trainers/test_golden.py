@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ import trainers.hicropl
 import trainers.kgcoop
 import trainers.maple
 import trainers.mma
+import trainers.mma_pp
 import trainers.mmrl
 import trainers.mmrl_pp
 import trainers.prograd
 import trainers.promptsrc
 import trainers.sep
 import trainers.tcp
+import trainers.two_sfs
 import trainers.zsclip
 from dassl.config import get_cfg_default
 from tests.golden.formula import fill
@@ -46,7 +49,16 @@ METHODS = {
     "sep_paper": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "paper"], "SEP"),
     "sep_released": (trainers.sep, ["TRAINER.SEP.PREC", "fp32", "TRAINER.SEP.VARIANT", "released"], "SEP"),
     "clip_lora": (trainers.clip_lora, ["TRAINER.CLIPLORA.PREC", "fp32", "TRAINER.CLIPLORA.DROPOUT", 0.0], "CLIPLoRA"),
+    "two_sfs": (trainers.two_sfs, ["TRAINER.TWOSFS.PREC", "fp32"], "TwoSFS"),
     "mma": (trainers.mma, ["TRAINER.MMA.PREC", "fp32", "TRAINER.MMA.SCALE", 0.1], "MMA"),
+    "mma_pp": (
+        trainers.mma_pp,
+        [
+            *("TRAINER.MMAPP.PREC", "fp32", "TRAINER.MMAPP.DROPOUT", 0.0),
+            *("TRAINER.MMAPP.SCALE", 0.1, "TRAINER.MMAPP.TEST_SCALE", 0.065),
+        ],
+        "MMA",
+    ),
     "mmrl": (trainers.mmrl, ["TRAINER.MMRL.PREC", "fp32"], "MMRL"),
     "mmrl_pp": (trainers.mmrl_pp, ["TRAINER.MMRLPP.PREC", "fp32"], "MMRLpp"),
     "coprompt": (
@@ -70,6 +82,7 @@ NAMES = {
         (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_A", "image.{}.{}.a", 0),
         (r"visual\.transformer\.resblocks\.(\d+)\.attn\.(.)_proj\.w_lora_B", "image.{}.{}.b", 0),
     ),
+    "TwoSFS": ((r"(visual\..+)", "image.{}", 0), (r"(transformer\..+)", "text.{}", 0)),
     "MMA": (
         (r"text_adapter\.(\d+)\.down\.0\.(\w+)", "down.text.{}.{}", 5),
         (r"visual_adapter\.(\d+)\.down\.0\.(\w+)", "down.image.{}.{}", 5),
@@ -197,8 +210,15 @@ class Case:
             prototypes = torch.from_numpy(self.expected["VPT_fc.weight"])
             self.model.training_only["prototypes"].weight.data.copy_(prototypes)
 
-    def step(self, images):
-        """Losses of a training step: CoPrompt's is on two views, the second mirrored, and on the sentences drawn."""
+    def step(self, images, number=0):
+        """Losses of a training step: CoPrompt's is on two views, the second mirrored, and on the sentences drawn.
+
+        MMA++'s is on the sentences and the scale drawn in step `number`.
+        """
+        if "drawn" in self.info:
+            drawn = (torch.tensor(self.info["drawn"][number]) + 0.5) / 3, torch.tensor(self.info["scales"][number])
+            with mock.patch.object(torch, "rand", side_effect=drawn):
+                return self.model(images, torch.tensor(self.info["labels"]))[1]
         if "sentence" in self.info:
             images = [images, images.flip(-1)]
             _draw(self.info["sentence"], len(self.info["sentences"]["accordion"]))
@@ -289,3 +309,5 @@ def test_tokens(case):
     if hasattr(case.model.prompt_learner, "sequences"):
         tokens = case.model.prompt_learner.sequences.tokenized_prompts
         np.testing.assert_array_equal(tokens, case.expected["tokenized_prompts"])
+    if "tokenized_texts" in case.expected:  # several of each class, cut where they are too long
+        np.testing.assert_array_equal(case.model.texts.ids, case.expected["tokenized_texts"])
