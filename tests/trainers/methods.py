@@ -61,6 +61,13 @@ _ROWS = {
     "coprompt-views": Method(  # as it is published
         "CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2, "DATALOADER.K_TRANSFORMS", 2), resnet=False
     ),
+    # Batches of one class
+    "skip_tuning": Method(
+        "SkipTuning",
+        "SKIPTUNING",
+        ("TRAINER.SKIPTUNING.START_LAYER", 1, "DATASET.NUM_SHOTS", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 3),
+        resnet=False,
+    ),
     "sep": Method("SEP", "SEP", resnet=False),
     "sep-released": Method("SEP", "SEP", ("TRAINER.SEP.VARIANT", "released"), resnet=False, batch_independent=False),
     "e2mim": Method("E2MIM", "E2MIM"),
