@@ -11,7 +11,7 @@ their outputs (ln_post, proj, ln_final, text_projection). The text is a hand-cra
       s_c = max over the batch of cos(f, w_c),    w_c: the text feature of CLIP before training,
 
   they are ranked; a picture's own class comes first. Ranks 1 to K = min(ceil(TOP_RATIO C), MAX_TOP) are kept, and rank
-  K + i with probability p_i = (e_i - e_min) / (e_max - e_min), where e_i = exp(-x_i / LAMBDA) and x is even from 0 to 5.
+  K + i with probability p_i = (e_i - e_min) / (e_max - e_min), e_i = exp(-x_i / LAMBDA), x in even steps from 0 to 5.
   Which ranks those are is drawn once, and holds for the whole training (as in the authors' code).
 
 The loss is cross-entropy of exp(logit_scale) cos(f, g) over the kept classes. A batch is of one class, where it has at

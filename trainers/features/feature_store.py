@@ -34,13 +34,15 @@ def digest(what: Any) -> str:
 
 
 class FeatureStore:
-    """Blocks of features (n, dim), of pixels (n, H, W, 3) or of outputs (n, length, width), by name ("kind/block"), in files below `folder`.
+    """Blocks of features (n, dim), pixels (n, H, W, 3) or outputs (n, length, width), by name ("kind/block"), in files
+    below `folder`.
 
     Nothing that goes wrong here stops a run: what cannot be read is not there, and where writing fails, that is said
     once and no more is written.
 
     Pixels and outputs, which are large, take what room features leave: they go first, and get none by what is in use.
-    So tests of more pictures than the store holds, one after the other, find those that came first, where each would else drive out the next.
+    So tests of more pictures than the store holds, one after the other, find those that came first, where each would
+    else drive out the next.
 
     Args:
         max_bytes: of all blocks; beyond it, those go that were not used for longest.

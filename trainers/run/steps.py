@@ -1,4 +1,4 @@
-"""Which batches an epoch has: of a training that counts its steps, with the last, smaller batch of a pass, of a class."""
+"""Which batches an epoch has: of counted steps, with the last, smaller batch of a pass, of one class each."""
 
 import itertools
 import random
