@@ -67,7 +67,8 @@ class KeptRanks(nn.Module):
 
     def __init__(self, n_cls, n_top, scale):
         super().__init__()
-        more = torch.rand(n_cls - n_top) < chances(n_cls - n_top, scale)
+        n = n_cls - n_top
+        more = torch.rand(n) < chances(n, scale) if n else torch.zeros(0, dtype=torch.bool)
         self.register_buffer("mask", torch.cat([torch.ones(n_top, dtype=torch.bool), more]))
         self.n_top, self.ranks = n_top, self.mask.nonzero().flatten().tolist()
 
@@ -92,7 +93,7 @@ class CustomCLIP(PromptedCLIP):
         n_layers = min(self.text_encoder.n_layers, self.image_encoder.n_layers)
         check_layer("TRAINER.SKIPTUNING.START_LAYER", self.frozen_layers, n_layers)
         learner = self.prompt_learner = PromptLearner(self.frozen_layers, self.text_encoder, self.image_encoder)
-        self.late_text, self.late_image = (InTypes(part, part.types) for part in (learner.text, learner.image))
+        self.late_text, self.late_image = map(InTypes, (learner.text, learner.image))
         template = template_for(cfg, SKIP_TEMPLATES)
         tokens = tokenize_classes(classnames, template)
         longest = int(tokens.argmax(dim=-1).max()) + 1  # all texts are as long, so that any of them can be taken

@@ -5,7 +5,7 @@ A method gives its prompt learner a `LateText` and a `LateImage`, calls each thr
 """
 
 import copy
-from typing import Any, Dict
+from typing import Any, Dict, Union
 
 import torch
 from torch import nn
@@ -75,14 +75,14 @@ def _learn(module):
 
 
 class InTypes:
-    """A module that computes in other types than those of its parameters, which get the gradients.
+    """A `LateText` or `LateImage`, float32, that computes in its `types`; its parameters get the gradients.
 
-    Each call casts them: at the learning rates of whole layers, halves would not move.
+    Each call casts them: kept in halves, they would not move at the learning rates of whole layers.
     """
 
-    def __init__(self, module: nn.Module, types: Types):
-        self.module, self.types, self.twin = module, types, module
-        if any(types[name] != parameter.dtype for name, parameter in module.named_parameters()):
+    def __init__(self, module: Union[LateText, LateImage]):
+        self.module = self.twin = module
+        if any(module.types[name] != parameter.dtype for name, parameter in module.named_parameters()):
             self.twin = copy.deepcopy(module)
             for name, _ in module.named_parameters():
                 owner, leaf = _place(self.twin, name)
@@ -92,7 +92,7 @@ class InTypes:
         if self.twin is not self.module:
             for name, parameter in self.module.named_parameters():
                 owner, leaf = _place(self.twin, name)
-                setattr(owner, leaf, parameter.to(self.types[name]))
+                setattr(owner, leaf, parameter.to(self.module.types[name]))
         return self.twin(*args)
 
 

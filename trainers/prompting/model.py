@@ -114,6 +114,12 @@ class PromptedCLIP(nn.Module):
         """Whether evaluation compares images with text features and does nothing else."""
         return True
 
+    @property
+    def frozen_note(self) -> str:
+        """For people: what does not learn."""
+        layers = self.frozen_layers
+        return "both encoders are" if layers is None else f"the first {layers} layers of both encoders are"
+
     def reads_pixels(self, training: bool) -> bool:
         """Whether images are needed where what `frozen_image` gives is known."""
         if self.frozen_layers is not None:
@@ -137,7 +143,8 @@ class PromptedCLIP(nn.Module):
 
         Of test pictures it is never kept: 300 KB each (ViT-B/16, fp16), which are asked for once.
         """
-        if self.training and isinstance(image, ImageBatch) and image.features is not None:
+        known = image.features if isinstance(image, ImageBatch) else None
+        if known is not None and self.prompt_learner.training:  # Dassl sets the mode of what learns alone
             return image.features(image.pixels)
         return self.frozen_image(pixels_of(image))
 
