@@ -76,12 +76,15 @@ class KeptRanks(nn.Module):
         super()._load_from_state_dict(*args)
         self.ranks = self.mask.nonzero().flatten().tolist()
 
-    def of(self, n_own: int) -> List[int]:
-        """The ranks of a batch of `n_own` classes, which come first; those are always kept.
+    def of(self, labels: torch.Tensor) -> List[int]:
+        """The ranks of a batch, whose own classes come first and are always kept; labels (B,): in the host's memory.
 
         In the authors' code one that is left out counts as the first of the kept classes.
         """
-        return self.ranks if n_own <= self.n_top else [*range(n_own), *(r for r in self.ranks if r >= n_own)]
+        if len(labels) <= self.n_top:
+            return self.ranks
+        n_own = len(set(labels.tolist()))
+        return [*range(n_own), *(rank for rank in self.ranks if rank >= n_own)]
 
 
 class CustomCLIP(PromptedCLIP):
@@ -116,15 +119,14 @@ class CustomCLIP(PromptedCLIP):
         return normalise(self.late_text(tokens if classes is None else tokens.take(classes)))
 
     @torch.no_grad()
-    def kept_classes(self, f, label, n_own):
-        """Image features (B, dim), labels (B,) of `n_own` classes -> the classes of the step (m,)."""
+    def kept_classes(self, f, label, ranks):
+        """Image features (B, dim), labels (B,) and the ranks that are kept -> the classes that have them (m,)."""
         scores = (f @ self.hand_features.t()).scatter(1, label[:, None], math.inf).max(dim=0).values
-        ranks = torch.tensor(self.training_only["kept"].of(n_own)).to(scores.device, non_blocking=True)
-        return scores.argsort(descending=True)[ranks]
+        return scores.argsort(descending=True)[torch.tensor(ranks).to(scores.device, non_blocking=True)]
 
     def training_pass(self, image, label):
         f = self.encode_image(image)
-        classes = self.kept_classes(f, label, len(set(labels_on_host(image, label).tolist())))
+        classes = self.kept_classes(f, label, self.training_only["kept"].of(labels_on_host(image, label)))
         g = self.encode_text(classes)
         # A logit of -inf takes no part in the cross-entropy
         skipped = torch.full((len(f), len(self.classnames)), -math.inf, device=f.device)
