@@ -42,7 +42,17 @@ def put(parameter, words, embedding):
 
 
 # Those that learn nothing in the place of words
-WITHOUT = {"zsclip", "clip_lora", "mma", "mmrl", "tipadapter", "tipadapter_f", "linear_probe", "promptkd"}
+WITHOUT = {
+    "zsclip",
+    "clip_lora",
+    "mma",
+    "mmrl",
+    "skip_tuning",
+    "tipadapter",
+    "tipadapter_f",
+    "linear_probe",
+    "promptkd",
+}
 
 # ---- what is declared is what the text encoder gets
 
