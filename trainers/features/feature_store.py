@@ -1,4 +1,4 @@
-"""Image features, and pixels, on disk, in blocks that are found again by a digest of all that they depend on.
+"""Image features, outputs of layers and pixels on disk, in blocks found again by a digest of all that they depend on.
 
 What is stale has another name and is never found, so nothing is compared or invalidated. A block appears whole or not
 at all, holds a checksum of its name and numbers, and is the same whoever writes it: writers need no lock.
