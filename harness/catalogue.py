@@ -88,6 +88,7 @@ class Method(NamedTuple):
 
 TEACHER = "teacher"  # in the place of a protocol: a base-to-new run that others learn from
 LARGE = "imagenet sun397"
+QUARTERED = f"{LARGE} food101"  # where SkipTuning's code trains a quarter of the epochs
 LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptSRC's few-shot mean over epochs is late
 
 # In the order of the tables.
@@ -172,6 +173,14 @@ OURS = (
         Config("vit_b16_c2_ep40_batch128_16ctx", datasets="imagenet"),
         Config("vit_b16_c2_ep50_batch32_16ctx"),
     ), reads="a language model's sentences, where SENTENCES names them"),
+    Method("skip_tuning", "SkipTuning", "2412.11509", (
+        Config("vit_b16_bs4_cross_datasets_ep5", "xd", QUARTERED),
+        Config("vit_b16_bs4_cross_datasets", "xd"),
+        Config("vit_b16_bs4_few_shot_ep10", "few_shot", QUARTERED),
+        Config("vit_b16_bs4_few_shot", "few_shot"),
+        Config("vit_b16_bs4_ep5", datasets=QUARTERED),
+        Config("vit_b16_bs4"),
+    )),
     Method("sep", "SEP", "2405.15549", (
         Config("vit_l14_ep10_batch128", TEACHER, LARGE),
         Config("vit_l14_ep50_batch32", TEACHER),

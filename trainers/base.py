@@ -91,7 +91,7 @@ class PromptTrainer(TrainerX):
         self.trained = nn.ModuleDict({LEARNER: learner, "training_only": self.model.training_only})
         parameters = list(self.trained.parameters())
         self.n_params = sum(p.numel() for p in parameters if p.requires_grad)
-        print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
+        print(f"Learnable parameters: {self.n_params:,}; {self.model.frozen_note} frozen")
         self.max_epoch = 1 if self.fit else self.max_epoch
         if not cfg.DATALOADER.TRAIN_X.DROP_LAST:
             self.train_loader_x = with_last_batch(self.train_loader_x, self.smallest_batch)

@@ -50,6 +50,7 @@ WITHOUT = {
     "mma_pp",
     "mmrl",
     "mmrl_pp",
+    "skip_tuning",
     "tipadapter",
     "tipadapter_f",
     "linear_probe",

@@ -74,6 +74,13 @@ _ROWS = {
     ),
     "hicropl": Method("HiCroPL", "HICROPL", HICROPL, resnet=False),
     "hicropl-released": Method("HiCroPL", "HICROPL", (*HICROPL, "TRAINER.HICROPL.VARIANT", "released"), resnet=False),
+    # Batches of one class
+    "skip_tuning": Method(
+        "SkipTuning",
+        "SKIPTUNING",
+        ("TRAINER.SKIPTUNING.START_LAYER", 1, "DATASET.NUM_SHOTS", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 3),
+        resnet=False,
+    ),
     "sep": Method("SEP", "SEP", resnet=False),
     "sep-released": Method("SEP", "SEP", ("TRAINER.SEP.VARIANT", "released"), resnet=False, batch_independent=False),
     "e2mim": Method("E2MIM", "E2MIM"),

@@ -24,6 +24,7 @@ import trainers.mmrl_pp
 import trainers.prograd
 import trainers.promptsrc
 import trainers.sep
+import trainers.skip_tuning
 import trainers.tcp
 import trainers.two_sfs
 import trainers.zsclip
@@ -72,6 +73,7 @@ METHODS = {
         ["TRAINER.HICROPL.PREC", "fp32", "TRAINER.HICROPL.VARIANT", "released"],
         "HiCroPL",
     ),
+    "skip_tuning": (trainers.skip_tuning, ["TRAINER.SKIPTUNING.PREC", "fp32"], "SkipTuning"),
 }
 # Names of methods whose public checkpoints are not imported: regular expression of theirs, ours, of a layer, and by how
 # much ours is behind in numbering it
@@ -130,6 +132,7 @@ NAMES = {
         (r"prompt_learner\.text2visual_net\.(?:linear_|ffn\.)?(.+)", "to_image.{}", 0),
         (r"prompt_learner\.visual2text_net\.(?:linear_|ffn\.)?(.+)", "to_text.{}", 0),
     ),
+    "SkipTuning": ((r"image_encoder\.(.+)", "image.visual.{}", 0), (r"text_encoder\.(.+)", "text.{}", 0)),
 }
 LOSS_PARTS = {
     "ce": "ce",
@@ -199,13 +202,17 @@ class Case:
         for theirs, ours in ours_of(method, reference).items():
             p = reference[theirs]
             assert tuple(state[ours].shape) == tuple(p["shape"])
-            state[ours] = fill(p["filled_from"], p["shape"])
+            if "filled_from" in p:  # else it is CLIP's own, from which training starts
+                state[ours] = fill(p["filled_from"], p["shape"])
             self.names[theirs] = ours
         ours = {name for name, _ in self.model.prompt_learner.named_parameters()}
         assert set(self.names.values()) == ours, "every parameter of ours is filled"
         self.model.prompt_learner.load_state_dict(state)
         if "logit_scale" in self.info:  # a number in their code
             self.model.logit_scale = torch.nn.Parameter(torch.tensor(math.log(self.info["logit_scale"])))
+        if "kept_ranks" in self.expected:
+            mask = torch.from_numpy(self.expected["kept_ranks"])
+            self.model.training_only["kept"].load_state_dict({"mask": mask})
         if "VPT_fc.weight" in self.expected:
             prototypes = torch.from_numpy(self.expected["VPT_fc.weight"])
             self.model.training_only["prototypes"].weight.data.copy_(prototypes)
@@ -305,9 +312,35 @@ def test_five_steps(golden_clip, inputs, tmp_path, name):
     np.testing.assert_allclose(logits, case.expected["steps_logits_eval6"], atol=1e-3, rtol=0)
 
 
+@pytest.mark.long
+def test_five_steps_of_clips_own_weights(golden_clip, inputs, tmp_path):
+    """Of the one method whose weights are CLIP's, by its authors' optimiser at a hundred times their learning rates."""
+    case, cfg = Case("skip_tuning", golden_clip, tmp_path), get_cfg_default()
+    optim = ["NAME", "sgd", "LR", 2e-3, "STAGED_LR", True, "NEW_LAYERS", ["text"], "BASE_LR_MULT", 0.25]
+    cfg.OPTIM.merge_from_list(optim)
+    learner = case.model.prompt_learner
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    optimiser, _ = optimiser_of(
+        torch.nn.ModuleDict({"prompt_learner": learner}), cfg.OPTIM, range(cfg.OPTIM.MAX_EPOCH + 1)
+    )
+    losses = []
+    for _ in range(5):
+        optimiser.zero_grad()
+        losses.append(case.step(inputs[0])["ce"])
+        losses[-1].backward()
+        optimiser.step()
+    np.testing.assert_allclose(torch.stack(losses).detach(), case.expected["steps_loss"], atol=1e-4)
+    for theirs, ours in case.names.items():
+        change = (learner.state_dict()[ours] - before[ours]).norm().item()
+        assert change == pytest.approx(case.expected[f"change_norm/{theirs}"], rel=1e-3), theirs
+    with torch.no_grad():
+        np.testing.assert_allclose(case.model(inputs[0]), case.expected["logits_after_5"], atol=1e-3)
+
+
 def test_tokens(case):
-    if hasattr(case.model.prompt_learner, "sequences"):
-        tokens = case.model.prompt_learner.sequences.tokenized_prompts
+    owner = case.model if hasattr(case.model, "sequences") else case.model.prompt_learner
+    if hasattr(owner, "sequences"):
+        tokens = owner.sequences.tokenized_prompts
         np.testing.assert_array_equal(tokens, case.expected["tokenized_prompts"])
     if "tokenized_texts" in case.expected:  # several of each class, cut where they are too long
         np.testing.assert_array_equal(case.model.texts.ids, case.expected["tokenized_texts"])

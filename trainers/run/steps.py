@@ -1,7 +1,8 @@
-"""Which batches an epoch has: of a training that counts its steps, and with the last, smaller batch of a pass."""
+"""Which batches an epoch has: of counted steps, with the last, smaller batch of a pass, of one class each."""
 
 import itertools
-from typing import Any, Iterator, List, Sequence
+import random
+from typing import Any, Dict, Iterator, List, Sequence
 
 from torch.utils.data import DataLoader
 
@@ -13,6 +14,8 @@ def with_last_batch(loader: DataLoader, smallest: int) -> DataLoader:
 
     Raises UserError if it has fewer than `smallest` pictures.
     """
+    if loader.batch_size is None:  # its batches are drawn as a whole
+        return loader
     rest = len(loader.sampler) % loader.batch_size
     if 0 < rest < smallest:
         raise UserError(
@@ -78,3 +81,34 @@ class Steps:
 
     def __iter__(self) -> Iterator[dict]:
         return itertools.islice(itertools.chain.from_iterable(itertools.repeat(self.loader)), len(self))
+
+
+class OfOneClass:
+    """Batches of which each has pictures of one class, drawn anew in each pass: positions of `labels`.
+
+    A class is drawn, all alike, and `batch_size` of its pictures that are left; it is out when it has fewer. A class
+    that has fewer from the start gives all that it has, once.
+    """
+
+    def __init__(self, labels: Sequence[int], batch_size: int):
+        self.labels, self.batch_size = labels, batch_size
+
+    def _classes(self) -> Dict[int, List[int]]:
+        found: Dict[int, List[int]] = {}
+        for i, label in enumerate(self.labels):
+            found.setdefault(label, []).append(i)
+        return found
+
+    def __len__(self) -> int:
+        return sum(max(1, len(those) // self.batch_size) for those in self._classes().values())
+
+    def __iter__(self) -> Iterator[List[int]]:
+        left, batches = self._classes(), []
+        while left:  # by Python's generator, as the authors of Skip Tuning draw theirs
+            label = random.choice(list(left))
+            batch = random.sample(left[label], min(self.batch_size, len(left[label])))
+            batches.append(batch)
+            left[label] = [i for i in left[label] if i not in batch]
+            if len(left[label]) < self.batch_size:
+                del left[label]
+        return iter(batches)
