@@ -30,6 +30,9 @@ def load(trainers: Iterable[str] = ()) -> None:
     already is not imported again. Raises UserError, naming file and line, if one cannot be used.
     """
     asked = set(trainers)
+    guests = [method.trainer for method in METHODS if method.defaults is not None and method.trainer in asked]
+    if guests and len(asked) > 1:
+        raise UserError(f"{guests[0]} was written for Dassl and needs a process of its own: name no other beside it.")
     needs_all = not asked or any(method.teacher_key for method in METHODS if method.trainer in asked)
     for method in METHODS:
         if method.home and (method.trainer in asked or (needs_all and method.defaults is None)):

@@ -32,7 +32,7 @@ def invite(method: Method, import_code: Callable[[Method, Callable], None]) -> N
     if _here:
         raise UserError(
             f"{method.trainer} and {_here[0][0].trainer} were both written for Dassl, and each needs a process of its "
-            "own: name one of them."
+            "own."
         )
     with contextlib.ExitStack() as undo:
         checksum = code_checksum(method.home)

@@ -41,6 +41,11 @@ class Added(NamedTuple):
 
 def node_of(method: Method) -> str:
     """The config node that a method's file names."""
+    if method.defaults is not None:
+        raise UserError(
+            f"{method.trainer} in {method.home} was written for Dassl, and needs nothing of this project: copy its "
+            "files into the fork, and its defaults into extend_cfg of train.py."
+        )
     found = re.search(r'^    config_node = "(\w+)"$', "\n".join(_code(method).values()), re.MULTILINE)
     if not found:
         raise UserError(f'The code of {method.trainer} in {method.home} has no line config_node = "...": add it.')
@@ -69,8 +74,11 @@ def _relative(text, path, place):
     return re.sub(r"^(\s*from )trainers(?= import )", rf"\1{above}", text, flags=re.MULTILINE)
 
 
-def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, bytes]:
-    """All files of some methods; `changed_defaults` are those of the fork that are not Dassl's, see there."""
+def files(added: list[Added], changed_defaults: dict[str, Any], dataset_configs: str) -> dict[str, bytes]:
+    """All files of some methods.
+
+    changed_defaults: those of the fork that are not Dassl's, see there; dataset_configs: see tree.py.
+    """
     texts = {**_package(added)}
     for each in added:
         for path in sorted((ROOT / each.method.config_folder).glob("*.yaml")):
@@ -79,7 +87,7 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
         for step in steps_in_a_fork(each.method):
             path = f"scripts/{each.folder}/{step.script}.sh"
-            texts[path] = script(each.method, step, each.folder, each.name)
+            texts[path] = script(each.method, step, each.folder, each.name, dataset_configs)
     return {path: text.encode() for path, text in texts.items()}
 
 

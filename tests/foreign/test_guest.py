@@ -8,12 +8,16 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
+import doctor.compute
 import own_methods
 from dassl.config import get_cfg_default
 from dassl.engine import TRAINER_REGISTRY
+from doctor.compute import compute
+from doctor.findings import Finding
 from foreign import guest
 from harness.catalogue import with_folders
 from harness.errors import UserError
+from harness.forks.content import node_of
 from trainers import keys
 from trainers.coop import CoOp
 
@@ -35,7 +39,8 @@ def world():
     )
 
 
-def test_it_comes_and_leaves(stranger):
+def test_it_comes_and_leaves(stranger, monkeypatch):
+    monkeypatch.setattr(doctor.compute, "pictures_a_second", lambda paths: 1.0)
     before = world()
     load(stranger)
     load(stranger)  # is here already
@@ -48,6 +53,14 @@ def test_it_comes_and_leaves(stranger):
     with pytest.raises(UserError, match="Another and Stranger were both written for Dassl, and each needs a process"):
         own_methods.load_method(other)
     own_methods.load(["PromptKD"])  # which may learn from any other, but not from these
+    with pytest.raises(UserError, match="Stranger was written for Dassl and needs a process of its own: name no other"):
+        own_methods.load(["Stranger", "CoOp"])
+    with pytest.raises(
+        UserError, match="Stranger in .* was written for Dassl, and needs nothing of this project: copy"
+    ):
+        node_of(with_folders(str(stranger))[-1])
+    (finding,) = [one for one in compute([with_folders(str(stranger))[-1]], "tiny", ["a"]) if isinstance(one, Finding)]
+    assert finding.line() == "note   compute, Stranger: a trainer written for Dassl is run as it is, and not looked at"
     guest.take_leave()
     assert world() == before
 

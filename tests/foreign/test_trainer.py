@@ -40,7 +40,8 @@ def run(stranger, weights, data_root, tmp_path, monkeypatch, capsys):
             return error.code, str(error), {}
         code = train.main(plan.arguments) if plan.arguments else 0
         said, record = capsys.readouterr(), Path(job.place("old").below(env.output), "metrics.json")
-        return code, plan.message + said.out + said.err, json.loads(record.read_text()) if record.exists() else {}
+        content = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
+        return code, plan.message + said.out + said.err, content
 
     return call
 
