@@ -17,6 +17,7 @@ from dassl.config import get_cfg_default
 from dassl.engine import TrainerX
 from dassl.utils import load_checkpoint
 from trainers.backbone.clip_loader import frozen_clip
+from trainers.base import PromptTrainer
 from trainers.errors import UserError
 from trainers.files.known_content import notes_folder
 from trainers.files.whole_files import disk_errors
@@ -145,6 +146,7 @@ class RecordedTrainer:
         self._saver.now_at(self.start_epoch)
 
     def after_epoch(self):
+        self._is_recorded = False
         self._saver.now_at(self.epoch + 1)
         super().after_epoch()
 
@@ -227,5 +229,7 @@ def recorded(cls: type, name: str, nodes: list[str]) -> type:
     """
     if not issubclass(cls, TrainerX):
         raise UserError(f"{cls.__name__} is no TrainerX of dassl.engine, which a trainer has to be derived from.")
+    if issubclass(cls, PromptTrainer):
+        raise UserError(f"{cls.__name__} is a PromptTrainer, and declares its config keys itself: leave out defaults.")
     own = {"config_nodes": staticmethod(lambda cfg: nodes), "__module__": cls.__module__, "__doc__": cls.__doc__}
     return type(name, (RecordedTrainer, cls), own)

@@ -72,6 +72,11 @@ MISTAKES = {  # (file, what stands there, what stands there instead) -> what is 
     ("method.yaml", "  LOSS: {KIND: ce", "  OPTIM: {LR: {A: 1}, B: 2}\n  LOSS: {KIND: ce"): "defaults.OPTIM.LR.A in .*/"
     "stranger/method.yaml is a section where Dassl has a key, or the reverse",
     ("coop.py", CLASS, "@TRAINER_REGISTRY.register()\nclass CoOp"): "CoOp is no TrainerX of dassl.engine",
+    (
+        "coop.py",
+        CLASS,
+        "from trainers.base import PromptTrainer\n" + CLASS.replace("TrainerX", "PromptTrainer"),
+    ): "CoOp is a PromptTrainer, and declares its config keys itself: leave out defaults",
     ("coop.py", "import MARK", "import NOTHING"): "coop.py, line 8: ImportError: cannot import name 'NOTHING'",
     ("clip/clip.py", "import hashlib", "import hashlib_"): "clip/clip.py, line 1: ModuleNotFoundError",
 }
