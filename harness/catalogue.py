@@ -6,7 +6,7 @@ The folders that METHOD_PATH names add their methods (method_folders.py), those 
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 
 class Config(NamedTuple):
@@ -53,6 +53,10 @@ class Method(NamedTuple):
     teacher_key: str = ""
     teachers: tuple[str, ...] = ()
     home: str = ""  # of a method outside this checkout: its folder
+    # Of a trainer that was written for Dassl: (config key, default) of the keys that its train.py adds
+    defaults: Optional[tuple[tuple, ...]] = None
+    class_name: str = ""  # the class in its code, where that has another name than `trainer`
+    packages: tuple[str, ...] = ()  # in its folder, which it imports in the place of installed ones
 
     @property
     def config_folder(self) -> str:

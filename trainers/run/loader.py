@@ -1,7 +1,7 @@
 """Trained prompts go into a model, unless they are of other settings, another backbone or another shape."""
 
 import os
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import MissingFile, UserError
 from ..keys import CLASS_FILES, TRAINING_FILES
@@ -64,8 +64,8 @@ class PromptLoader:
         if not any(True for _ in self.model.prompt_learner.parameters()):
             return None
         folder = os.path.join(directory, LEARNER)
-        best_of_record, last = _ended_with(directory)
-        path = _path_to_load(folder, epoch, best or best_of_record, last)
+        best_of_record, last = ended_with(directory)
+        path = path_to_load(folder, epoch, best or best_of_record, last)
         state = checkpoint.read(path, "test another epoch with --load-epoch, or train again")
         self.refuse_another_backbone(state, path)
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
@@ -140,7 +140,7 @@ class PromptLoader:
         checkpoint.check_finite(weights, path)
 
 
-def _ended_with(directory):
+def ended_with(directory: str) -> Tuple[bool, int]:
     """(whether a finished training ended with its best model, its last epoch), as its record says; (False, 0) if not"""
     try:
         record = read_metrics(directory)
@@ -152,7 +152,8 @@ def _ended_with(directory):
     return keeps_best and "accuracy" in record, record.get("trained_epochs", 0)
 
 
-def _path_to_load(folder, epoch, best, last):
+def path_to_load(folder: str, epoch: Optional[int], best: bool, last: int) -> str:
+    """The checkpoint to test, as `PromptLoader.load`; last: what `ended_with` says. Raises MissingFile."""
     epochs, path = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
     if epoch is None and os.path.lexists(path):
         return path
