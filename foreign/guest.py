@@ -124,7 +124,7 @@ def _add_defaults(undo, method, checksum):
     A node of ours that has the name of one of its is its, in this process.
     """
     undo.callback(_restore, _C, _C.clone())
-    for known in (keys.RANGES, keys.TRAINING_FILES, keys.RUN_FOLDERS):
+    for known in (keys.RANGES, keys.TRAINING_FILES, keys.CLASS_FILES, keys.RUN_FOLDERS):
         undo.callback(known.update, known.copy())
     undo.callback(keys._METHODS.__setitem__, slice(None), list(keys._METHODS))
     own = method.folder.upper()
