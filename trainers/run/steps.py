@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from typing import Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Sequence
 
 from torch.utils.data import DataLoader
 
@@ -29,6 +29,29 @@ def with_last_batch(loader: DataLoader, smallest: int) -> DataLoader:
         num_workers=loader.num_workers,
         pin_memory=loader.pin_memory,
     )
+
+
+def steps_of_shots(cfg: Any, dataset: Any, iterations: int) -> int:
+    """`iterations` steps for each shot; of all images (NUM_SHOTS below 1) shots are images for each class."""
+    shots = cfg.DATASET.NUM_SHOTS
+    return round(iterations * (shots if shots > 0 else len(dataset.train_x) / len(dataset.classnames)))
+
+
+def ends_of_epochs(total: int, epochs: int, per_pass: int, optim_cfg: Any) -> List[int]:
+    """How many of `total` steps are done after 0, 1, ... `epochs` epochs.
+
+    Where epochs are nothing to the schedule (OPTIM.LR_STEP iteration) they end with a pass over the images.
+    Raises UserError if an epoch would be without a step.
+    """
+    by_pass = optim_cfg.LR_STEP == "iteration"
+    most = -(-total // per_pass) if by_pass else total
+    if epochs > most:
+        n, all_epochs = -(-total // per_pass), optim_cfg.MAX_EPOCH
+        which, remedy = f"OPTIM.MAX_EPOCH {epochs} epochs", f"set it to {most} or less"
+        if epochs < all_epochs:  # those of a stage
+            which, remedy = f"{epochs} of the {all_epochs} epochs of OPTIM.MAX_EPOCH", "lower it"
+        raise UserError(f"{total} steps, {n} passes over the images, do not make {which}: {remedy}.")
+    return whole_passes(total, epochs, per_pass) if by_pass else even_parts(total, epochs)
 
 
 def even_parts(total: int, epochs: int) -> List[int]:
