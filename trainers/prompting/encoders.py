@@ -2,7 +2,8 @@
 
 A hook is `before_layer(i, x) -> x`, called with the layer's number (from 0) and its input, for images a tensor
 (batch, length, width), for text `TextTokens`; what it returns goes into the layer. Of the last layer nothing is
-computed but the tokens whose features are read.
+computed but the tokens whose features are read. A hook that keeps more for the gradients than what it returns has a
+method `kept(n)`: the bytes of that, in all layers, for n sequences.
 
 What changes a layer itself is `beside(i, part, x) -> y or None`: it gets the input of one of the layer's parts, and y,
 of the shape of that part's output, is added to it. The parts are attention's linear maps "q", "k", "v" and "o", and
@@ -21,13 +22,13 @@ from ..compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_
 from ..errors import UserError
 from .image_batch import Image, ImageBatch, pixels_of
 from .layers import Beside, constants_of, layers_of
-from .text_tokens import TextTokens
+from .text_tokens import TextTokens, joined
 
 BeforeLayer = Callable[[int, Any], Any]
 
 # How many vectors of its width a layer keeps of each token for the gradients (counted): as it is, and at most with
 # something beside it, low-rank updates of q, k and v with dropout
-KEPT, KEPT_BESIDE = 14, 20
+KEPT, KEPT_BESIDE = 10, 16
 
 
 def memory_limit(device: torch.device) -> int:
@@ -135,7 +136,8 @@ class TextEncoder(nn.Module):
             recompute(self._encode, before_layer, beside, *part) if again else self._encode(before_layer, beside, *part)
             for part in tokens.parts(most)
         ]
-        return torch.cat(features)[tokens.rows.argsort()]
+        features = joined(features)
+        return torch.empty_like(features).index_copy_(0, tokens.rows, features)
 
     def _chunk(self, tokens, before_layer, beside=None):
         """How many sequences a pass may have. With a hook, which may end all sharing, every position is a token."""
@@ -143,8 +145,9 @@ class TextEncoder(nn.Module):
         each = KEPT if beside is None else KEPT_BESIDE
         vectors = each * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # counted
         layers = self.n_layers if torch.is_grad_enabled() else 2
-        need = layers * vectors * self.width * self.text_projection.element_size()
-        n = len(tokens.rows)
+        need, n = layers * vectors * self.width * self.text_projection.element_size(), len(tokens.rows)
+        if torch.is_grad_enabled() and hasattr(before_layer, "kept"):
+            need += before_layer.kept(n)
         return max(1, min(n, n * memory_limit(tokens.x.device) // need))
 
     def _encode(self, before_layer, beside, *tokens):
@@ -184,7 +187,7 @@ class TextEncoder(nn.Module):
             keys_values = torch.cat([begins, keys_values], dim=1)
             visible = torch.arange(keys_values.shape[1], device=end.device) <= end[:, None]
             mixed.append(attend(layer.heads, query, keys_values, visible=visible))
-        return layer.finish(x, h, torch.cat(mixed).squeeze(1))
+        return layer.finish(x, h, joined(mixed).squeeze(1))
 
 
 class ImageEncoder(nn.Module):
@@ -259,7 +262,7 @@ class ImageEncoder(nn.Module):
         """x (batch, length, width) -> the outputs of its first `n_read` tokens (default: of all)."""
         h = layer.normed(x)
         if n_read is None:
-            query, keys_values = apart(layer.project(h))
+            query, keys_values = apart(layer.project(h, asked="kvq"))
         else:
             x, keys_values = x[:, :n_read], layer.project(h, "kv")
             h = h[:, :n_read]

@@ -17,21 +17,50 @@ QUICK = 1.702  # QuickGELU(u) = u sigmoid(QUICK u) = silu(QUICK u) / QUICK
 class QuickMlp(torch.autograd.Function):
     """(x, W_1, QUICK b_1, W_2, b_2) -> W_2 QuickGELU(W_1 x + b_1) + b_2, by one kernel for the activation.
 
-    x is (n, width), the others are frozen. The products multiply by QUICK and divide by it, which costs nothing; for
-    the gradients, the two cancel.
+    x is (n, width); b_1 and b_2, which may both be None, are frozen. The products multiply by QUICK and divide by it,
+    which costs nothing; for the gradients of x and W_1, the two cancel.
     """
 
     @staticmethod
     def forward(ctx, x, w_1, b_1, w_2, b_2):
-        u = torch.addmm(b_1, x, w_1.t(), alpha=QUICK)  # QUICK times the hidden values
-        ctx.save_for_backward(u, w_1, w_2)
-        return torch.addmm(b_2, F.silu(u), w_2.t(), alpha=1 / QUICK)
+        u = _product(x, w_1.t(), QUICK, b_1)  # QUICK times the hidden values
+        hidden = F.silu(u)
+        trained = ctx.needs_input_grad[1]
+        ctx.save_for_backward(u, w_1, w_2, *([x, hidden] if trained else []))
+        return _product(hidden, w_2.t(), 1 / QUICK, b_2)
 
     @staticmethod
     def backward(ctx, grad):
-        u, w_1, w_2 = ctx.saved_tensors
-        hidden = torch.ops.aten.silu_backward(grad @ w_2.to(grad.dtype), u)  # under autocast, weights are wider
-        return hidden @ w_1.to(hidden.dtype), None, None, None, None
+        u, w_1, w_2, *rest = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # under autocast, some are wider
+        of_u = torch.ops.aten.silu_backward(grad @ w_2, u)
+        of_x = of_u @ w_1 if ctx.needs_input_grad[0] else None
+        if not rest:
+            return of_x, None, None, None, None
+        x, hidden = rest
+        return of_x, of_u.t() @ x, None, _product(grad.t(), hidden, 1 / QUICK), None
+
+
+def _product(a, b, factor, bias=None):
+    """factor a b + bias"""
+    return torch.addmm(b[0] if bias is None else bias, a, b, beta=0 if bias is None else 1, alpha=factor)
+
+
+class Norm(nn.Module):
+    """A layer norm of CLIP's in one kernel: CLIP's own casts to float32 and back, and PyTorch's computes in float32.
+
+    PyTorch's has one type for input and weights on a GPU, so in 16 bits it needs the weights in 16 bits, too. They
+    belong to the norm: checkpoints and checksums leave them out.
+    """
+
+    def __init__(self, norm, dtype):
+        super().__init__()
+        for name, weight in (("weight", norm.weight), ("bias", norm.bias)):
+            self.register_buffer(name, weight.detach().to(dtype), persistent=False)
+
+    def forward(self, norm, x):
+        if x.dtype == norm.weight.dtype or x.dtype != self.weight.dtype:
+            return norm(x)
+        return F.layer_norm(x, norm.normalized_shape, self.weight, self.bias, norm.eps)
 
 
 class Constants(nn.Module):
@@ -46,6 +75,8 @@ class Constants(nn.Module):
         if kinds == ["Linear", "QuickGELU", "Linear"] and frozen and len(weights) == 4:
             bias = (QUICK * weights[1].detach().float()).to(weights[1].dtype)
         self.register_buffer("b_1", bias, persistent=False)
+        dtype = weights[0].dtype
+        self.ln_1, self.ln_2 = Norm(block.ln_1, dtype), Norm(block.ln_2, dtype)
 
 
 class Layer:
@@ -56,22 +87,27 @@ class Layer:
         self.heads, self.number, self.beside = block.attn.num_heads, number, beside
 
     def normed(self, x):
-        return self.block.ln_1(x)
+        return self.constants.ln_1(self.block.ln_1, x)
 
-    def project(self, h, parts="qkv"):
-        """What attention makes of h (..., width), side by side: queries, keys and values, or neighbours of them."""
+    def project(self, h, parts="qkv", asked="qkv"):
+        """What attention makes of h (..., width), side by side: queries, keys and values, or neighbours of them.
+
+        asked: the order in which what runs beside them is called, by which dropout draws.
+        """
         attn, width = self.block.attn, h.shape[-1]
         rows = slice("qkv".index(parts[0]) * width, ("qkv".index(parts[-1]) + 1) * width)
         out = F.linear(h, attn.in_proj_weight[rows], attn.in_proj_bias[rows])
-        more = [None if self.beside is None else self.beside(self.number, part, h) for part in parts]
-        if all(each is None for each in more):
+        if self.beside is None:
             return out
-        return out + torch.cat([torch.zeros_like(h) if each is None else each for each in more], dim=-1)
+        more = {part: self.beside(self.number, part, h) for part in asked if part in parts}
+        if all(each is None for each in more.values()):
+            return out
+        return out + torch.cat([torch.zeros_like(h) if more[part] is None else more[part] for part in parts], dim=-1)
 
     def finish(self, x, h, mixed):
         """The rest of it: its input x, h = ln_1(x), and what attention has mixed, of one shape."""
         x = x + self._with("o", mixed, self.block.attn.out_proj(mixed))
-        return self._with("block", h, x + self._mlp(self.block.ln_2(x)))
+        return self._with("block", h, x + self._mlp(self.constants.ln_2(self.block.ln_2, x)))
 
     def _mlp(self, x):
         mlp, b_1 = self.block.mlp, self.constants.b_1
