@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainers.prompting import encoders, prompt_text
 from trainers.prompting.image_batch import ImageBatch
-from trainers.run.optimiser import optimiser_of
+from trainers.run.optimiser import fuse, optimiser_of
 
 from . import vit
 
@@ -43,8 +43,7 @@ def of_step(subject) -> int:
         model, precision = subject.model(CLASSES, PREC, "cpu")
         trained = nn.ModuleDict({"prompts": model.prompt_learner, "training_only": model.training_only})
         optimiser, _ = optimiser_of(trained, cfg.OPTIM, range(cfg.OPTIM.MAX_EPOCH + 1))
-        for group in optimiser.param_groups:
-            group["foreach"] = True
+        fuse(optimiser, "cpu")
         images, labels = subject.batch(PICTURES, CLASSES, "cpu")
         views = cfg.DATALOADER.K_TRANSFORMS
         batch = [images] * views if views > 1 else ImageBatch(images, None, labels), labels

@@ -52,8 +52,8 @@ def measure(args):
         for name, ms in milliseconds.items()
     ]
     return Table(
-        f"Optimisation step on {first.num_classes} classes, batch {args.batch_size} for all, {first.device.type}; and a "
-        f"GPU's launches for {launches.PICTURES} pictures, {launches.CLASSES} classes and 12 layers in {launches.PREC}",
+        f"Optimisation step on {first.num_classes} classes, batch {args.batch_size} for all, {first.device.type}; and "
+        f"a GPU's launches for {launches.PICTURES} pictures, {launches.CLASSES} classes, 12 layers, {launches.PREC}",
         [
             *(("", ""), ("ms", ".1f"), (f"/ {rows[0][0]}", ".3f"), ("ms per image", ".2f"), ("peak MiB", ".0f")),
             ("launches", "d"),
