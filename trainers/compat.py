@@ -43,6 +43,7 @@ def recompute(function: Callable[..., torch.Tensor], *args: Any) -> torch.Tensor
     return checkpoint(function, *args, use_reentrant=False)
 
 
+FUSES = hasattr(F, "scaled_dot_product_attention")  # older ones lack kernels in 16 bits, and go the plain way
 scaled_dot_product_attention = getattr(F, "scaled_dot_product_attention", plain_attention)  # PyTorch 2.0
 autocast = getattr(torch, "autocast", gpu_autocast)  # PyTorch 1.10
 GradScaler = getattr(getattr(torch, "amp", None), "GradScaler", torch.cuda.amp.GradScaler)  # PyTorch 2.3

@@ -27,7 +27,7 @@ from .base import PromptTrainer
 from .errors import UserError, up_to
 from .keys import LAYERS, TOKENS, WEIGHT, Key, add_defaults, method_defaults, one_of
 from .prompting.encoders import attend, chosen_layers
-from .prompting.layers import QuickMlp
+from .prompting.layers import quick_mlp
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
@@ -65,6 +65,11 @@ class Blend(torch.autograd.Function):
         return ((a - b) * grad).sum().view_as(s), of_a, grad - of_a
 
 
+def blend(s, a, b):
+    """As `Blend`; without gradients the plain function, which programs can be exported of."""
+    return Blend.apply(s, a, b) if torch.is_grad_enabled() else torch.lerp(b, a, s)
+
+
 class TokenFusion(nn.Module):
     """Token Fusion Module: merges representative tokens into prompt tokens.
 
@@ -87,9 +92,9 @@ class TokenFusion(nn.Module):
         """(batch, n, width) twice -> (batch, n, width), in the dtype of the prompts."""
         dtype, prompts, representative = prompts.dtype, prompts.float(), representative.float()
         query, key = self.ln_1(torch.cat([prompts, representative])).chunk(2)
-        h = Blend.apply(self.scale_1, representative, self._attend(query, key).float())
-        mlp = QuickMlp.apply(self.ln_2(h).flatten(0, 1), self.mlp_in.weight, None, self.mlp_out.weight, None)
-        return Blend.apply(self.scale_2, h, mlp.view_as(h).float()).to(dtype)
+        h = blend(self.scale_1, representative, self._attend(query, key).float())
+        mlp = quick_mlp(self.ln_2(h), self.mlp_in.weight, None, self.mlp_out.weight, None)
+        return blend(self.scale_2, h, mlp.float()).to(dtype)
 
     def _attend(self, query, key):
         """What `self.attn` gives with the key as value."""

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..compat import FUSES
+
 Beside = Callable[[int, str, torch.Tensor], Optional[torch.Tensor]]
 
 QUICK = 1.702  # QuickGELU(u) = u sigmoid(QUICK u) = silu(QUICK u) / QUICK
@@ -24,8 +26,7 @@ class QuickMlp(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w_1, b_1, w_2, b_2):
         u = _product(x, w_1.t(), QUICK, b_1)  # QUICK times the hidden values
-        hidden = F.silu(u)
-        trained = ctx.needs_input_grad[1]
+        hidden, trained = F.silu(u), ctx.needs_input_grad[1]
         ctx.save_for_backward(u, w_1, w_2, *([x, hidden] if trained else []))
         return _product(hidden, w_2.t(), 1 / QUICK, b_2)
 
@@ -38,6 +39,16 @@ class QuickMlp(torch.autograd.Function):
             return of_x, None, None, None, None
         x, hidden = rest
         return of_x, of_u.t() @ x, None, _product(grad.t(), hidden, 1 / QUICK), None
+
+
+def quick_mlp(x, *weights):
+    """As `QuickMlp`, of (..., width); without gradients plain functions, which programs can be exported of."""
+    flat = x.flatten(0, -2)
+    if torch.is_grad_enabled():
+        return QuickMlp.apply(flat, *weights).view(*x.shape[:-1], -1)
+    w_1, b_1, w_2, b_2 = weights
+    hidden = F.silu(_product(flat, w_1.t(), QUICK, b_1))
+    return _product(hidden, w_2.t(), 1 / QUICK, b_2).view(*x.shape[:-1], -1)
 
 
 def _product(a, b, factor, bias=None):
@@ -58,7 +69,7 @@ class Norm(nn.Module):
             self.register_buffer(name, weight.detach().to(dtype), persistent=False)
 
     def forward(self, norm, x):
-        if x.dtype == norm.weight.dtype or x.dtype != self.weight.dtype:
+        if not FUSES or x.dtype == norm.weight.dtype or x.dtype != self.weight.dtype:
             return norm(x)
         return F.layer_norm(x, norm.normalized_shape, self.weight, self.bias, norm.eps)
 
@@ -72,7 +83,7 @@ class Constants(nn.Module):
         kinds = [type(part).__name__ for part in mlp.children()]
         frozen = not any(weight.requires_grad for weight in weights)
         bias = None
-        if kinds == ["Linear", "QuickGELU", "Linear"] and frozen and len(weights) == 4:
+        if FUSES and kinds == ["Linear", "QuickGELU", "Linear"] and frozen and len(weights) == 4:
             bias = (QUICK * weights[1].detach().float()).to(weights[1].dtype)
         self.register_buffer("b_1", bias, persistent=False)
         dtype = weights[0].dtype
@@ -114,8 +125,7 @@ class Layer:
         if b_1 is None:
             return mlp(x)
         first, _, second = mlp.children()
-        out = QuickMlp.apply(x.flatten(0, -2), first.weight, b_1, second.weight, second.bias)
-        return out.unflatten(0, x.shape[:-1])
+        return quick_mlp(x, first.weight, b_1, second.weight, second.bias)
 
     def _with(self, part, x, out):
         more = None if self.beside is None else self.beside(self.number, part, x)
