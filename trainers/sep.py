@@ -91,7 +91,7 @@ class TokenFusion(nn.Module):
     def forward(self, representative, prompts):
         """(batch, n, width) twice -> (batch, n, width), in the dtype of the prompts."""
         dtype, prompts, representative = prompts.dtype, prompts.float(), representative.float()
-        query, key = self.ln_1(torch.cat([prompts, representative])).chunk(2)
+        query, key = self.ln_1(torch.cat([prompts, representative])).split([prompts.shape[0]] * 2)
         h = blend(self.scale_1, representative, self._attend(query, key).float())
         mlp = quick_mlp(self.ln_2(h), self.mlp_in.weight, None, self.mlp_out.weight, None)
         return blend(self.scale_2, h, mlp.float()).to(dtype)
