@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
@@ -20,6 +22,7 @@ def test_transforms_come_without_models():
     assert not {"torchvision.models.resnet", "torchvision.datasets.cifar", "torch._dynamo"} & set(loaded)
 
 
+@pytest.mark.long
 def test_the_rest_is_there_when_it_is_used():
     code = "from torchvision.ops import nms; print(nms.__name__, torchvision.models.resnet18.__name__)"
     code += "; print(hasattr(torchvision.datasets, 'NoSuch'), torchvision.datasets.CIFAR10.__name__)"

@@ -25,6 +25,7 @@ from harness.catalogue import TRAINERS
 from harness.errors import UserError, exit_with, fail
 from harness.forks import install, troubles
 from harness.forks.train_file import NoPlace
+from harness.forks.tree import dataset_configs
 
 
 def main(argv=None):
@@ -94,7 +95,7 @@ def _report(changes, args):
     first = changes.added[0]
     print("First run, with the folder that your data sets lie in:")
     script = shlex.quote(f"{changes.root}/scripts/{first.folder}/base2new_train.sh")
-    datasets = sorted(path.stem for path in changes.root.glob("configs/datasets/*.yaml"))
+    _, datasets = dataset_configs(changes.root)
     dataset = "caltech101" if "caltech101" in datasets or not datasets else datasets[0]
     print(f"  DATA=/path/to/datasets bash {script} {dataset} 1")
     print(f"Undo: python tools/add_to_fork.py {shlex.quote(str(args.fork))} --remove")

@@ -69,8 +69,11 @@ def _relative(text, path, place):
     return re.sub(r"^(\s*from )trainers(?= import )", rf"\1{above}", text, flags=re.MULTILINE)
 
 
-def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, bytes]:
-    """All files of some methods; `changed_defaults` are those of the fork that are not Dassl's, see there."""
+def files(added: list[Added], changed_defaults: dict[str, Any], dataset_configs: str) -> dict[str, bytes]:
+    """All files of some methods.
+
+    changed_defaults: those of the fork that are not Dassl's, see there; dataset_configs: see tree.py.
+    """
     texts = {**_package(added)}
     for each in added:
         for path in sorted((ROOT / each.method.config_folder).glob("*.yaml")):
@@ -79,7 +82,7 @@ def files(added: list[Added], changed_defaults: dict[str, Any]) -> dict[str, byt
                 texts[f"configs/trainers/{each.name}/{path.name}"] = _complete(text, changed_defaults)
         for step in steps_in_a_fork(each.method):
             path = f"scripts/{each.folder}/{step.script}.sh"
-            texts[path] = script(each.method, step, each.folder, each.name)
+            texts[path] = script(each.method, step, each.folder, each.name, dataset_configs)
     return {path: text.encode() for path, text in texts.items()}
 
 

@@ -101,7 +101,7 @@ def add(
     _refuse_taken(root, train, added)
     train.refuse_own_trainers_alone()
     defaults = changed_defaults(troubles.find_dassl(root), train.defaults())
-    content = files(added, defaults)
+    content = files(added, defaults, tree.dataset_configs(root)[0])
     _refuse_links(root, content)
     clash = [path for path in content if path not in record.checksums() and os.path.lexists(root / path)]
     if clash:

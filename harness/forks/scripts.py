@@ -36,7 +36,7 @@ _RUN = """\
     --root "${{DATA}}" \\
     --seed "${{SEED}}" \\
     --trainer ${{TRAINER}} \\
-    --dataset-config-file "configs/datasets/${{DATASET}}.yaml" \\
+    --dataset-config-file {configs}/"${{DATASET}}.yaml" \\
     --config-file "configs/trainers/${{TRAINER}}/${{CFG}}.yaml" \\
     --output-dir "${{DIR}}" \\
 {test}    DATASET.NUM_SHOTS "${{SHOTS}}" \\
@@ -50,8 +50,11 @@ _TEST = """\
 """
 
 
-def script(method: Method, step: Step, folder: str, trainer: str) -> str:
-    """The text of scripts/<folder>/<step>.sh of a method that the fork's registry has as `trainer`."""
+def script(method: Method, step: Step, folder: str, trainer: str, dataset_configs: str) -> str:
+    """The text of scripts/<folder>/<step>.sh of a method that the fork's registry has as `trainer`.
+
+    dataset_configs: where the fork has a file for each data set, see tree.py.
+    """
     tests, source = bool(step.needs), "SOURCE" if step.needs == "xd_train" else "DATASET"
     arguments = step.arguments.replace("TARGET", "DATASET").split()
     purpose = (step.purpose if method.learns else step.untrained).format(method=trainer)
@@ -71,7 +74,7 @@ def script(method: Method, step: Step, folder: str, trainer: str) -> str:
         text += _UNTRAINED.format(folder=folder, needs=step.needs, trained_on=f"${{{source}}}")
     text += _DONE
     test = (_TEST if method.learns else "    --eval-only \\\n") if tests else ""
-    return text + _RUN.format(test=test, classes=step.classes)
+    return text + _RUN.format(test=test, classes=step.classes, configs=dataset_configs)
 
 
 def _place(step, dataset):

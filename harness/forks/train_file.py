@@ -64,7 +64,8 @@ class TrainFile:
     def refuse_own_trainers_alone(self) -> None:
         """Raise NoPlace if it does something by the trainer's name, or the pairs, that ends on others than its own.
 
-        What stands below an `if` that asks for the name is its own trainers'.
+        So does a call of the trainer with an argument that the original Dassl's trainers do not take. What stands below
+        an `if` that asks for the name is its own trainers'.
         """
         for node, why in _for_own_trainers(self.tree):
             raise NoPlace(
@@ -207,6 +208,7 @@ def _config_of(function):
 
 
 _SHOWING = {"print", "format", "merge_from_list", "clean_cfg"}  # calls that take a name or pairs, whatever they are
+_TAKEN = {"train": (), "test": ("split",), "load_model": ("directory", "epoch")}  # of the original Dassl's trainers
 
 
 def _for_own_trainers(node) -> Iterator[tuple[ast.AST, str]]:
@@ -221,6 +223,8 @@ def _for_own_trainers(node) -> Iterator[tuple[ast.AST, str]]:
             for argument in child.args:
                 if not _names(argument):
                     yield from _for_own_trainers(ast.Module(body=[ast.Expr(value=argument)], type_ignores=[]))
+        elif _foreign_argument(child):
+            yield child, f"calls the trainer with {_foreign_argument(child)}"
         elif _is_name(child):
             if not isinstance(node, ast.Assign):
                 yield child, "uses the trainer's name"
@@ -228,6 +232,14 @@ def _for_own_trainers(node) -> Iterator[tuple[ast.AST, str]]:
             yield child, "reads the KEY VALUE pairs (args.opts)"
         else:
             yield from _for_own_trainers(child)
+
+
+def _foreign_argument(node) -> str:
+    """The first argument by name that this call gives to a trainer and that those of the original Dassl do not take."""
+    call = _names(node.func) if isinstance(node, ast.Call) else []
+    if len(call) != 2 or call[0] != "trainer" or call[1] not in _TAKEN:
+        return ""
+    return next((f"{each.arg}=" for each in node.keywords if each.arg not in _TAKEN[call[1]]), "")
 
 
 def _is_name(node):

@@ -33,6 +33,15 @@ def _looks_like(folder):
     return (folder / "train.py").is_file() and (folder / "trainers").is_dir()
 
 
+def dataset_configs(root: Path) -> tuple[str, list[str]]:
+    """Where the fork's configs of data sets lie, one folder or all in one ("*"), and the names of the data sets."""
+    for place in ("configs/datasets", "configs/datasets/*"):
+        names = sorted(path.stem for path in root.glob(f"{place}/*.yaml"))
+        if names and len(names) == len(set(names)):
+            return place, names
+    return "configs/datasets", []
+
+
 def registered(root: Path, except_for: str) -> dict[str, str]:
     """Name -> file, of the trainers that the fork's files put into Dassl's registry, but for a folder's."""
     found = {}

@@ -71,6 +71,7 @@ def test_sep_base_to_new(settings, caltech_stub, tmp_path):
     assert "caltech101" in report.stdout and "SEP" in report.stdout
 
 
+@pytest.mark.long
 def test_coop_to_another_data_set(settings, caltech_stub, tmp_path):
     """Two classes that the source lacks; the model's folder is on record and the table has both."""
     for split in ("train", "val", "test"):

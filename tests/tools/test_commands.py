@@ -13,6 +13,7 @@ from tests.harness.runs import finish
 COMMANDS = [*(REPOSITORY / "tools").glob("*.py"), REPOSITORY / "train.py", REPOSITORY / "parse_test_res.py"]
 
 
+@pytest.mark.long
 def test_help_from_another_folder(tmp_path):
     """Each in a fork of one process, which has imported what takes long and nothing of this repository."""
     code = """

@@ -37,6 +37,7 @@ def run_of(output, dataset="caltech101", seed=1):
     return output / f"base2new/train_base/{dataset}/shots_16/MaPLe/{CFG}/seed{seed}"
 
 
+@pytest.mark.long
 def test_from_a_published_folder_to_a_table(tmp_path, caltech_stub, pairs, zoo, capsys, monkeypatch):
     output = tmp_path / "output"
     arguments = ["--trainer", "MaPLe", str(zoo / "caltech101"), "--recursive", "--root", str(caltech_stub)]

@@ -380,11 +380,21 @@ def test_defaults_of_the_forks_dassl(fork, capsys):
     assert main([str(fork), "--dirty"]) == 0  # there is nothing to compare with
 
 
-@pytest.mark.parametrize("there, named", [(["caltech101", "btmri"], "caltech101"), (["chmnist", "btmri"], "btmri")])
-def test_the_first_run_is_of_a_data_set_that_the_fork_has(fork, capsys, there, named):
+@pytest.mark.parametrize(
+    "there, named, place",
+    [
+        (["caltech101", "btmri"], "caltech101", "configs/datasets"),
+        (["chmnist", "btmri"], "btmri", "configs/datasets"),
+        (["b2n/dtd", "xd/imagenet_a"], "dtd", "configs/datasets/*"),  # HPT's
+        (["b2n/dtd", "xd/dtd"], "caltech101", "configs/datasets"),  # nobody could say which is meant
+    ],
+)
+def test_data_sets_are_those_of_the_fork(fork, capsys, there, named, place):
     shutil.rmtree(fork / "configs/datasets", ignore_errors=True)
-    (fork / "configs/datasets").mkdir(parents=True)
     for name in there:
-        (fork / f"configs/datasets/{name}.yaml").write_text("")
-    assert main([str(fork), "--dirty", "--dry-run"]) == 0
+        path = fork / f"configs/datasets/{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    assert main([str(fork), "--dirty"]) == 0
     assert f"base2new_train.sh {named} 1" in capsys.readouterr().out
+    assert f'--dataset-config-file {place}/"${{DATASET}}.yaml" \\\n' in (fork / "scripts/sep/few_shot.sh").read_text()

@@ -89,7 +89,7 @@ def killed_at(n, monkeypatch, change) -> bool:
 VERSION = "1"
 
 
-def few_files(added: list[Added], defaults):
+def few_files(added: list[Added], *_):
     """What this command adds, in small: files that stay, that differ between versions, that come and go with them."""
     texts = {
         "trainers/prompt_methods/__init__.py": ", ".join(each.name for each in added),

@@ -349,6 +349,7 @@ def outcomes(tmp_path_factory):
     return dict(zip(ALL, map(json.loads, done.stdout.splitlines()))), done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("said, name", ALL)
 def test_ends_in_a_sentence_soon_and_in_little_memory(outcomes, said, name):
     found, error = outcomes
@@ -373,6 +374,7 @@ PIECES += [op("EMPTY_SET"), op("ADDITEMS"), op("POP_MARK"), op("MEMOIZE"), BUILD
 PIECES += [*map(get, range(3)), *map(put, range(3)), text("x"), text("latin1"), number(1), numbers(9, 9), storage()]
 
 
+@pytest.mark.long
 @settings(max_examples=200, deadline=None)
 @given(
     pieces=st.lists(st.tuples(st.sampled_from([*PIECES, *NAMES]), st.sampled_from([1, 1, 1, 2, 300])), max_size=40),

@@ -86,12 +86,11 @@ def temporary(host=files._HOST, pid=None, token=files._TOKEN):
     return f".{host}-{pid or os.getpid()}-{token}-0.tmp"
 
 
-@pytest.mark.parametrize("writer", ["trainers.files.whole_files", "dassl.utils.files"])  # both write into a run's folder
+@pytest.mark.parametrize("writer", ["trainers.files.whole_files", "dassl.utils.files"])  # both write in a run
 def test_leftovers_of_a_killed_writer(path, writer):
     """A process is killed as it writes; the next run to write there clears up."""
     code = (
-        f"import os, sys; from {writer} import write_whole\n"
-        "write_whole(sys.argv[1], lambda f: os.kill(os.getpid(), 9))"
+        f"import os, sys; from {writer} import write_whole\nwrite_whole(sys.argv[1], lambda f: os.kill(os.getpid(), 9))"
     )
     subprocess.run([sys.executable, "-c", code, path], check=False)
     assert len(os.listdir(path.parent)) == 2 and path.read_bytes() == b"old"

@@ -338,7 +338,10 @@ def _mutate(state, spot, change, weird):
         state[key] = copy.deepcopy(weird)
 
 
-@pytest.mark.parametrize("method", [("CoOp", "OPTIM.NAME", "adam"), ("SEP", "OPTIM.NAME", "sgd")])
+@pytest.mark.parametrize(
+    "method",
+    [("CoOp", "OPTIM.NAME", "adam"), pytest.param(("SEP", "OPTIM.NAME", "sgd"), marks=pytest.mark.long)],
+)
 def test_hand_made_checkpoints_end_in_a_sentence(make_trainer, tmp_path, method):
     """Or are as good as ours: then a training step from there works."""
     trainer = make_trainer(*method, "OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True)
