@@ -51,8 +51,8 @@ class CausalMasks:
     def of(self, n, m, like):
         """What is added to scores (n, m), of the type of `like`: -inf where query i would see keys behind m - n + i."""
         if (n, m, like.dtype) not in self.made:
-            rows = m + -m % 8  # of a multiple of 8, a GPU's fused attention takes them as they are
-            mask = torch.full((n, rows), -math.inf, device=like.device).triu(1 + m - n)
+            columns = m + -m % 8  # a GPU's fused attention takes rows as they are if they lie a multiple of 8 apart
+            mask = torch.full((n, columns), -math.inf, device=like.device).triu(1 + m - n)
             self.made[n, m, like.dtype] = mask.to(like.dtype)[:, :m]
         return self.made[n, m, like.dtype]
 
