@@ -1,7 +1,8 @@
 """The code of methods that lie outside this checkout (harness/method_folders.py), imported for whoever runs them.
 
 A folder becomes a package of the method's name, so that its files may import each other (`from .parts import X`) and
-take the place of none of ours. It comes in whole or not at all.
+take the place of none of ours. It comes in whole or not at all. A trainer that was written for Dassl (foreign/) changes
+the process that it is in, and has one to itself.
 """
 
 import importlib
@@ -14,31 +15,38 @@ from collections.abc import Iterable
 
 from dassl.config.defaults import _C
 from dassl.engine import TRAINER_REGISTRY
+from harness import records
 from harness.catalogue import METHODS, Method
 from harness.errors import UserError
-from harness.method_code import code_checksum, modules
+from harness.method_code import CHECKSUM, code_checksum, modules
 from trainers.keys import Range, declare, forget_node
 from trainers.run.folder import RunFolder
-
-CHECKSUM = "CODE_CHECKSUM"  # key of the method's config node: what tells its code apart, so that it is a setting
 
 
 def load(trainers: Iterable[str] = ()) -> None:
     """Import the code of the methods outside this checkout, of those trainers (of none: of all that METHOD_PATH names).
 
-    One that learns from a run may need any of the others for that. What is here already is not imported again. Raises
-    UserError, naming file and line, if one cannot be used.
+    One that learns from a run may need any of the others for that; of one written for Dassl nobody learns. What is here
+    already is not imported again. Raises UserError, naming file and line, if one cannot be used.
     """
     asked = set(trainers)
+    guests = [method.trainer for method in METHODS if method.defaults is not None and method.trainer in asked]
+    if guests and len(asked) > 1:
+        raise UserError(f"{guests[0]} was written for Dassl and needs a process of its own: name no other beside it.")
     needs_all = not asked or any(method.teacher_key for method in METHODS if method.trainer in asked)
     for method in METHODS:
-        if method.home and (needs_all or method.trainer in asked):
+        if method.home and (method.trainer in asked or (needs_all and method.defaults is None)):
             load_method(method)
 
 
 def load_method(method: Method) -> None:
     """As `load`, one that need not be in the catalogue."""
     if method.trainer in TRAINER_REGISTRY.registered_names() and method.folder in sys.modules:
+        return
+    if method.defaults is not None:
+        from foreign import guest  # here: few methods are
+
+        guest.invite(method, _import)
         return
     before = set(TRAINER_REGISTRY.registered_names()), set(_C.TRAINER), _C.TRAINER.clone()
     try:
@@ -55,6 +63,12 @@ def load_method(method: Method) -> None:
 
 def run_folder(folder: str) -> RunFolder:
     """A run's folder, and the code of its method is here. Raises UserError for a method that nobody knows."""
+    trainer = records.record_of(folder).get("trainer")
+    if any(method.defaults is not None and method.trainer == trainer for method in METHODS):
+        raise UserError(
+            f'"{folder}" is a run of {trainer}, a trainer written for Dassl, whose model only its scripts load: '
+            "TEST.SAVE_PREDICTIONS keeps its logits."
+        )
     run = RunFolder(folder)
     name = run.cfg.TRAINER.NAME
     if any(method.home and method.trainer == name for method in METHODS):
@@ -68,7 +82,8 @@ def run_folder(folder: str) -> RunFolder:
     return run
 
 
-def _import(method):
+def _import(method, prepare=lambda: None):
+    """Import its code; what `prepare` raises is said as if that did."""
     init = os.path.join(method.home, "__init__.py")
     if os.path.exists(init):
         spec = importlib.util.spec_from_file_location(method.folder, init, submodule_search_locations=[method.home])
@@ -78,6 +93,7 @@ def _import(method):
     package = importlib.util.module_from_spec(spec)
     sys.modules[method.folder] = package
     try:
+        prepare()
         if spec.loader:
             spec.loader.exec_module(package)
         for file in modules(method.home):
@@ -101,7 +117,8 @@ def _node(method, trainers, nodes):
     if node not in _C.TRAINER:
         raise UserError(
             f"{method.trainer} in {method.home} has no config_node that add_defaults has added: derive it from "
-            "trainers.base.PromptTrainer, and name its node."
+            "trainers.base.PromptTrainer, and name its node; of a trainer written for Dassl, method.yaml says as "
+            "defaults what its train.py adds to the config."
         )
     if node in nodes:
         raise UserError(f"The config node {node} in {method.home} is another method's: give it another name.")

@@ -83,8 +83,9 @@ def schedule(method, dataset):
     images = classes * SHOTS
     if method.transductive:
         classes, images = loader.expected_classes, loader.expected_images[0]
-    run = SimpleNamespace(cfg=cfg, dm=SimpleNamespace(dataset=None))
-    steps = TRAINER_REGISTRY.get(method.trainer).steps_done(run, max(1, images // batch))[-1]
+    run = object.__new__(TRAINER_REGISTRY.get(method.trainer))  # nothing is built
+    run.cfg, run.dm = cfg, SimpleNamespace(dataset=None)
+    steps = run.steps_done(max(1, images // batch))[-1]
     return Schedule(classes, batch, cfg.OPTIM.MAX_EPOCH, steps, loader.expected_images[-1])
 
 

@@ -42,7 +42,8 @@ def measure(args):
         weights = os.path.join(folder, "weights.pt")
         torch.manual_seed(0)
         torch.save(CLIP(*GEOMETRY).state_dict(), weights)
-        for name, subjects in (("CoOp", (evaluations, epochs)), ("SEP", (evaluations,)), ("E2MIM", (epochs,))):
+        both, tests, trainings = (evaluations, epochs), (evaluations,), (epochs,)
+        for name, subjects in (("CoOp", both), ("SEP", tests), ("E2MIM", trainings), ("SkipTuning", trainings)):
             subjects = [subject for subject in subjects if args.only in (None, subject.__name__)]
             trainer = build(name, folder, weights) if subjects else None
             for subject in subjects:
@@ -73,6 +74,7 @@ def build(name, folder, weights):
         "DATALOADER.STORED_VIEWS": "1",
         "OPTIM.NAME": "sgd",
         "TRAINER.COOP.N_CTX": "4",
+        "TRAINER.SKIPTUNING.START_LAYER": str(GEOMETRY[2] // 2),
         f"TRAINER.{name.upper()}.PREC": "fp32",
     }
     cfg = config_of([*arguments, "--backbone", weights, *(word for pair in keys.items() for word in pair)])

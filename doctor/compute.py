@@ -67,7 +67,7 @@ def precisions(device):
 def outcome(subject, prec, device, start=None):
     """(the `Outcome` of a model, what it had learned before its step); start: the latter, of another model."""
     n_img, n_cls = COMPARED
-    undropped = ["TRAINER.CLIPLORA.DROPOUT", "0.0"]  # devices draw it differently
+    undropped = ["TRAINER.CLIPLORA.DROPOUT", "0.0", "TRAINER.MMAPP.DROPOUT", "0.0"]  # devices draw it differently
     model, precision = subject.model(n_cls, prec, device, *undropped)
     learned = nn.ModuleList([model.prompt_learner, model.training_only])
     start = start or copy.deepcopy(learned.state_dict())
@@ -250,6 +250,11 @@ def compute(methods, geometry, pictures) -> Iterator:
     device, of = "cuda" if torch.cuda.is_available() else "cpu", GEOMETRIES[geometry]
     with tempfile.TemporaryDirectory() as folder:
         loaded = pictures_a_second(pictures or make_pictures([folder], 256, 400))
+    for method in methods:
+        if method.defaults is not None:
+            text = "a trainer written for Dassl is run as it is, and not looked at"
+            yield Finding(NOTE, f"compute, {method.trainer}", text)
+    methods = [method for method in methods if method.defaults is None]
     own_methods.load([method.trainer for method in methods])
     agreed, fast = [], []
     for i, method in enumerate(methods, start=1):

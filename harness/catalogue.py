@@ -6,7 +6,7 @@ The folders that METHOD_PATH names add their methods (method_folders.py), those 
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 
 class Config(NamedTuple):
@@ -53,6 +53,10 @@ class Method(NamedTuple):
     teacher_key: str = ""
     teachers: tuple[str, ...] = ()
     home: str = ""  # of a method outside this checkout: its folder
+    # Of a trainer that was written for Dassl: (config key, default) of the keys that its train.py adds
+    defaults: Optional[tuple[tuple, ...]] = None
+    class_name: str = ""  # the class in its code, where that has another name than `trainer`
+    packages: tuple[str, ...] = ()  # in its folder, which it imports in the place of installed ones
 
     @property
     def config_folder(self) -> str:
@@ -88,6 +92,7 @@ class Method(NamedTuple):
 
 TEACHER = "teacher"  # in the place of a protocol: a base-to-new run that others learn from
 LARGE = "imagenet sun397"
+QUARTERED = f"{LARGE} food101"  # where SkipTuning's code trains a quarter of the epochs
 LATE = "stanford_cars oxford_flowers fgvc_aircraft dtd eurosat"  # where PromptSRC's few-shot mean over epochs is late
 
 # In the order of the tables.
@@ -137,11 +142,24 @@ OURS = (
     Method("clip_lora", "CLIPLoRA", "2405.18541", (
         Config("vit_b16"),
     )),
+    Method("two_sfs", "TwoSFS", "2503.11609", (
+        Config("vit_b16"),
+    )),
     Method("mma", "MMA", "CVPR 2024", (
         Config("vit_b16_ep5_imnet", datasets="imagenet"),
         Config("vit_b16_ep5"),
     )),
+    Method("mma_pp", "MMApp", "TPAMI 2026", (
+        Config("x2d", "xd"),
+        Config("b2n_hc"),
+    ), reads="a language model's sentences, where SENTENCES names them"),
     Method("mmrl", "MMRL", "2503.08497", (
+        Config("vit_b16_cross_datasets", "xd"),
+        Config("vit_b16_imagenet", datasets="imagenet"),
+        Config("vit_b16_few_shot", "few_shot"),
+        Config("vit_b16"),
+    ), told_half=True),
+    Method("mmrl_pp", "MMRLpp", "2505.10088", (
         Config("vit_b16_cross_datasets", "xd"),
         Config("vit_b16_imagenet", datasets="imagenet"),
         Config("vit_b16_few_shot", "few_shot"),
@@ -154,6 +172,19 @@ OURS = (
         Config("coprompt_4ctx", datasets="oxford_flowers fgvc_aircraft"),
         Config("coprompt"),
     ), reads="a language model's sentences, where SENTENCES names them"),
+    Method("hicropl", "HiCroPL", "2507.14976", (
+        Config("vit_b16_c2_ep5_batch32_2ctx_cross_datasets", "xd"),
+        Config("vit_b16_c2_ep40_batch128_16ctx", datasets="imagenet"),
+        Config("vit_b16_c2_ep50_batch32_16ctx"),
+    ), reads="a language model's sentences, where SENTENCES names them"),
+    Method("skip_tuning", "SkipTuning", "2412.11509", (
+        Config("vit_b16_bs4_cross_datasets_ep5", "xd", QUARTERED),
+        Config("vit_b16_bs4_cross_datasets", "xd"),
+        Config("vit_b16_bs4_few_shot_ep10", "few_shot", QUARTERED),
+        Config("vit_b16_bs4_few_shot", "few_shot"),
+        Config("vit_b16_bs4_ep5", datasets=QUARTERED),
+        Config("vit_b16_bs4"),
+    )),
     Method("sep", "SEP", "2405.15549", (
         Config("vit_l14_ep10_batch128", TEACHER, LARGE),
         Config("vit_l14_ep50_batch32", TEACHER),

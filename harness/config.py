@@ -86,7 +86,7 @@ def merge(cfg, key, value, where):
         if value is not None:  # None: a heading in a file with nothing below it
             raise UserError(f"{key} {where} is a section, not a key: the keys in it are {', '.join(old)}.")
         return
-    new = _literal(value)
+    new = literal(value)
     if isinstance(old, str) and isinstance(value, str) and not isinstance(new, str):
         new = value  # text that looks like a number
     elif isinstance(old, float) and type(new) is int:
@@ -98,7 +98,8 @@ def merge(cfg, key, value, where):
     node[leaf] = new
 
 
-def _literal(value):
+def literal(value):
+    """What a string that is a Python literal stands for, as yacs reads it; anything else as it is."""
     try:
         return ast.literal_eval(value) if isinstance(value, str) else value
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

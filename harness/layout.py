@@ -88,12 +88,9 @@ def epoch_of(name: str) -> Optional[int]:
 
 
 def last_epoch(folder) -> int:
-    """The newest checkpoint's epoch, 0 without any."""
-    try:
-        names = os.listdir(os.path.join(folder, "prompt_learner"))
-    except OSError:
-        return 0
-    return max((epoch for epoch in map(epoch_of, names) if epoch), default=0)
+    """The newest checkpoint's epoch, of whatever model, 0 without any."""
+    found = (epoch_of(path.name) for path in Path(folder).glob("*/model.pth.tar-*"))
+    return max((epoch for epoch in found if epoch), default=0)
 
 
 def has_checkpoints(folder) -> bool:

@@ -8,6 +8,7 @@ from .edited import read_bytes
 from .errors import UserError
 
 ENDING = ".py"
+CHECKSUM = "CODE_CHECKSUM"  # key of the method's config node: what tells its code apart, so that it is a setting
 
 
 def modules(folder: str) -> list[str]:

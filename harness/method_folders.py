@@ -11,13 +11,17 @@ loads a model.
 import importlib.util
 import os
 import re
+import sys
 from collections.abc import Iterable
 
+from .edited import SCALAR, shown
 from .errors import UserError
 from .method_code import ENDING, modules
 from .own_folder import Kind
 
 FILE = "method.yaml"
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+LOADED = {"torch", "torchvision", "numpy", "PIL", "yacs", "yaml"}  # before any method is
 PROTOCOLS = ("base2new", "xd", "few_shot")  # what configs and methods may be for: those of layout.PARTS
 CONFIG = {"file": str, "protocol": str, "datasets": [str], "shots": [int]}  # of `configs`, a line
 SHAPE = {
@@ -28,6 +32,9 @@ SHAPE = {
     **dict.fromkeys(("learns", "transductive", "told_half"), bool),
     "protocols": [str],
     **dict.fromkeys(("bound", "reads", "chosen_by"), str),
+    "defaults": {str: (*SCALAR, list, dict)},  # of a trainer that was written for Dassl, and so are the next two
+    "class": str,
+    "packages": [str],
 }
 _KIND = Kind("method", FILE, "METHOD_PATH", SHAPE, ("name", "trainer", "paper", "configs"))
 _wrong = _KIND.wrong
@@ -57,6 +64,7 @@ def _row(folder):
         raise _wrong(folder, "where protocols leaves some out, bound says in a sentence why")
     _check_configs(folder, tree["configs"])
     _check_code(folder, tree["name"])
+    _check_packages(folder, tree)
     kept = ("trainer", "paper", "learns", "transductive", "told_half", "bound", "reads", "chosen_by")
     return {
         **{key: tree[key] for key in kept if key in tree},
@@ -64,6 +72,9 @@ def _row(folder):
         "protocols": " ".join(tree.get("protocols", ())),
         "configs": [_config(line) for line in tree["configs"]],
         "home": folder,
+        "defaults": _defaults(folder, tree["defaults"]) if "defaults" in tree else None,
+        "class_name": tree.get("class", ""),
+        "packages": tuple(tree.get("packages", ())),
     }
 
 
@@ -113,6 +124,34 @@ def _check_code(folder, name):
                 f"{os.path.join(folder, file)} has the name of another module, {other}, which an import would mean: "
                 "rename it."
             )
+
+
+def _check_packages(folder, tree):
+    for key in ("class", "packages"):
+        if key in tree and "defaults" not in tree:
+            raise _wrong(folder, f"{key} is for a trainer that was written for Dassl: name its config keys as defaults")
+    for name in tree.get("packages", ()):
+        if not (name.isidentifier() and os.path.isdir(os.path.join(folder, name))):
+            raise _wrong(folder, f"packages names {name!r}, which is no folder of Python code in it")
+        ours = any(os.path.exists(os.path.join(CHECKOUT, name + end)) for end in ("", ".py"))
+        if ours or name in LOADED or name in sys.stdlib_module_names:
+            raise _wrong(
+                folder, f"packages names {name}, which would take the place of what the harness itself imports"
+            )
+
+
+def _defaults(folder, tree):
+    """(dotted key, value) of each, which must be values that a config has: numbers, text, lists."""
+    from .config import flatten, literal  # here, since other methods' rows are read without yacs
+
+    found = []
+    for key, value in flatten(tree):
+        kept = tuple(value) if isinstance(value, list) else literal(value)
+        nested = isinstance(value, list) and any(isinstance(part, (dict, list)) for part in value)
+        if nested or kept is None or "." not in key:
+            raise _wrong(folder, f"defaults.{key} is {shown(value)}, but must be a value in a section, such as TRAINER")
+        found.append((key, kept))
+    return tuple(found)
 
 
 def _elsewhere(name, folder) -> str:

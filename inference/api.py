@@ -100,7 +100,7 @@ class TrainedModel:
 
     @torch.no_grad()
     def encode_image(self, images: Union[Picture, Sequence[Picture]]) -> torch.Tensor:
-        """Image features (n, dim), float32, on the CPU; of unit length, but for MMRL's mean of two on its classes."""
+        """Image features (n, dim), float32, on the CPU; of unit length, but for MMRL's and MMRL++'s means of two."""
         with self._precision.autocast():
             return self._model.encode_image(self._batch(images)).float().cpu()
 

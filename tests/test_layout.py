@@ -16,19 +16,20 @@ SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set
 FILES = {method.folder for method in METHODS}  # trainers/<folder>.py
 # What nothing stands on, but tests and, of those that are no command, commands; and doctor on benchmarks
 TOPS = ("tools", "train", "doctor", "benchmarks", "pretraining")
-ROOMS = ("datasets", "harness", "inference", "own_methods", "zoo")
+ROOMS = ("datasets", "harness", "foreign", "inference", "own_methods", "zoo")
 # Folder or file -> what it must not import, directly
 FORBIDDEN = {
     "dassl": ("trainers", *ROOMS, *TOPS),
-    "datasets": ("trainers", "harness", "inference", "own_methods", "zoo", *TOPS),
+    "datasets": ("trainers", *ROOMS[1:], *TOPS),
     "harness": ("torch", "torchvision", "clip", "dassl", "trainers", "datasets", *ROOMS[2:], *TOPS),
     "trainers": (*ROOMS, *TOPS),
     "trainers/prompting": ("dassl", "trainers.base", "trainers.run", "trainers.features"),
     "trainers/files": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.backbone"),
     "trainers/backbone": ("dassl", "trainers.base", "trainers.run", "trainers.features", "trainers.prompting"),
+    "foreign": ("datasets", "own_methods", "inference", "zoo", *TOPS),
     "own_methods.py": ("datasets", "inference", "zoo", *TOPS),
-    "inference": ("datasets", "harness", "zoo", *TOPS),
-    "zoo": ("datasets", "inference", *TOPS),
+    "inference": ("datasets", "harness", "foreign", "zoo", *TOPS),
+    "zoo": ("datasets", "foreign", "inference", *TOPS),
     "train.py": ("inference", "zoo", "tools", "doctor", "benchmarks", "pretraining"),
     "parse_test_res.py": ("torch", "dassl", "trainers", *ROOMS[:1], *ROOMS[2:], *TOPS),
     "doctor": ("tools", "train", "pretraining", "zoo"),

@@ -49,6 +49,8 @@ class PromptTrainer(TrainerX):
     # Of a method that is fitted in one go, not trained in steps: called once, without gradients, as its only epoch
     fit: Optional[Callable[[], None]] = None
 
+    stages: Sequence[int] = ()  # after how many epochs one ends, of a training in several (trainers/counted.py)
+
     # (logits (n, n_cls), labels (n,), NumPy) of a test -> JSON values for metrics.json; train.py sets it
     measure: Optional[Callable[[Any, Any], Dict[str, Any]]] = None
     facts: Mapping[str, Any] = MappingProxyType({})  # JSON values that train.py adds to metrics.json
@@ -89,13 +91,15 @@ class PromptTrainer(TrainerX):
         self.trained = nn.ModuleDict({LEARNER: learner, "training_only": self.model.training_only})
         parameters = list(self.trained.parameters())
         self.n_params = sum(p.numel() for p in parameters if p.requires_grad)
-        print(f"Learnable parameters: {self.n_params:,}; both encoders are frozen")
+        print(f"Learnable parameters: {self.n_params:,}; {self.model.frozen_note} frozen")
         self.max_epoch = 1 if self.fit else self.max_epoch
         if not cfg.DATALOADER.TRAIN_X.DROP_LAST:
             self.train_loader_x = with_last_batch(self.train_loader_x, self.smallest_batch)
         self.epoch_ends = self.steps_done(len(self.train_loader_x))
         moves = self.epoch_ends if cfg.OPTIM.LR_STEP == "iteration" else range(cfg.OPTIM.MAX_EPOCH + 1)
-        self.optim, self.sched = optimiser_of(self.trained, cfg.OPTIM, moves) if parameters else (None, None)
+        self.optim, self.sched = (
+            optimiser_of(self.trained, cfg.OPTIM, moves, self.stages) if parameters else (None, None)
+        )
         self.register_model(LEARNER, learner, self.optim, self.sched)
         self.settings = experiment.settings_of(cfg, experiment.nodes_of(self, cfg))
         self.loader = PromptLoader(self.model, self.settings, backbone)

@@ -13,15 +13,13 @@ from torch import nn
 
 from dassl.engine import TRAINER_REGISTRY
 
-from .base import PromptTrainer
-from .errors import UserError
+from .counted import CountedTrainer
 from .keys import LAYERS, Key, Range, above, add_defaults, from_below, method_defaults, one_of, several, whole
 from .prompting.encoders import chosen_layers
 from .prompting.low_rank import LowRankUpdates
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import template_for
-from .run.steps import Steps, even_parts, whole_passes
 
 ATTENTION = several(None, one_of("q", "k", "v", "o"), distinct=True)
 
@@ -57,16 +55,10 @@ class PromptLearner(nn.Module):
             )
             for encoder in encoders
         )
-        self.dropout = options.DROPOUT
         self.sequences = PromptSequences(clip_model, classnames, ending=template_for(cfg, {}))
 
     def forward(self):
         return self.sequences()
-
-    def apart(self, i, tokens):
-        """Hook for the text encoder: with dropout, tokens that all classes share differ from class to class."""
-        drops = self.training and self.dropout > 0
-        return tokens.apart() if i == 0 and drops else tokens
 
 
 class CustomCLIP(PromptedCLIP):
@@ -80,35 +72,12 @@ class CustomCLIP(PromptedCLIP):
 
     def encode_text(self):
         learner = self.prompt_learner
-        return normalise(self.text_encoder(learner(), learner.apart, learner.text))
+        return normalise(self.text_encoder(learner(), learner.text.apart, learner.text))
 
 
 @TRAINER_REGISTRY.register()
-class CLIPLoRA(PromptTrainer):
+class CLIPLoRA(CountedTrainer):
     """CLIP-LoRA: Low-Rank Few-Shot Adaptation of Vision-Language Models."""
 
     config_node = "CLIPLORA"
     custom_clip = CustomCLIP
-
-    def steps_done(self, per_pass):
-        """ITERATIONS for each shot. Where epochs are nothing to the schedule they end with a pass over the images."""
-        cfg, data = self.cfg, self.dm.dataset
-        shots = cfg.DATASET.NUM_SHOTS if cfg.DATASET.NUM_SHOTS > 0 else len(data.train_x) / len(data.classnames)
-        total, epochs = round(cfg.TRAINER.CLIPLORA.ITERATIONS * shots), cfg.OPTIM.MAX_EPOCH
-        by_pass = cfg.OPTIM.LR_STEP == "iteration"
-        most = -(-total // per_pass) if by_pass else total
-        if epochs > most:
-            raise UserError(
-                f"{total} steps, {-(-total // per_pass)} passes over the images, do not make OPTIM.MAX_EPOCH {epochs} "
-                f"epochs: set it to {most} or less."
-            )
-        return whole_passes(total, epochs, per_pass) if by_pass else even_parts(total, epochs)
-
-    def build_model(self):
-        super().build_model()
-        print(f"{self.epoch_ends[-1]:,} steps in {self.cfg.OPTIM.MAX_EPOCH} epochs")
-        self.train_loader_x = Steps(self.train_loader_x, self.epoch_ends)
-
-    def before_epoch(self):
-        super().before_epoch()
-        self.train_loader_x.epoch = self.epoch

@@ -88,6 +88,9 @@ SOME_NAMES = several(None, NAMES, distinct=True)
 # part in their place (run/experiment.py)
 TRAINING_FILE = Range("a path, or empty", NAMES.fits)  # of a file
 RUN_FOLDER = Range("a path, or empty", NAMES.fits)  # of a run's folder
+# Of a file that says something about the classes at hand. Tests read it as well, of other data sets another one; its
+# checksum counts as above
+CLASS_FILE = Range("a path, or empty", NAMES.fits)
 
 
 def whole(least: int, most: float = math.inf) -> Range:
@@ -176,6 +179,7 @@ RANGES: Dict[str, Range] = {
 
 
 TRAINING_FILES: Set[str] = set()  # keys whose range is TRAINING_FILE
+CLASS_FILES: Set[str] = set()  # keys whose range is CLASS_FILE
 RUN_FOLDERS: Set[str] = set()  # keys whose range is RUN_FOLDER
 
 
@@ -185,6 +189,8 @@ def declare(key: str, allowed: Optional[Range]) -> None:
         RANGES[key] = allowed
     if allowed is TRAINING_FILE:
         TRAINING_FILES.add(key)
+    if allowed is CLASS_FILE:
+        CLASS_FILES.add(key)
     if allowed is RUN_FOLDER:
         RUN_FOLDERS.add(key)
 
@@ -273,6 +279,7 @@ def forget_node(name: str) -> None:
     for key in [key for key in RANGES if key.startswith(f"TRAINER.{name}.")]:
         del RANGES[key]
         TRAINING_FILES.discard(key)
+        CLASS_FILES.discard(key)
         RUN_FOLDERS.discard(key)
 
 

@@ -18,7 +18,7 @@ from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
 from .keys import WIDTH, Key, above, add_defaults, method_defaults, whole
-from .prompting.encoders import check_layer
+from .prompting.adapters import SharedAdapters
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import PromptSequences
 from .prompting.templates import template_for
@@ -30,48 +30,23 @@ DEFAULTS.SCALE = Key(0.001, above(0))  # share of the adapters in a layer's outp
 add_defaults("MMA", DEFAULTS)
 
 
-def linear(n_in, n_out):
-    """A linear map that starts as in the authors' code."""
-    layer = nn.Linear(n_in, n_out)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-class PromptLearner(nn.Module):
+class PromptLearner(SharedAdapters):
     def __init__(self, cfg, classnames, clip_model, text_encoder, image_encoder):
-        super().__init__()
-        options = cfg.TRAINER.MMA
-        self.first, self.scale = options.LAYER, options.SCALE
-        encoders = {"text": text_encoder, "image": image_encoder}
-        depths = [encoder.n_layers for encoder in encoders.values()]
-        check_layer("TRAINER.MMA.LAYER", self.first, min(depths))
-
-        def adapters(depth, n_in, n_out):  # of the layers from LAYER on
-            return nn.ModuleList([linear(n_in, n_out) for _ in range(self.first, depth)])
-
-        self.down = nn.ModuleDict({k: adapters(e.n_layers, e.width, options.DIM) for k, e in encoders.items()})
-        self.up = nn.ModuleDict({k: adapters(e.n_layers, options.DIM, e.width) for k, e in encoders.items()})
-        self.shared = adapters(max(depths), options.DIM, options.DIM)
+        options, encoders = cfg.TRAINER.MMA, {"text": text_encoder, "image": image_encoder}
+        super().__init__("TRAINER.MMA.LAYER", options.LAYER, options.DIM, encoders)
+        self.scale = options.SCALE
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)  # (authors' code)
         self.sequences = PromptSequences(clip_model, classnames, ending=template_for(cfg, {}))
 
     def forward(self):
         return self.sequences()
 
     def beside(self, encoder):
-        """The adapters of encoder "text" or "image", as `encoders.Beside`."""
+        return super().beside(encoder, self.scale)
 
-        def adapter(i, part, z):
-            if part != "block" or i < self.first:
-                return None
-            n = i - self.first
-            z = F.relu(self._linear(self.down[encoder][n], z))
-            z = F.relu(self._linear(self.shared[n], z))
-            return self.scale * self._linear(self.up[encoder][n], z)
-
-        return adapter
-
-    def _linear(self, layer, x):
+    def apply_linear(self, layer, x):
         weight, bias = (scale_gradient(p, 1 / self.scale).to(x.dtype) for p in (layer.weight, layer.bias))
         return F.linear(x, weight, bias)
 

@@ -12,11 +12,9 @@ tau (ALPHA f + (1 - ALPHA) r) g^T, on all others tau f g^T.
 """
 
 import copy
-from collections import OrderedDict
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from dassl.engine import TRAINER_REGISTRY
 
@@ -24,8 +22,8 @@ from .base import PromptTrainer
 from .keys import TOKENS, WEIGHT_OR_AUTHORS, Key, add_defaults, between, method_defaults, whole
 from .prompting.deep_prompts import insert_image, insert_text
 from .prompting.encoders import check_layer
-from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences
+from .prompting.representation import RepresentationCLIP
 from .prompting.templates import template_for
 
 DEFAULTS = method_defaults()
@@ -84,49 +82,17 @@ class PromptLearner(nn.Module):
         """Hook for the image encoder."""
         return insert_image([to_image(self.rep_tokens) for to_image in self.to_image], self.first)
 
+    def projection(self, proj):
+        return self.proj_rep
 
-class CustomCLIP(PromptedCLIP):
+
+class CustomCLIP(RepresentationCLIP):
     def __init__(self, cfg, classnames, clip_model):
-        super().__init__(cfg, classnames, clip_model)
-        self.require_vit("MMRL", cfg)
         options = cfg.TRAINER.MMRL
-        self.alpha = options.ALPHA
         own = REG_WEIGHTS.get(cfg.DATASET.NAME, 1.0)
-        self.w = own if options.REG_WEIGHT == -1 else options.REG_WEIGHT
+        w = own if options.REG_WEIGHT == -1 else options.REG_WEIGHT
+        super().__init__(cfg, classnames, clip_model, options.ALPHA, w)
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
-        self.add_hand_features(clip_model, [template_for(cfg)])  # g0
-
-    def both_features(self, image):
-        """f and r, both normalised (B, dim)."""
-        learner, n = self.prompt_learner, len(self.prompt_learner.rep_tokens)
-        x = self.image_encoder.outputs(image, before_layer=learner.image_tokens(), n_read=1 + n)
-        f = x[:, 0] @ self.image_encoder.visual.proj
-        return normalise(f), normalise(x[:, 1:].float().mean(dim=1) @ learner.proj_rep)
-
-    def mixed(self, f, r):
-        return self.alpha * f + (1 - self.alpha) * r
-
-    def encode_image(self, image):
-        """What is compared with text features (B, dim): of unit length on new classes alone."""
-        f, r = self.both_features(image)
-        return self.mixed(f, r) if self.seen_classes else f
-
-    def encode_text(self):
-        learner = self.prompt_learner
-        return normalise(self.text_encoder(learner(), learner.text_tokens()))
-
-    def training_pass(self, image, label):
-        (f, r), g, g0 = self.both_features(image), self.encode_text(), self.hand_features
-        with torch.no_grad():
-            f0 = normalise(self.image_encoder(image))
-        losses = OrderedDict(
-            ce=self.alpha * F.cross_entropy(self.logits(f, g), label),
-            ce_rep=(1 - self.alpha) * F.cross_entropy(self.logits(r, g), label),
-            reg_image=self.w * (1 - (f * f0).sum(dim=-1).mean()),
-            reg_text=self.w * (1 - (g * g0).sum(dim=-1).mean()),
-        )
-        mixed = self.mixed(f, r)
-        return mixed, g, self.logits(mixed, g), losses
 
 
 @TRAINER_REGISTRY.register()

@@ -41,6 +41,11 @@ class Added(NamedTuple):
 
 def node_of(method: Method) -> str:
     """The config node that a method's file names."""
+    if method.defaults is not None:
+        raise UserError(
+            f"{method.trainer} in {method.home} was written for Dassl, and needs nothing of this project: copy its "
+            "files into the fork, and its defaults into extend_cfg of train.py."
+        )
     found = re.search(r'^    config_node = "(\w+)"$', "\n".join(_code(method).values()), re.MULTILINE)
     if not found:
         raise UserError(f'The code of {method.trainer} in {method.home} has no line config_node = "...": add it.')

@@ -36,7 +36,8 @@ def unmix(runs) -> tuple:
         for run in group:
             trained = trainings.get(_training(run, run.source or run.dataset))
             if run.part in ("new", "joint", "target") and run.accuracy is not None and trained:
-                for key in [key for key in _differing((trained, run)) if _of_model(key)][:1]:
+                counts = _of_target if run.part == "target" else _of_model
+                for key in [key for key in _differing((trained, run)) if counts(key)][:1]:
                     notes.append(
                         f"{name}, seed {run.seed}: {key} is {run.settings[key]!r} in the test, but "
                         f"{trained.settings[key]!r} in the training, so the test does not count."
@@ -52,6 +53,11 @@ def _training(run, dataset):
 
 def _of_model(key):
     return not key.startswith(("DATASET.", "TEST.")) and "the test images" not in key
+
+
+def _of_target(key):
+    """As `_of_model`, but a target has a file of its own about its classes; that there is one, its test has looked."""
+    return _of_model(key) and not (key.startswith("TRAINER.") and key.endswith("_CHECKSUM"))
 
 
 def _differing(runs):

@@ -98,6 +98,7 @@ PROMPTED = set(TRAINERS) - {"ZeroshotCLIP", "TipAdapter", "TipAdapterF", "Linear
 
 
 OWN = {"CoPrompt": {"INPUT.TRANSFORMS": ("randaugment", "normalize"), "DATALOADER.K_TRANSFORMS": 2}}
+WARMUPS = {"SkipTuning": {True: 1e-8, False: 1e-6}}  # whether across data sets: the rate of the warm-up
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,8 @@ def test_published_configs_share_these_keys(path):
     expected = {**ALL, **(TRAINED if path.parent.name in PROMPTED else {}), **OWN.get(path.parent.name, {})}
     if path.stem.startswith("vit_l14"):  # to teach PromptKD
         expected["MODEL.BACKBONE.NAME"] = "ViT-L/14"
+    if path.parent.name in WARMUPS:
+        expected["OPTIM.WARMUP_CONS_LR"] = WARMUPS[path.parent.name]["cross_datasets" in path.stem]
     if stated.get("OPTIM.WARMUP_EPOCH") == 0:
         expected = {key: value for key, value in expected.items() if not key.startswith("OPTIM.WARMUP_")}
     assert expected.keys() <= stated.keys()

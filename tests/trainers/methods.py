@@ -32,6 +32,8 @@ class Method(NamedTuple):
         return TRAINER_REGISTRY.get(self.trainer).custom_clip
 
 
+# Four tokens, which CTX_INIT starts
+HICROPL = ("TRAINER.HICROPL.N_CTX", 4, "TRAINER.HICROPL.PROMPT_DEPTH", 2, "TRAINER.HICROPL.CROSS_LAYER", 1)
 # File in trainers/, and what sets this row apart from the file's others
 _ROWS = {
     "zsclip": Method("ZeroshotCLIP", "ZSCLIP", learns=False),
@@ -54,12 +56,30 @@ _ROWS = {
     ),
     # 2 steps for each of 6 shots, divided among 3 epochs
     "clip_lora": Method("CLIPLoRA", "CLIPLORA", ("TRAINER.CLIPLORA.ITERATIONS", 2), resnet=False),
+    # 2 steps for each of 6 shots: 7 in the first 2 of 3 epochs, 5 of the classifier in the last
+    "two_sfs": Method("TwoSFS", "TWOSFS", ("TRAINER.TWOSFS.ITERATIONS", 2), resnet=False),
     # At the published scale of 0.001 a toy's adapters would change nothing that a test sees
     "mma": Method("MMA", "MMA", ("TRAINER.MMA.LAYER", 1, "TRAINER.MMA.SCALE", 0.1), resnet=False),
+    "mma_pp": Method(
+        "MMApp",
+        "MMAPP",
+        ("TRAINER.MMAPP.LAYER", 1, "TRAINER.MMAPP.SCALE", 0.1, "TRAINER.MMAPP.TEST_SCALE", 0.065),
+        resnet=False,
+    ),
     "mmrl": Method("MMRL", "MMRL", ("TRAINER.MMRL.LAYER", 1), resnet=False),
+    "mmrl_pp": Method("MMRLpp", "MMRLPP", ("TRAINER.MMRLPP.LAYER", 1), resnet=False),
     "coprompt": Method("CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2), resnet=False),
     "coprompt-views": Method(  # as it is published
         "CoPrompt", "COPROMPT", ("TRAINER.COPROMPT.PROMPT_DEPTH", 2, "DATALOADER.K_TRANSFORMS", 2), resnet=False
+    ),
+    "hicropl": Method("HiCroPL", "HICROPL", HICROPL, resnet=False),
+    "hicropl-released": Method("HiCroPL", "HICROPL", (*HICROPL, "TRAINER.HICROPL.VARIANT", "released"), resnet=False),
+    # Batches of one class
+    "skip_tuning": Method(
+        "SkipTuning",
+        "SKIPTUNING",
+        ("TRAINER.SKIPTUNING.START_LAYER", 1, "DATASET.NUM_SHOTS", 6, "DATALOADER.TRAIN_X.BATCH_SIZE", 3),
+        resnet=False,
     ),
     "sep": Method("SEP", "SEP", resnet=False),
     "sep-released": Method("SEP", "SEP", ("TRAINER.SEP.VARIANT", "released"), resnet=False, batch_independent=False),

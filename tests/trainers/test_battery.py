@@ -47,7 +47,8 @@ def step(model, optimiser, batch):
 
 
 def learnable(model):
-    return [*model.prompt_learner.parameters(), *model.training_only.parameters()]
+    """What the first steps train: a method may have more for later ones."""
+    return [p for m in (model.prompt_learner, model.training_only) for p in m.parameters() if p.requires_grad]
 
 
 def test_shapes_and_finite_losses(method, build, batch):

@@ -74,7 +74,7 @@ def test_each_class_has_its_own_dropout_in_training_alone(build):
     assert tokens_in_layer_0() == everything > len(tokens.x)
     learner.eval()
     assert tokens_in_layer_0() == len(tokens.x)
-    assert build("clip_lora", NODE + "DROPOUT", 0.0).prompt_learner.apart(0, tokens) is tokens
+    assert build("clip_lora", NODE + "DROPOUT", 0.0).prompt_learner.text.apart(0, tokens) is tokens
 
 
 BY_STEP = ("OPTIM.LR_STEP", "iteration", "DATALOADER.TRAIN_X.DROP_LAST", False)
@@ -122,8 +122,9 @@ def test_the_published_training_is_the_authors(n_classes, shots):
                 break
 
     loader = batch_sizes(n_classes * shots, 32)
-    trainer = SimpleNamespace(cfg=cfg, dm=SimpleNamespace(dataset=None))
-    ends = CLIPLoRA.steps_done(trainer, len(loader))
+    trainer = CLIPLoRA.__new__(CLIPLoRA)
+    trainer.cfg, trainer.dm = cfg, SimpleNamespace(dataset=None)
+    ends = trainer.steps_done(len(loader))
     steps, ours = Steps(loader, ends), []
     for steps.epoch in range(cfg.OPTIM.MAX_EPOCH):
         assert len(steps) > 0

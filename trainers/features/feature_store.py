@@ -1,4 +1,4 @@
-"""Image features, and pixels, on disk, in blocks that are found again by a digest of all that they depend on.
+"""Image features, outputs of layers and pixels on disk, in blocks found again by a digest of all that they depend on.
 
 What is stale has another name and is never found, so nothing is compared or invalidated. A block appears whole or not
 at all, holds a checksum of its name and numbers, and is the same whoever writes it: writers need no lock.
@@ -19,8 +19,10 @@ from ..errors import UserError
 from ..files.whole_files import write_whole
 
 ROOM = 2**30  # bytes of a disk that are left to others
-PIXELS = "pixels-"  # begins the kind of blocks of pixels, uint8; all others are of features, float32
-IN_USE = 7 * 24 * 3600 * 10**9  # ns since its last use in which a block makes no room for pixels
+# Begin the kind of blocks of pixels, uint8, and of what comes out of a layer, float16 or float32. These are large; all
+# others are of features, float32
+PIXELS, OUTPUTS = "pixels-", "outputs-"
+IN_USE = 7 * 24 * 3600 * 10**9  # ns since its last use in which a block makes no room for large ones
 _ENDING = ".features"  # an array in NumPy's format with a checksum behind it
 _CHECKSUM = hashlib.sha256().digest_size
 
@@ -32,13 +34,15 @@ def digest(what: Any) -> str:
 
 
 class FeatureStore:
-    """Blocks of features (n, dim), or of pixels (n, H, W, 3), by name ("kind/block"), in files below `folder`.
+    """Blocks of features (n, dim), pixels (n, H, W, 3) or outputs (n, length, width), by name ("kind/block"), in files
+    below `folder`.
 
     Nothing that goes wrong here stops a run: what cannot be read is not there, and where writing fails, that is said
     once and no more is written.
 
-    Pixels take what room features leave: they go first, and get none by what is in use. So tests of more pictures than
-    the store holds, one after the other, find those that came first, where each would else drive out the next.
+    Pixels and outputs, which are large, take what room features leave: they go first, and get none by what is in use.
+    So tests of more pictures than the store holds, one after the other, find those that came first, where each would
+    else drive out the next.
 
     Args:
         max_bytes: of all blocks; beyond it, those go that were not used for longest.
@@ -46,7 +50,7 @@ class FeatureStore:
 
     def __init__(self, folder: str, max_bytes: int):
         self.folder, self.max_bytes = folder, max_bytes
-        self.writes = self.takes_pixels = True
+        self.writes = self.takes_large = True
 
     def has(self, name: str) -> bool:
         """Whether there is such a block, which may be damaged."""
@@ -76,20 +80,21 @@ class FeatureStore:
     def put(self, name: str, features: np.ndarray) -> None:
         """Keep a block."""
         path = self._path(name)
-        features = np.ascontiguousarray(features, "u1" if _is_of_pixels(path) else "<f4")
-        takes = self.takes_pixels if _is_of_pixels(path) else self.writes
+        half = _is_large(path) and features.dtype == np.float16
+        features = np.ascontiguousarray(features, "u1" if _is_of_pixels(path) else "<f2" if half else "<f4")
+        takes = self.takes_large if _is_large(path) else self.writes
         if not takes or features.nbytes > self.max_bytes:
             return
         try:
             os.makedirs(self.folder, exist_ok=True)
             if shutil.disk_usage(self.folder).free < features.nbytes + ROOM:
                 raise OSError(f"it has less than {ROOM // 2**20} MiB left")
-            if _is_of_pixels(path) and not self._has_room_for(features.nbytes):
+            if _is_large(path) and not self._has_room_for(features.nbytes, path):
                 return
             write_whole(path, lambda file: _save(file, name, features))
             self._make_room_beside(path)
         except (OSError, UserError) as error:
-            self.writes = self.takes_pixels = False
+            self.writes = self.takes_large = False
             cause = error.__cause__ or error  # of a UserError, what the system said
             print(
                 f'Note: the feature store "{self.folder}" cannot be written to '
@@ -100,17 +105,18 @@ class FeatureStore:
     def _path(self, name):
         return os.path.join(self.folder, *name.split("/")) + _ENDING
 
-    def _has_room_for(self, size):
-        """Whether so many bytes of pixels fit in beside features and what is in use; if not, it is said."""
+    def _has_room_for(self, size, path):
+        """Whether so many bytes of a large block fit in beside features and what is in use; if not, it is said."""
         used = time.time_ns() - IN_USE
         stay = sum(bytes_ for is_features, last, bytes_, _ in _blocks(self.folder) if is_features or last > used)
         if stay + size > self.max_bytes:
-            self.takes_pixels = False
+            self.takes_large = False
+            made = "decoded" if _is_of_pixels(path) else "encoded"
             print(
-                f'Note: the feature store "{self.folder}" is full, so that the other pictures are decoded each time: '
+                f'Note: the feature store "{self.folder}" is full, so that the other pictures are {made} each time: '
                 f"raise STORE.MAX_GB ({self.max_bytes / 2**30:g})"
             )
-        return self.takes_pixels
+        return self.takes_large
 
     def _make_room_beside(self, new):
         blocks = sorted(_blocks(self.folder))
@@ -138,7 +144,15 @@ def _checksum(name, content):
 
 
 def _is_of_pixels(path):
-    return os.path.basename(os.path.dirname(path)).startswith(PIXELS)
+    return _kind(path).startswith(PIXELS)
+
+
+def _is_large(path):
+    return _kind(path).startswith((PIXELS, OUTPUTS))
+
+
+def _kind(path):
+    return os.path.basename(os.path.dirname(path))
 
 
 def _blocks(folder) -> Iterator[Tuple[bool, int, int, str]]:
@@ -149,4 +163,4 @@ def _blocks(folder) -> Iterator[Tuple[bool, int, int, str]]:
                 if entry.name.endswith(_ENDING):
                     with contextlib.suppress(FileNotFoundError):
                         stat = entry.stat()
-                        yield not _is_of_pixels(entry.path), stat.st_mtime_ns, stat.st_size, entry.path
+                        yield not _is_large(entry.path), stat.st_mtime_ns, stat.st_size, entry.path

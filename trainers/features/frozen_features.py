@@ -7,6 +7,9 @@ that the seed gives (DATALOADER.STORED_VIEWS, `stored_views.py`).
 
 No method does anything for it: a batch carries its features to `ImageEncoder` (`ImageBatch`), and pictures are decoded
 only for a method that reads more of them (`PromptedCLIP.reads_pixels`).
+
+A method that trains the encoder's last layers has no such features, but what comes out of the layers in front of them
+is kept in their place, in training alone (`PromptedCLIP.frozen_layers`).
 """
 
 import functools
@@ -22,7 +25,7 @@ from torch.utils.data.dataloader import default_collate  # where PyTorch 1.9 has
 from ..backbone.clip_weights import tensors_digest
 from ..files.known_content import store_folder
 from .blocks import Block, WithoutPixels
-from .feature_store import FeatureStore, digest
+from .feature_store import OUTPUTS, FeatureStore, digest
 from .stored_pictures import StoredPictures, stored_pictures
 
 try:
@@ -32,6 +35,7 @@ except ImportError:  # the original Dassl
 
 VERSION = 2  # of the encoder's numbers: raised when the last bits of a feature change
 BLOCK = 1024  # pictures, about: 2 MiB of ViT-B/16's features, and the most that a killed run encodes again
+LARGEST = 64 * 2**20  # bytes of a block, about: 220 pictures of what comes out of one of ViT-B/16's layers in fp16
 
 
 class FrozenFeatures:
@@ -46,16 +50,22 @@ class FrozenFeatures:
         self.model, self.precision, self.device = model, precision, device
         self.store = FeatureStore(store_folder(cfg), int(cfg.STORE.MAX_GB * 2**30))
 
-    @property
-    def dim(self) -> int:
-        return self.model.text_encoder.text_projection.shape[1]
+    @functools.cached_property
+    def size(self) -> int:
+        """Bytes of what is kept of a picture."""
+        layers, encoder = self.model.frozen_layers, self.model.image_encoder
+        if layers is None:
+            return 4 * self.model.text_encoder.text_projection.shape[1]
+        half = self.precision.encoder_dtype == torch.float16
+        return encoder.visual.positional_embedding.numel() * (2 if half else 4)
 
     def reading(self, loader: DataLoader, pixels: bool) -> "Reading":
         """The loader's batches with their features. Without `pixels`, images of stored batches are left empty."""
         kind = self._kind(loader.dataset) if isinstance(loader.sampler, SequentialSampler) else None
         if kind is None:
             return Reading(loader)
-        return StoredReading(loader, kind, self.store, self.encode, pixels, self.pictures(loader.dataset))
+        most, pictures = min(BLOCK, LARGEST // self.size), self.pictures(loader.dataset)
+        return StoredReading(loader, kind, self.store, self.encode, pixels, most, pictures)
 
     def pictures(self, images: Dataset) -> Optional[StoredPictures]:
         """The same data set from stored pixels, see `stored_pictures`."""
@@ -68,17 +78,19 @@ class FrozenFeatures:
             yield features.to(self.device), batch["label"].to(self.device)
 
     def encode(self, image: torch.Tensor) -> torch.Tensor:
-        """image (B, 3, H, W) -> what the frozen encoder gives of it (B, dim), not normalised, float32."""
+        """As `PromptedCLIP.frozen_image`, without gradients."""
         with torch.no_grad(), self.precision.autocast():
-            # .forward, as hooks on the encoder (DePT's) are for what the method itself asks of it
-            return self.model.image_encoder.forward(image.to(self.device)).float()
+            return self.model.frozen_image(image.to(self.device))
 
     def _kind(self, images: Dataset) -> Optional[str]:
         """A digest of all that features depend on but the picture; None if it is not known, or nothing is kept."""
         transform = repr(getattr(images, "transform", None))
         if self.store.max_bytes == 0 or not hasattr(images, "data_source") or " at 0x" in transform:
             return None
-        return digest({**self._encoder, "transform": transform, "drawn": getattr(images, "drawn", None)})
+        what = {**self._encoder, "transform": transform, "drawn": getattr(images, "drawn", None)}
+        if self.model.frozen_layers is None:
+            return digest(what)
+        return f"{OUTPUTS}{digest({**what, 'layers': self.model.frozen_layers})}"
 
     @functools.cached_property
     def _encoder(self):
@@ -131,17 +143,18 @@ class StoredReading(Reading):
 
     pixels: whether the images are needed beside their features; if not, those of stored batches are not loaded, and are
         tensors (B, 0, 0, 0).
+    most: pictures in a block, about.
     pictures: the loader's, if they may come from the store; they are kept there if `pixels`, as features do otherwise.
 
     The global random generators move on as in a pass over the loader, whatever is stored.
     """
 
-    def __init__(self, loader, kind, store, encode, pixels, pictures=None):
+    def __init__(self, loader, kind, store, encode, pixels, most, pictures=None):
         super().__init__(loader)
         self.store, self.encode, self.pixels, self.pictures = store, encode, pixels, pictures
         self.bare = WithoutPixels(loader.dataset)
         batches = list(loader.batch_sampler)
-        n = max(1, BLOCK // len(batches[0]))
+        n = max(1, most // len(batches[0]))
         images, drawn = loader.dataset.data_source, hasattr(loader.dataset, "drawn")
         self.blocks = [Block(batches[i : i + n], images, kind, store, drawn) for i in range(0, len(batches), n)]
 

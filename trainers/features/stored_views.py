@@ -74,8 +74,9 @@ class ViewLoader:
     def __init__(self, loader: DataLoader, frozen: FrozenFeatures, n_views: int, seed: int, dataset_dir: str):
         self.loader, self.frozen, self.n_views, self.seed, self.dataset_dir = loader, frozen, n_views, seed, dataset_dir
         self.epoch = 0  # set by the trainer
-        self._encoded: Dict[int, torch.Tensor] = {}  # number of the view at hand -> features (n, dim)
-        room, size = frozen.store.max_bytes, n_views * len(loader.dataset) * frozen.dim * 4
+        # Number of the view at hand -> features (n, dim) on the device, or outputs (n, length, width) in host memory
+        self._encoded: Dict[int, torch.Tensor] = {}
+        room, size = frozen.store.max_bytes, n_views * len(loader.dataset) * frozen.size
         if 0 < room < size:  # the block that is needed next is always the one that was used longest ago
             print(
                 f"Note: {n_views} views of {len(loader.dataset)} pictures are {size / 2**30:.2f} GiB, more than "
@@ -108,15 +109,24 @@ class ViewLoader:
         return View(images, self.seed, self.view, self.dataset_dir) if self.n_views else images
 
     def features(self, index: torch.Tensor) -> torch.Tensor:
-        """Frozen features (B, dim) of the pictures at the positions `index` (B,), on the device."""
+        """What is kept of the pictures at the positions `index` (B,), on the device: `PromptedCLIP.frozen_image`."""
         if self.view not in self._encoded:
+            self._encoded = {}  # first: outputs of two views may be too much
             self._encoded = {self.view: self._encode()}
-        return self._encoded[self.view][index.to(self.frozen.device)]
+        encoded = self._encoded[self.view]
+        return encoded[index.to(encoded.device)].to(self.frozen.device)
 
     def _encode(self):
         """All pictures in the order of the data set, so that no feature depends on how training draws its batches."""
+        home = self.frozen.device if self.frozen.model.frozen_layers is None else torch.device("cpu")
+        encoded, n = None, 0
         with self._in_order() as images:
-            return torch.cat([x for x, _ in self.frozen.features_of(images)])
+            for x, _ in self.frozen.features_of(images):
+                if encoded is None:
+                    encoded = x.new_empty((len(images.dataset), *x.shape[1:]), device=home)
+                encoded[n : n + len(x)] = x
+                n += len(x)
+        return encoded
 
     def _pictures(self) -> Optional[StoredPictures]:
         """The epoch's images by stored pixels, as far as there is room for them; None where they are not kept."""
@@ -124,7 +134,7 @@ class ViewLoader:
         if pictures and not pictures.has(range(len(pictures))):
             with self._in_order() as images:
                 for _ in progress(self.frozen.reading(images, pixels=True), desc="Decoding", unit="batch"):
-                    if not self.frozen.store.takes_pixels:
+                    if not self.frozen.store.takes_large:
                         break
             pictures = self.frozen.pictures(self.dataset)
         return pictures

@@ -5,7 +5,7 @@ thrown away for new tokens P_i. Later layers pass on what layer J-1 has made of 
 arXiv 2203.12119, section 3.2, "deep"; for both encoders of CLIP MaPLe, arXiv 2210.03117, section 3.2).
 """
 
-from typing import Sequence
+from typing import Optional, Sequence
 
 import torch
 from torch import nn
@@ -75,28 +75,38 @@ def replace_image(prompts: Sequence[torch.Tensor]) -> BeforeLayer:
     return before_layer
 
 
-def insert_text(tokens: Sequence[torch.Tensor], first: int) -> BeforeLayer:
+def insert_text(tokens: Sequence[torch.Tensor], first: int, share: Optional[torch.Tensor] = None) -> BeforeLayer:
     """Hook for the text encoder's x = [SOS, ...]: tokens[0] (m, width) enters behind SOS before layer `first`.
 
-    Before the layers that follow, tokens[1], tokens[2], ... take the place of what stands there.
+    Before the layers that follow, tokens[1], tokens[2], ... take the place of what stands there; with `share`, of 0 to
+    1, the place of so much of it.
     """
 
     def before_layer(i, x):
         if not first <= i < first + len(tokens):
             return x
-        return x.insert(1, tokens[0]) if i == first else x.replace(1, tokens[i - first])
+        new = tokens[i - first]
+        if i == first:
+            return x.insert(1, new)
+        if share is not None:  # they see SOS and each other alone, and so are the same in every sequence
+            new = share * new + (1 - share) * x.read(1, 1 + len(new))[0]
+        return x.replace(1, new)
 
     return before_layer
 
 
-def insert_image(tokens: Sequence[torch.Tensor], first: int) -> BeforeLayer:
+def insert_image(tokens: Sequence[torch.Tensor], first: int, share: Optional[torch.Tensor] = None) -> BeforeLayer:
     """Hook for the image encoder's x = [CLS, patches], which becomes [CLS, tokens, patches]; as `insert_text`."""
 
     def before_layer(i, x):
         if not first <= i < first + len(tokens):
             return x
         new = tokens[i - first].to(x.dtype).expand(x.shape[0], -1, -1)
-        rest = x[:, 1:] if i == first else x[:, 1 + new.shape[1] :]
-        return torch.cat([x[:, :1], new, rest], dim=1)
+        if i == first:
+            return torch.cat([x[:, :1], new, x[:, 1:]], dim=1)
+        stop = 1 + new.shape[1]
+        if share is not None:
+            new = (share * new + (1 - share) * x[:, 1:stop]).to(x.dtype)
+        return torch.cat([x[:, :1], new, x[:, stop:]], dim=1)
 
     return before_layer

@@ -150,10 +150,21 @@ class TextEncoder(nn.Module):
             need += before_layer.kept(n)
         return max(1, min(n, n * memory_limit(tokens.x.device) // need))
 
-    def _encode(self, before_layer, beside, *tokens):
-        tokens = TextTokens(*tokens)  # one by one, since recomputing looks for a GPU among its arguments alone
+    def embedded(self, tokens: TextTokens) -> TextTokens:
+        """The sequences as they enter the first layer."""
         x = tokens.x + tokens.places(self.positional_embedding)
-        tokens = tokens._replace(x=x.to(self.text_projection.dtype))
+        return tokens._replace(x=x.to(self.text_projection.dtype))
+
+    def first_layers(self, tokens: TextTokens, n: int) -> TextTokens:
+        """What comes out of the first `n` layers, of every token."""
+        tokens, masks = self.embedded(tokens), CausalMasks()
+        for layer in layers_of(self.transformer, self.constants, None)[:n]:
+            tokens = self._layer(layer, tokens, masks)
+        return tokens
+
+    def _encode(self, before_layer, beside, *tokens):
+        # one by one, since recomputing looks for a GPU among its arguments alone
+        tokens = self.embedded(TextTokens(*tokens))
         *layers, last = layers_of(self.transformer, self.constants, beside)
         masks = CausalMasks()
         for layer in layers:
@@ -238,18 +249,29 @@ class ImageEncoder(nn.Module):
         n_read: int = 1,
     ) -> torch.Tensor:
         """As `forward`, but a ViT's outputs at its first `n_read` tokens behind ln_post: (batch, n_read, width)."""
+        x = self.embedded(image, tokens)
+        *layers, last = layers_of(self.visual.transformer, self.constants, beside)
+        for layer in layers:
+            x = self._layer(layer, x if before_layer is None else before_layer(layer.number, x))
+        x = self._layer(last, x if before_layer is None else before_layer(last.number, x), n_read)
+        return self.visual.ln_post(x)
+
+    def embedded(self, image: Image, tokens: Optional[torch.Tensor] = None) -> torch.Tensor:
+        """As `forward`, but what enters a ViT's first layer: (batch, length, width)."""
         visual, image = self.visual, self._pixels(image)
         x = visual.conv1(image).flatten(2).transpose(1, 2)  # (batch, patches, width)
         x = torch.cat([visual.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         x = x + visual.positional_embedding.to(x.dtype)
         if tokens is not None:
             x = torch.cat([x, tokens.to(x.dtype).expand(x.shape[0], -1, -1)], dim=1)
-        x = visual.ln_pre(x)
-        *layers, last = layers_of(visual.transformer, self.constants, beside)
-        for layer in layers:
-            x = self._layer(layer, x if before_layer is None else before_layer(layer.number, x))
-        x = self._layer(last, x if before_layer is None else before_layer(last.number, x), n_read)
-        return visual.ln_post(x)
+        return visual.ln_pre(x)
+
+    def first_layers(self, image: Image, n: int) -> torch.Tensor:
+        """What comes out of a ViT's first `n` layers, of every token: (batch, length, width)."""
+        x = self.embedded(image)
+        for layer in layers_of(self.visual.transformer, self.constants, None)[:n]:
+            x = self._layer(layer, x)
+        return x
 
     def _pixels(self, image):
         pixels = pixels_of(image)

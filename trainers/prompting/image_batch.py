@@ -4,7 +4,7 @@ from typing import Callable, Optional, Union
 
 import torch
 
-Features = Callable[[torch.Tensor], torch.Tensor]  # pixels (B, 3, H, W) -> features (B, dim)
+Features = Callable[[torch.Tensor], torch.Tensor]  # pixels (B, 3, H, W) -> what `PromptedCLIP.frozen_image` gives
 
 
 class ImageBatch:
@@ -17,7 +17,8 @@ class ImageBatch:
     Args:
         pixels: (B, 3, H, W) on the device; (B, 0, 0, 0) if the method needs only features that are stored.
         features: gives, of the pixels, what `ImageEncoder` makes of them without tokens and hooks: (B, dim), not
-            normalised. They are of the run's own encoder: another model (a teacher) gets the pixels alone.
+            normalised; for a method with `frozen_layers`, what comes out of those (`PromptedCLIP.frozen_outputs`).
+            They are of the run's own encoder: another model (a teacher) gets the pixels alone.
         labels: (B,) in the host's memory, for what depends on them: to ask a GPU for its copy is to wait for it.
     """
 

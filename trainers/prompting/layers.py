@@ -56,6 +56,11 @@ def _product(a, b, factor, bias=None):
     return torch.addmm(b[0] if bias is None else bias, a, b, beta=0 if bias is None else 1, alpha=factor)
 
 
+def _as_then(then, now):
+    """Whether weights are still those that something was made of: not others in their place, and not learned."""
+    return all(a is b and not b.requires_grad for a, b in zip(then, now))
+
+
 class Norm(nn.Module):
     """A layer norm of CLIP's in one kernel: CLIP's own casts to float32 and back, and PyTorch's computes in float32.
 
@@ -67,9 +72,12 @@ class Norm(nn.Module):
         super().__init__()
         for name, weight in (("weight", norm.weight), ("bias", norm.bias)):
             self.register_buffer(name, weight.detach().to(dtype), persistent=False)
+        self._made_of = (norm.weight, norm.bias)
 
     def forward(self, norm, x):
         if not FUSES or x.dtype == norm.weight.dtype or x.dtype != self.weight.dtype:
+            return norm(x)
+        if not _as_then(self._made_of, (norm.weight, norm.bias)):
             return norm(x)
         return F.layer_norm(x, norm.normalized_shape, self.weight, self.bias, norm.eps)
 
@@ -79,15 +87,21 @@ class Constants(nn.Module):
 
     def __init__(self, block):
         super().__init__()
-        mlp, weights = block.mlp, list(block.mlp.parameters())
-        kinds = [type(part).__name__ for part in mlp.children()]
-        frozen = not any(weight.requires_grad for weight in weights)
-        bias = None
-        if FUSES and kinds == ["Linear", "QuickGELU", "Linear"] and frozen and len(weights) == 4:
+        weights, bias = tuple(block.mlp.parameters()), None
+        kinds = [type(part).__name__ for part in block.mlp.children()]
+        if FUSES and kinds == ["Linear", "QuickGELU", "Linear"] and len(weights) == 4:
             bias = (QUICK * weights[1].detach().float()).to(weights[1].dtype)
         self.register_buffer("b_1", bias, persistent=False)
+        self._made_of = weights
         dtype = weights[0].dtype
         self.ln_1, self.ln_2 = Norm(block.ln_1, dtype), Norm(block.ln_2, dtype)
+
+    def are_of(self, mlp):
+        """Whether `b_1` may stand for its bias: a copy of an encoder may have weights of its own, which learn."""
+        if self.b_1 is None:
+            return False
+        first, _, second = mlp.children()
+        return _as_then(self._made_of, (first.weight, first.bias, second.weight, second.bias))
 
 
 class Layer:
@@ -98,7 +112,7 @@ class Layer:
         self.heads, self.number, self.beside = block.attn.num_heads, number, beside
 
     def normed(self, x):
-        return self.constants.ln_1(self.block.ln_1, x)
+        return self._norm("ln_1", x)
 
     def project(self, h, parts="qkv", asked="qkv"):
         """What attention makes of h (..., width), side by side: queries, keys and values, or neighbours of them.
@@ -118,14 +132,18 @@ class Layer:
     def finish(self, x, h, mixed):
         """The rest of it: its input x, h = ln_1(x), and what attention has mixed, of one shape."""
         x = x + self._with("o", mixed, self.block.attn.out_proj(mixed))
-        return self._with("block", h, x + self._mlp(self.constants.ln_2(self.block.ln_2, x)))
+        return self._with("block", h, x + self._mlp(self._norm("ln_2", x)))
+
+    def _norm(self, name, x):
+        norm = getattr(self.block, name)
+        return norm(x) if self.constants is None else getattr(self.constants, name)(norm, x)
 
     def _mlp(self, x):
-        mlp, b_1 = self.block.mlp, self.constants.b_1
-        if b_1 is None:
+        mlp = self.block.mlp
+        if self.constants is None or not self.constants.are_of(mlp):
             return mlp(x)
         first, _, second = mlp.children()
-        return quick_mlp(x, first.weight, b_1, second.weight, second.bias)
+        return quick_mlp(x, first.weight, self.constants.b_1, second.weight, second.bias)
 
     def _with(self, part, x, out):
         more = None if self.beside is None else self.beside(self.number, part, x)
@@ -138,4 +156,6 @@ def constants_of(transformer):
 
 
 def layers_of(transformer, constants, beside):
+    """constants: those of its blocks; None if the blocks themselves learn."""
+    constants = [None] * len(transformer.resblocks) if constants is None else constants
     return [Layer(*of, i, beside) for i, of in enumerate(zip(transformer.resblocks, constants))]

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .text_tokens import TextTokens
+
 
 class LowRank(nn.Module):
     """What W + scale B A adds to W x, with dropout on its own x alone: scale B A dropout(x).
@@ -29,11 +31,16 @@ class LowRank(nn.Module):
 class LowRankUpdates(nn.ModuleDict):
     """Low-rank updates beside the same parts of several layers of an encoder; called as `encoders.Beside`."""
 
-    def __init__(self, layers: Sequence[int], parts: Sequence[str], width: int, *args, **options):
-        """args, options: those of `LowRank` behind the widths."""
-        super().__init__(
-            {str(i): nn.ModuleDict({part: LowRank(width, width, *args, **options) for part in parts}) for i in layers}
-        )
+    def __init__(self, layers: Sequence[int], parts: Sequence[str], width: int, rank, scale, dropout=0.0):
+        """rank, scale, dropout: of each `LowRank`."""
+        super().__init__()
+        for i in layers:
+            self[str(i)] = nn.ModuleDict({part: LowRank(width, width, rank, scale, dropout) for part in parts})
+        self.dropout = dropout
+
+    def apart(self, i: int, tokens: TextTokens) -> TextTokens:
+        """Hook for the text encoder: with dropout, tokens that all classes share differ from class to class."""
+        return tokens.apart() if i == 0 and self.training and self.dropout > 0 else tokens
 
     def forward(self, i: int, part: str, x: torch.Tensor) -> Optional[torch.Tensor]:
         layer = self[str(i)] if str(i) in self else {}

@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from ..compat import autocast
 from ..errors import UserError
 from .encoders import ImageEncoder, TextEncoder
-from .image_batch import Image
+from .image_batch import Image, ImageBatch, pixels_of
 from .prompt_text import PromptSequences
 
 Losses = Dict[str, torch.Tensor]  # ordered: name -> scalar
@@ -38,6 +38,8 @@ class PromptedCLIP(nn.Module):
 
     text_depends_on_image: bool = False
     mixes_pixels: bool = False  # whether training encodes other images than those of the batch
+    # Of a method that trains the layers behind these (late_layers.py): how many stay frozen in the image encoder
+    frozen_layers: Optional[int] = None
     context_note: str = ""  # for people: what else becomes of `context_tokens`, a sentence
     # Whether its classes are those that the prompts were trained on, of the same data set and half of the classes
     seen_classes: bool = True
@@ -112,9 +114,39 @@ class PromptedCLIP(nn.Module):
         """Whether evaluation compares images with text features and does nothing else."""
         return True
 
+    @property
+    def frozen_note(self) -> str:
+        """For people: what does not learn."""
+        layers = self.frozen_layers
+        return "both encoders are" if layers is None else f"the first {layers} layers of both encoders are"
+
     def reads_pixels(self, training: bool) -> bool:
-        """Whether images are needed where the features of the plain image encoder are known."""
+        """Whether images are needed where what `frozen_image` gives is known."""
+        if self.frozen_layers is not None:
+            return not training or self.mixes_pixels
         return not self.image_side_is_plain or (training and self.mixes_pixels)
+
+    def frozen_image(self, image: torch.Tensor) -> torch.Tensor:
+        """image (B, 3, H, W) -> what is frozen in its encoding, which a store keeps (`ImageBatch`).
+
+        These are features (B, dim), not normalised, float32. With `frozen_layers` they are what comes out of these
+        layers, (B, length, width), in their own type (bfloat16, which NumPy has not, as float32).
+        """
+        if self.frozen_layers is None:
+            # .forward, as hooks on the encoder (DePT's) are for what the method itself asks of it
+            return self.image_encoder.forward(image).float()
+        x = self.image_encoder.first_layers(image, self.frozen_layers)
+        return x.float() if x.dtype == torch.bfloat16 else x
+
+    def frozen_outputs(self, image: Image) -> torch.Tensor:
+        """The same of a method with `frozen_layers`: in training from the store, if it is there.
+
+        Of test pictures it is never kept: 300 KB each (ViT-B/16, fp16), which are asked for once.
+        """
+        known = image.features if isinstance(image, ImageBatch) else None
+        if known is not None and self.prompt_learner.training:  # Dassl sets the mode of what learns alone
+            return image.features(image.pixels)
+        return self.frozen_image(pixels_of(image))
 
     def encode_image(self, image: Image) -> torch.Tensor:
         """image (B, 3, H, W) -> normalised features (B, dim), float32."""

@@ -45,6 +45,16 @@ def tokenize(prompts: List[str]) -> torch.Tensor:
     return clip.tokenize(prompts).long()
 
 
+def tokenize_cut(texts: Sequence[str]) -> torch.Tensor:
+    """Token ids of texts, whose ends are left out where they are too long: (n, 77) int64. Older clips cut none."""
+    tokens = torch.zeros(len(texts), CONTEXT_LENGTH, dtype=torch.long)
+    start, end = (_tokenizer.encoder[f"<|{which}oftext|>"] for which in ("start", "end"))
+    for row, text in zip(tokens, texts):
+        ids = [start, *_tokenizer.encode(text)[: CONTEXT_LENGTH - 2], end]
+        row[: len(ids)] = torch.tensor(ids)
+    return tokens
+
+
 def tokenize_classes(classnames: Sequence[str], template: str, prefix: str = "", key: str = "N_CTX") -> torch.Tensor:
     """Token ids of one prompt per class, `prefix` and then `template` with its name: (n_cls, 77) int64.
 

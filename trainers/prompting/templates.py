@@ -2,7 +2,7 @@
 
 `TEMPLATES` are those of CoOp's code (arXiv 2109.01134). `KGCOOP_TEMPLATES` (arXiv 2303.13283) words one of them
 differently, `TCP_TEMPLATES` (arXiv 2311.18231) three, `SEP_TEMPLATES` (arXiv 2405.15549) four, `PROGRAD_TEMPLATES`
-(arXiv 2205.14865) five.
+(arXiv 2205.14865) five. `SKIP_TEMPLATES` (arXiv 2412.11509) are mostly others.
 """
 
 from ..errors import UserError
@@ -45,6 +45,21 @@ TCP_TEMPLATES = {
 }
 
 SEP_TEMPLATES = {**TCP_TEMPLATES, "StanfordCars": "a photo of a {}, a type of car."}
+
+SKIP_TEMPLATES = {
+    **TEMPLATES,
+    "ImageNetSketch": "a sketch of a {}.",
+    "ImageNetA": "a bad photo of a {}.",
+    "ImageNetR": "a rendition of a {}.",
+    "Caltech101": "itap of a {}.",
+    "OxfordPets": "a bad photo of a {}, a type of pet.",
+    "StanfordCars": "a photo of the {}, a type of car.",
+    "OxfordFlowers": "a close-up photo of a {}.",
+    "Food101": "a photo of the nice {}.",
+    "FGVCAircraft": "a bright photo of a {}, a type of aircraft.",
+    "DescribableTextures": "itap of a {}.",
+    "UCF101": "a photo of a {}, a type of sport.",
+}
 
 
 def template_for(cfg, table=TEMPLATES):

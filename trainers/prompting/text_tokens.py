@@ -96,6 +96,12 @@ class TextTokens(NamedTuple):
         groups = Groups(self.groups.counts, [length + m for length in self.groups.lengths])
         return self._of(shared, own, self.n_shared + m)._replace(groups=groups, eos=self.eos + m)
 
+    def take(self, chosen: torch.Tensor) -> "TextTokens":
+        """Of sequences of one length (one group), those at the positions `chosen` (m,), whose numbers begin anew."""
+        shared, (own,) = self.split(self.x)
+        groups, rows = Groups([len(chosen)], self.groups.lengths), torch.arange(len(chosen), device=chosen.device)
+        return self._of(shared, [own[chosen]], self.n_shared)._replace(groups=groups, rows=rows, eos=self.eos[chosen])
+
     def apart(self) -> "TextTokens":
         """The same, but each sequence has a beginning of its own: for what differs between equal tokens (dropout)."""
         shared, own = self.split(self.x)

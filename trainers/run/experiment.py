@@ -6,7 +6,7 @@ import os
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from ..errors import UserError
-from ..keys import RUN_FOLDERS, TRAINING_FILES, flatten
+from ..keys import CLASS_FILES, RUN_FOLDERS, TRAINING_FILES, flatten
 from .metrics_file import read_metrics
 
 # What may change between two commands that continue one run: where and how it runs, not what it computes.
@@ -62,8 +62,9 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
     """The keys of a config that make the experiment: dotted key -> plain JSON value, sorted by key.
 
     Left out are those of `NOT_THE_EXPERIMENT`, those of other methods, empty ones of `NOTHING_IF_EMPTY` and those
-    `AS_BEFORE`. In the place of a path (MODEL.INIT_WEIGHTS, `TRAINING_FILES`, `RUN_FOLDERS`) stands what lies there:
-    the checksum of a file (`checksum_key`), and of a run, if it is there, its trainer and settings (`run_key`).
+    `AS_BEFORE`. In the place of a path (MODEL.INIT_WEIGHTS, `TRAINING_FILES`, `CLASS_FILES`, `RUN_FOLDERS`) stands what
+    lies there: the checksum of a file (`checksum_key`), and of a run, if it is there, its trainer and settings
+    (`run_key`).
 
     Args:
         nodes: the nodes below TRAINER that the run's trainer reads (`nodes_of`); None keeps all.
@@ -76,14 +77,15 @@ def settings_of(cfg: Mapping[str, Any], nodes: Optional[Sequence[str]] = None) -
         if isinstance(node, dict) and nodes is not None and name not in nodes
     )
     flat = {key: value for key, value in flatten(cfg) if not key.startswith(others)}
-    for key in TRAINING_FILES | {"MODEL.INIT_WEIGHTS"}:
+    files = TRAINING_FILES | CLASS_FILES
+    for key in files | {"MODEL.INIT_WEIGHTS"}:
         if key in flat:
             flat[checksum_key(key)] = _file_checksum(key, flat[key])
     for key in RUN_FOLDERS:
         flat.update(_run_in(key, flat.get(key)))
     nothing = {key for key in NOTHING_IF_EMPTY if not flat.get(key)}
     nothing |= {key for key, value in AS_BEFORE.items() if flat.get(key) == value}
-    left_out = NOT_THE_EXPERIMENT | TRAINING_FILES | RUN_FOLDERS | nothing
+    left_out = NOT_THE_EXPERIMENT | files | RUN_FOLDERS | nothing
     return {key: flat[key] for key in sorted(flat) if key not in left_out}
 
 
@@ -99,7 +101,7 @@ def _file_checksum(key, path):
     try:
         return sha256_of(path)[:_DIGITS]
     except OSError as error:
-        what = "file" if key in TRAINING_FILES else "checkpoint"
+        what = "checkpoint" if key == "MODEL.INIT_WEIGHTS" else "file"
         raise UserError(f"The {what} {path} ({key}) cannot be read ({error.strerror}): correct the path.") from error
 
 

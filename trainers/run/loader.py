@@ -1,10 +1,10 @@
 """Trained prompts go into a model, unless they are of other settings, another backbone or another shape."""
 
 import os
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import MissingFile, UserError
-from ..keys import TRAINING_FILES
+from ..keys import CLASS_FILES, TRAINING_FILES
 from ..prompting.model import PromptedCLIP
 from . import checkpoint
 from .experiment import checksum_key, complete, differences
@@ -14,7 +14,8 @@ LEARNER = "prompt_learner"  # name of the registered model, and of the folder of
 
 # What a test may set otherwise than the training of its model: keys and whole sections. The backbone is compared by
 # its weights, not by its name. All of INPUT is the model's: TRANSFORMS says both how training images are varied and
-# whether test images are normalised. Files that training alone reads may be missing.
+# whether test images are normalised. Files that training alone reads may be missing, and those
+# about the classes may be others for another data set.
 A_TEST_MAY_CHANGE = ("DATALOADER.TEST", "DATASET", "MODEL.BACKBONE.NAME", "SEED", "TEST")
 
 # Names in the checkpoints of CoOp's forks that belong to the class names, not to the prompts
@@ -63,12 +64,13 @@ class PromptLoader:
         if not any(True for _ in self.model.prompt_learner.parameters()):
             return None
         folder = os.path.join(directory, LEARNER)
-        best_of_record, last = _ended_with(directory)
-        path = _path_to_load(folder, epoch, best or best_of_record, last)
+        best_of_record, last = ended_with(directory)
+        path = path_to_load(folder, epoch, best or best_of_record, last)
         state = checkpoint.read(path, "test another epoch with --load-epoch, or train again")
         self.refuse_another_backbone(state, path)
         remedy = "give the test the config file and the KEY VALUE pairs of the training"
-        files = map(checksum_key, TRAINING_FILES)
+        files = [checksum_key(key) for key in TRAINING_FILES]
+        files += [key for key in map(checksum_key, CLASS_FILES) if self._may_be_of_others(key, state)]
         self.refuse_other_settings(state, path, (*A_TEST_MAY_CHANGE, *files), remedy)
         self._load_prompts(state, path)
         self.model.seen_classes = self._are_seen(state)
@@ -86,6 +88,12 @@ class PromptLoader:
         keys = ("DATASET.NAME", "DATASET.SUBSAMPLE_CLASSES")
         same = all(theirs.get(key, ours.get(key)) == ours.get(key) for key in keys)
         return same and state.get("classnames", self.model.classnames) == self.model.classnames
+
+    def _may_be_of_others(self, key, state):
+        """Whether a file about classes need not be the training's: both name one, but for two data sets."""
+        theirs, ours = state.get("settings", {}), self.settings
+        same = theirs.get("DATASET.NAME") == ours.get("DATASET.NAME")
+        return not same and bool(theirs.get(key)) == bool(ours.get(key))
 
     def _load_prompts(self, state, path):
         self.check_prompts(state, path)
@@ -132,7 +140,7 @@ class PromptLoader:
         checkpoint.check_finite(weights, path)
 
 
-def _ended_with(directory):
+def ended_with(directory: str) -> Tuple[bool, int]:
     """(whether a finished training ended with its best model, its last epoch), as its record says; (False, 0) if not"""
     try:
         record = read_metrics(directory)
@@ -144,7 +152,8 @@ def _ended_with(directory):
     return keeps_best and "accuracy" in record, record.get("trained_epochs", 0)
 
 
-def _path_to_load(folder, epoch, best, last):
+def path_to_load(folder: str, epoch: Optional[int], best: bool, last: int) -> str:
+    """The checkpoint to test, as `PromptLoader.load`; last: what `ended_with` says. Raises MissingFile."""
     epochs, path = checkpoint.epochs_in(folder), os.path.join(folder, checkpoint.BEST)
     if epoch is None and os.path.lexists(path):
         return path

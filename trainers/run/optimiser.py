@@ -11,10 +11,13 @@ from dassl.optim import build_lr_scheduler, build_optimizer
 from ..errors import UserError
 
 
-def optimiser_of(trained: nn.ModuleDict, optim_cfg: CN, moves: Sequence[int]) -> Tuple[Optimizer, Any]:
+def optimiser_of(
+    trained: nn.ModuleDict, optim_cfg: CN, moves: Sequence[int], anew: Sequence[int] = ()
+) -> Tuple[Optimizer, Any]:
     """Optimiser and learning-rate schedule of `trained`, as OPTIM says.
 
     moves: how often the schedule has moved on after 0, 1, ... MAX_EPOCH epochs.
+    anew: after how many epochs a stage of the training ends, and the next begins with the whole schedule.
     """
     groups, own_cfg = staged_groups(trained, optim_cfg), optim_cfg.clone()
     own_cfg.defrost()
@@ -24,7 +27,36 @@ def optimiser_of(trained: nn.ModuleDict, optim_cfg: CN, moves: Sequence[int]) ->
         if "eps" in group:
             group["eps"] = optim_cfg.EPS
     fuse(optim)
-    return optim, _schedule(optim, own_cfg, moves)
+    stages = [moves[first : last + 1] for first, last in zip([0, *anew], [*anew, optim_cfg.MAX_EPOCH])]
+    return optim, _schedule(optim, own_cfg, moves) if not anew else Stages(optim, own_cfg, stages)
+
+
+class Stages:
+    """A schedule for each stage of a training, one after the other: each is all that OPTIM says, in its own moves.
+
+    As optimisers of their own would: one leaves weights without a gradient alone, and starts at each weight's first.
+
+    Args:
+        stages: of each, how often the schedule has moved on when it begins, and after each of its epochs.
+    """
+
+    def __init__(self, optim: Optimizer, optim_cfg: CN, stages: Sequence[Sequence[int]]):
+        self.optim, self.optim_cfg, self.left, self.done = optim, optim_cfg, list(stages), 0
+        self._begin()
+
+    def _begin(self):
+        for group in self.optim.param_groups:
+            group["lr"] = group.get("initial_lr", group["lr"])
+        moves, cfg = self.left.pop(0), self.optim_cfg.clone()
+        cfg.MAX_EPOCH, self.end = len(moves) - 1, moves[-1]
+        self.now = _schedule(self.optim, cfg, [move - moves[0] for move in moves])
+
+    def step(self) -> None:
+        self.done += 1
+        if self.done == self.end and self.left:
+            self._begin()
+        else:
+            self.now.step()
 
 
 def fuse(optim: Optimizer, device: str = "cuda") -> None:

@@ -327,11 +327,15 @@ def test_the_seed_and_unknown_settings_may_differ(tmp_path):
     assert as_dicts(table)[0]["base"] == "80.00 ± 0.00" and len(table.notes) == 1
 
 
+TEXTS = "TRAINER.HICROPL.SENTENCES_CHECKSUM"
+
+
 def test_a_test_under_other_settings_than_its_training_does_not_count(xd):
     for part, dataset, settings in (
-        ("source", "shapes", {"OPTIM.LR": 0.1, "DATASET.NAME": "Shapes"}),
-        ("target", "mini_counts", {"OPTIM.LR": 0.5, "DATASET.NAME": "MiniCounts"}),
-        ("target", "mini_patterns", {"OPTIM.LR": 0.1, "DATASET.NAME": "MiniPatterns"}),
+        ("source", "shapes", {"OPTIM.LR": 0.1, "DATASET.NAME": "Shapes", TEXTS: "a"}),
+        ("target", "mini_counts", {"OPTIM.LR": 0.5, "DATASET.NAME": "MiniCounts", TEXTS: "a"}),
+        # another file, of its classes
+        ("target", "mini_patterns", {"OPTIM.LR": 0.1, "DATASET.NAME": "MiniPatterns", TEXTS: "b"}),
     ):
         source = "" if part == "source" else "shapes"
         finish(xd, part, 1, 50.0, dataset=dataset, source=source, settings=settings)

@@ -24,7 +24,7 @@ def write(tmp_path, text):
 def test_demo_full_is_what_the_results_are_of():
     tasks = sweep_file.read(str(SWEEPS / "demo_full.yaml"), seeds=[1])
     trainers = [method.trainer for method in METHODS if method.has("base2new")]
-    parts = ("train_base", "test_new")
+    parts = ("train_base", "test_new", "test_joint")
     expected = [f"base2new/{part}/{name}/16/{trainer}" for trainer in trainers for part in parts for name in MINIATURE]
     targets = MINIATURE + [f"shapes_{name}" for name in ("sketch", "texture", "clutter", "dark")]
     for trainer in ("ZeroshotCLIP", "CoOp", "SEP", "E2MIM"):

@@ -94,19 +94,31 @@ def test_pixels_are_kept_as_they_are(store):
     assert np.array_equal(found, pixels(0)) and found.dtype == np.uint8
 
 
-def test_pixels_take_what_features_leave(tmp_path, capsys):
-    """They go first, and get no room from what was used within a week: what came first stays."""
+def outputs(seed):
+    return block(seed, 6, 6).reshape(3, 2, 6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_outputs_are_kept_as_they_are(store, dtype):
+    store.put("outputs-a/b", outputs(0).astype(dtype))
+    found = store.get("outputs-a/b")
+    assert np.array_equal(found, outputs(0).astype(dtype)) and found.dtype == dtype
+
+
+@pytest.mark.parametrize("kind, large, made", [("pixels-a", pixels, "decoded"), ("outputs-a", outputs, "encoded")])
+def test_what_is_large_takes_what_features_leave(tmp_path, capsys, kind, large, made):
+    """It goes first, and gets no room from what was used within a week: what came first stays."""
     size = len(open_size(tmp_path, block(0)))
     store = FeatureStore(str(tmp_path / "store"), 4 * size)
     store.put("a/0", block(0))
     for i in range(9):
-        store.put(f"pixels-a/{i}", pixels(i))
-    kept = [i for i in range(9) if store.has(f"pixels-a/{i}")]
+        store.put(f"{kind}/{i}", large(i))
+    kept = [i for i in range(9) if store.has(f"{kind}/{i}")]
     assert kept == list(range(len(kept))) and 1 < len(kept) < 9 and store.get("a/0") is not None
-    assert capsys.readouterr().out.count("is full, so that the other pictures are decoded each time: raise STORE") == 1
+    assert capsys.readouterr().out.count(f"full, so that the other pictures are {made} each time: raise STORE") == 1
     for i in range(3):  # a feature is never refused
         store.put(f"b/{i}", block(i))
-    assert all(store.has(name) for name in ("a/0", "b/0", "b/1", "b/2")) and not store.has("pixels-a/0")
+    assert all(store.has(name) for name in ("a/0", "b/0", "b/1", "b/2")) and not store.has(f"{kind}/0")
 
 
 def test_pixels_that_nobody_has_used_make_room_for_others(tmp_path):

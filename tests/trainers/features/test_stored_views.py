@@ -140,8 +140,7 @@ def test_without_augmentation_the_features_are_stored_by_themselves(make_trainer
 
 
 def test_more_views_than_the_store_keeps_are_told(make_trainer, capsys):
-    dim = make_trainer("CoOp").frozen.dim
-    size = 3 * 36 * dim * 4 / 2**30
+    size = 3 * 36 * make_trainer("CoOp").frozen.size / 2**30
     for room, told in ((0.99 * size, 1), (1.01 * size, 0), (0.0, 0)):
         capsys.readouterr()
         make_trainer("CoOp", *VIEWS, "STORE.MAX_GB", room)

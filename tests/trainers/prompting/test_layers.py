@@ -11,6 +11,7 @@ from trainers.backbone.clip_loader import cast_weights
 from trainers.prompting import layers
 from trainers.prompting.encoders import ImageEncoder, TextEncoder
 from trainers.prompting.layers import constants_of, layers_of, quick_mlp
+from trainers.prompting.own_weights import OwnWeights
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_the_rest_of_a_block_is_clips(clip_model, dtype, activation):
         block.mlp.requires_grad_(activation == "learned")
     before = copy.deepcopy(transformer.state_dict())
     layer, block = layers_of(transformer, constants_of(transformer), None)[0], transformer.resblocks[0]
-    assert (layer.constants.b_1 is None) == (activation != "quickgelu")
+    assert layer.constants.are_of(block.mlp) == (activation == "quickgelu")
     x = torch.randn(2, 5, 64).to(dtype)
     # Norms in 16 bits have weights in 16 bits: a last bit, of numbers of about 1
     bits = {torch.float32: 4e-6, torch.bfloat16: 2**-5, torch.float16: 2**-8}[dtype]
@@ -65,6 +66,23 @@ def test_the_rest_of_a_block_is_clips(clip_model, dtype, activation):
     y = x + block.attn.out_proj(x)
     torch.testing.assert_close(layer.finish(x, x, x), y + block.mlp(block.ln_2(y)), atol=bits, rtol=0)
     assert all(torch.equal(value, before[name]) for name, value in transformer.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_copy_with_weights_of_its_own_goes_by_them(clip_model, dtype):
+    """As methods have whose norms and biases learn: also in a test, where nothing has a gradient."""
+    encoder, image = ImageEncoder(cast_weights(clip_model, dtype).visual), torch.randn(2, 3, 32, 32)
+    learned = OwnWeights(encoder, lambda name: "ln_" in name or name.endswith("bias")).requires_grad_(False)
+    with torch.no_grad():
+        before = encoder(image)
+        torch.testing.assert_close(learned(encoder)(image), before, atol=2e-2, rtol=2e-2)
+        for weight in learned.parameters():
+            weight.add_(0.1)
+        for name, weight in learned.named_parameters():
+            encoder.get_parameter(name).copy_(weight)
+        expected = ImageEncoder(encoder.visual)(image)
+        torch.testing.assert_close(learned(encoder)(image), expected, atol=2e-2, rtol=2e-2)
+        assert (expected - before).abs().max() > 0.1
 
 
 def test_constants_are_nobodys_weights(clip_model):

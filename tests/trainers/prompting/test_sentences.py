@@ -31,6 +31,17 @@ def test_classes_are_found_as_they_are_spoken(write):
     assert read_sentences(write({"polar_bear": ["White."]}), NAMES[1:], KEY) == [["White."]]
 
 
+def test_python_that_is_not_executed(tmp_path):
+    """As MMA++'s authors have it, names in any case; what is too long is the method's to cut."""
+    path = tmp_path / "texts.py"
+    path.write_text(f'"""Texts."""\nraise SystemExit\nT = {{"Cat": ["It purrs."], "POLAR_bear": ["{"purr " * 76}"]}}')
+    assert read_sentences(str(path), NAMES, KEY, cut=True) == [["It purrs."], ["purr " * 76]]
+    for content in ("T = [1]", "T = {", "T = {1: open('x')}", "T = {**{}}", "(" * 500, "\0"):
+        path.write_text(content)
+        with pytest.raises(UserError, match="are no JSON"):
+            read_sentences(str(path), NAMES, KEY)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

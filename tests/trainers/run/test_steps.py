@@ -1,4 +1,6 @@
-"""Epochs in steps and passes, and the last batch of a pass."""
+"""Epochs in steps and passes, the last batch of a pass, and batches of one class."""
+
+import random
 
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from trainers.errors import UserError
-from trainers.run.steps import Steps, even_parts, whole_passes, with_last_batch
+from trainers.run.steps import OfOneClass, Steps, even_parts, whole_passes, with_last_batch
 
 NUMBERS = st.integers(1, 10_000)
 
@@ -63,3 +65,21 @@ def test_methods_say_what_they_need(make_trainer):
     for name, more in (("E2MIM", ()), ("DePT", ("TRAINER.DEPT.BASE", "E2MIM"))):
         with pytest.raises(UserError, match="ends with a batch of 1, but this method needs 2"):
             make_trainer(name, *options, *more)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(1, 6))
+def test_batches_of_one_class(labels, size):
+    """As many of each class as are full, or one of a class that never is; no picture twice."""
+    of = OfOneClass(labels, size)
+    batches = list(of)
+    assert len(batches) == len(of) and len(set(sum(batches, []))) == sum(map(len, batches))
+    for label in set(labels):
+        mine, n = [batch for batch in batches if labels[batch[0]] == label], labels.count(label)
+        assert all(labels[i] == label for batch in mine for i in batch)
+        assert [len(batch) for batch in mine] == ([size] * (n // size) if n >= size else [n])
+
+
+def test_classes_come_as_they_are_drawn():
+    """The batches that Skip Tuning's code draws with this seed."""
+    random.seed(1)
+    assert list(OfOneClass([2, 0, 2, 1, 0, 2, 1, 2, 0, 1], 2)) == [[0, 2], [7, 5], [9, 6], [1, 4]]

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Test the HiCroPL model of xd_train.sh on another data set: cross-dataset and domain generalization. Arguments: TARGET SEED [KEY VALUE ...]
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh" hicropl xd_test "$@"

@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Train MMRLpp on the base classes of a data set and test it on them. Arguments: DATASET SEED [KEY VALUE ...]
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh" mmrl_pp base2new_train "$@"

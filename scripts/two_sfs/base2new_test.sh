@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+# Test the TwoSFS model of base2new_train.sh on the new classes of its data set. Arguments: DATASET SEED [KEY VALUE ...]
+. "$(dirname "${BASH_SOURCE[0]}")/../common.sh" two_sfs base2new_test "$@"
