@@ -19,6 +19,7 @@ least as many shots as the batch has pictures (authors' code).
 """
 
 import math
+import re
 from typing import List
 
 import torch
@@ -31,8 +32,8 @@ from .base import PromptTrainer
 from .keys import Key, above, above_to, add_defaults, method_defaults, whole
 from .prompting.encoders import check_layer
 from .prompting.image_batch import labels_on_host
-from .prompting.late_layers import InTypes, LateImage, LateText, round_to_half
 from .prompting.model import PromptedCLIP, normalise
+from .prompting.own_weights import OwnWeights
 from .prompting.prompt_text import PromptSequences, tokenize_classes
 from .prompting.templates import SKIP_TEMPLATES, template_for
 from .prompting.text_tokens import TextTokens
@@ -48,12 +49,25 @@ DEFAULTS.HALF_WEIGHTS = False
 add_defaults("SKIPTUNING", DEFAULTS)
 
 FURTHEST = 5.0  # the last of x (authors' code)
+BEHIND = {"ln_post", "proj", "ln_final", "text_projection"}  # the layers of either encoder
 
 
 class PromptLearner(nn.Module):
     def __init__(self, first, text_encoder, image_encoder):
         super().__init__()
-        self.text, self.image = LateText(text_encoder, first), LateImage(image_encoder, first)
+
+        def learns(name):
+            layer = re.search(r"resblocks\.(\d+)\.", name)
+            return int(layer.group(1)) >= first if layer else not BEHIND.isdisjoint(name.split("."))
+
+        self.text, self.image = OwnWeights(text_encoder, learns), OwnWeights(image_encoder, learns)
+
+    @torch.no_grad()
+    def round_to_half(self):
+        """All but layer norms, which OpenAI's CLIP has in float32."""
+        for name, parameter in self.named_parameters():
+            if "ln_" not in name:
+                parameter.copy_(parameter.half())
 
 
 def chances(n: int, scale: float) -> torch.Tensor:
@@ -95,8 +109,7 @@ class CustomCLIP(PromptedCLIP):
         self.frozen_layers = options.START_LAYER
         n_layers = min(self.text_encoder.n_layers, self.image_encoder.n_layers)
         check_layer("TRAINER.SKIPTUNING.START_LAYER", self.frozen_layers, n_layers)
-        learner = self.prompt_learner = PromptLearner(self.frozen_layers, self.text_encoder, self.image_encoder)
-        self.late_text, self.late_image = map(InTypes, (learner.text, learner.image))
+        self.prompt_learner = PromptLearner(self.frozen_layers, self.text_encoder, self.image_encoder)
         template = template_for(cfg, SKIP_TEMPLATES)
         tokens = tokenize_classes(classnames, template)
         longest = int(tokens.argmax(dim=-1).max()) + 1  # all texts are as long, so that any of them can be taken
@@ -107,7 +120,8 @@ class CustomCLIP(PromptedCLIP):
         self.training_only["kept"] = KeptRanks(n_cls, n_top, options.LAMBDA)
 
     def encode_image(self, image):
-        return normalise(self.late_image(self.frozen_outputs(image)))
+        encoder = self.prompt_learner.image(self.image_encoder)
+        return normalise(encoder.last_layers(self.frozen_outputs(image), self.frozen_layers))
 
     def encode_text(self, classes=None):
         """classes (m,): encode only these."""
@@ -116,7 +130,8 @@ class CustomCLIP(PromptedCLIP):
             with torch.no_grad():
                 self.frozen_text = self.text_encoder.first_layers(texts(), self.frozen_layers).x
         tokens = TextTokens(self.frozen_text, texts.n_shared, texts.groups, texts.rows, texts.eos)
-        return normalise(self.late_text(tokens if classes is None else tokens.take(classes)))
+        tokens = tokens if classes is None else tokens.take(classes)
+        return normalise(self.prompt_learner.text(self.text_encoder)(tokens, first=self.frozen_layers))
 
     @torch.no_grad()
     def kept_classes(self, f, label, ranks):
@@ -152,5 +167,5 @@ class SkipTuning(PromptTrainer):
     def forward_backward(self, batch):
         summary = super().forward_backward(batch)
         if self.cfg.TRAINER.SKIPTUNING.HALF_WEIGHTS:
-            round_to_half(self.model.prompt_learner)
+            self.model.prompt_learner.round_to_half()
         return summary

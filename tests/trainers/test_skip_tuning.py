@@ -53,6 +53,22 @@ def test_few_classes(n_cls, kept):
     assert KeptRanks(n_cls, (n_cls + 1) // 2, 0.3).ranks == kept
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_learns(build, first):
+    """Of the tiny CLIP's two and three layers, and what is behind them."""
+    learner = build("skip_tuning", "TRAINER.SKIPTUNING.START_LAYER", first).prompt_learner
+    for part, n_layers in ((learner.text, 2), (learner.image, 3)):
+        names = [name for name, _ in part.named_parameters()]
+        layers = {name.partition("resblocks.")[2].partition(".")[0] for name in names} - {""}
+        assert layers == {str(i) for i in range(first, n_layers)} and len(names) == 12 * len(layers) + 3
+
+
+def test_training_starts_from_clip(build):
+    model, image = build("skip_tuning"), torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(model.encode_text(), model.hand_features)
+    torch.testing.assert_close(model.encode_image(image), torch.nn.functional.normalize(model.image_encoder(image)))
+
+
 def test_a_layer_that_is_not_there(build):
     with pytest.raises(ValueError, match="SKIPTUNING.START_LAYER is 2, but this backbone has layers 0 to 1"):
         build("skip_tuning", "TRAINER.SKIPTUNING.START_LAYER", 2)

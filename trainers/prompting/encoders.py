@@ -11,6 +11,7 @@ of the shape of that part's output, is added to it. The parts are attention's li
 of the tokens, in no order to rely on.
 """
 
+import functools
 import math
 import os
 from typing import Any, Callable, Optional
@@ -124,16 +125,22 @@ class TextEncoder(nn.Module):
         return self.positional_embedding.shape[1]
 
     def forward(
-        self, tokens: TextTokens, before_layer: Optional[BeforeLayer] = None, beside: Optional[Beside] = None
+        self,
+        tokens: TextTokens,
+        before_layer: Optional[BeforeLayer] = None,
+        beside: Optional[Beside] = None,
+        first: Optional[int] = None,
     ) -> torch.Tensor:
         """n sequences -> their features (n, dim), not normalised, in the order of their numbers.
 
+        first: the number of the layer that `tokens` enter, if they are what `first_layers` gives.
         In training, several passes are recomputed in the backward one instead of being kept, which bounds memory.
         """
         most = self.chunk or self._chunk(tokens, before_layer, beside)
         again = most < len(tokens.rows) and RECOMPUTES and torch.is_grad_enabled()
+        encode = self._encode if first is None else functools.partial(self._encode, first=first)
         features = [
-            recompute(self._encode, before_layer, beside, *part) if again else self._encode(before_layer, beside, *part)
+            recompute(encode, before_layer, beside, *part) if again else encode(before_layer, beside, *part)
             for part in tokens.parts(most)
         ]
         features = joined(features)
@@ -162,10 +169,10 @@ class TextEncoder(nn.Module):
             tokens = self._layer(layer, tokens, masks)
         return tokens
 
-    def _encode(self, before_layer, beside, *tokens):
-        # one by one, since recomputing looks for a GPU among its arguments alone
-        tokens = self.embedded(TextTokens(*tokens))
-        *layers, last = layers_of(self.transformer, self.constants, beside)
+    def _encode(self, before_layer, beside, *tokens, first=None):
+        tokens = TextTokens(*tokens)  # one by one, since recomputing looks for a GPU among its arguments alone
+        tokens = self.embedded(tokens) if first is None else tokens
+        *layers, last = layers_of(self.transformer, self.constants, beside)[first:]
         masks = CausalMasks()
         for layer in layers:
             tokens = tokens if before_layer is None else before_layer(layer.number, tokens)
@@ -249,8 +256,10 @@ class ImageEncoder(nn.Module):
         n_read: int = 1,
     ) -> torch.Tensor:
         """As `forward`, but a ViT's outputs at its first `n_read` tokens behind ln_post: (batch, n_read, width)."""
-        x = self.embedded(image, tokens)
-        *layers, last = layers_of(self.visual.transformer, self.constants, beside)
+        return self._layers(self.embedded(image, tokens), 0, before_layer, beside, n_read)
+
+    def _layers(self, x, first, before_layer=None, beside=None, n_read=1):
+        *layers, last = layers_of(self.visual.transformer, self.constants, beside)[first:]
         for layer in layers:
             x = self._layer(layer, x if before_layer is None else before_layer(layer.number, x))
         x = self._layer(last, x if before_layer is None else before_layer(last.number, x), n_read)
@@ -272,6 +281,10 @@ class ImageEncoder(nn.Module):
         for layer in layers_of(self.visual.transformer, self.constants, None)[:n]:
             x = self._layer(layer, x)
         return x
+
+    def last_layers(self, x: torch.Tensor, first: int) -> torch.Tensor:
+        """Features, as of `forward`, from what came out of the layers in front of number `first`."""
+        return self._layers(x.to(self.visual.proj.dtype), first)[:, 0] @ self.visual.proj
 
     def _pixels(self, image):
         pixels = pixels_of(image)

@@ -135,12 +135,11 @@ class Layer:
         return self._with("block", h, x + self._mlp(self._norm("ln_2", x)))
 
     def _norm(self, name, x):
-        norm = getattr(self.block, name)
-        return norm(x) if self.constants is None else getattr(self.constants, name)(norm, x)
+        return getattr(self.constants, name)(getattr(self.block, name), x)
 
     def _mlp(self, x):
         mlp = self.block.mlp
-        if self.constants is None or not self.constants.are_of(mlp):
+        if not self.constants.are_of(mlp):
             return mlp(x)
         first, _, second = mlp.children()
         return quick_mlp(x, first.weight, self.constants.b_1, second.weight, second.bias)
@@ -156,6 +155,4 @@ def constants_of(transformer):
 
 
 def layers_of(transformer, constants, beside):
-    """constants: those of its blocks; None if the blocks themselves learn."""
-    constants = [None] * len(transformer.resblocks) if constants is None else constants
     return [Layer(*of, i, beside) for i, of in enumerate(zip(transformer.resblocks, constants))]

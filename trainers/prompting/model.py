@@ -38,7 +38,7 @@ class PromptedCLIP(nn.Module):
 
     text_depends_on_image: bool = False
     mixes_pixels: bool = False  # whether training encodes other images than those of the batch
-    # Of a method that trains the layers behind these (late_layers.py): how many stay frozen in the image encoder
+    # Of a method that trains the layers behind these (own_weights.py): how many stay frozen in the image encoder
     frozen_layers: Optional[int] = None
     context_note: str = ""  # for people: what else becomes of `context_tokens`, a sentence
     # Whether its classes are those that the prompts were trained on, of the same data set and half of the classes

@@ -35,6 +35,17 @@ def test_image_walk_is_clips(clip_model):
     torch.testing.assert_close(features, clip_model.encode_image(image), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_walks_in_two_parts(clip_model, first):
+    """And of sequences of one length, some."""
+    text, image, x = TextEncoder(clip_model), ImageEncoder(clip_model.visual), torch.randn(3, 3, 32, 32)
+    torch.testing.assert_close(image.last_layers(image.first_layers(x, first), first), image(x))
+    tokens = PromptSequences(clip_model, WORDS, ending="a photo of a {}.", min_length=30)()
+    lower, chosen = text.first_layers(tokens, first), torch.tensor([2, 0])
+    torch.testing.assert_close(text(lower, first=first), text(tokens))
+    torch.testing.assert_close(text(lower.take(chosen), first=first), text(tokens)[chosen])
+
+
 @pytest.mark.parametrize("chunk, passes", [(6, [6]), (1000, [6]), (4, [4, 2]), (1, [1] * 6)])
 def test_passes(clip_model, chunk, passes):
     """At most `chunk` sequences at once; in training several are run again."""

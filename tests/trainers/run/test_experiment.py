@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from yacs.config import CfgNode as CN
 
+import datasets.image_folder  # noqa: F401  declares keys of its own
 from dassl.config import get_cfg_default
 from harness import records
 from trainers import sep
