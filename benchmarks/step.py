@@ -12,7 +12,9 @@ from harness.errors import UserError
 from harness.report.tables import in_papers_order
 from trainers.run.record import peak_memory_mb
 
+from . import launches
 from .config import DATA, REPOSITORY, config_of
+from .subject import GEOMETRIES, Subject
 from .table import Table
 from .timing import in_fresh_process, interleaved
 
@@ -41,11 +43,21 @@ def measure(args):
         batch = next(iter(first.train_loader_x))
         ways = {name: lambda t=trainer: t.forward_backward(batch) for name, trainer in built.items()}
         milliseconds = {name: 1000 * s.wall for name, s in interleaved(ways, args.rounds, first.device.type).items()}
+    launched = {
+        m.trainer: launches.of_step(Subject(m, GEOMETRIES["tiny"], "cpu")) for m in METHODS if m.trainer in built
+    }
     of_first = next(iter(milliseconds.values()))
-    rows = [[name, ms, ms / of_first, ms / args.batch_size, memory[name]] for name, ms in milliseconds.items()]
+    rows = [
+        [name, ms, ms / of_first, ms / args.batch_size, memory[name], launched.get(name)]
+        for name, ms in milliseconds.items()
+    ]
     return Table(
-        f"Optimisation step on {first.num_classes} classes, batch {args.batch_size} for all, {first.device.type}",
-        [("", ""), ("ms", ".1f"), (f"/ {rows[0][0]}", ".3f"), ("ms per image", ".2f"), ("peak MiB", ".0f")],
+        f"Optimisation step on {first.num_classes} classes, batch {args.batch_size} for all, {first.device.type}; and "
+        f"a GPU's launches for {launches.PICTURES} pictures, {launches.CLASSES} classes, 12 layers, {launches.PREC}",
+        [
+            *(("", ""), ("ms", ".1f"), (f"/ {rows[0][0]}", ".3f"), ("ms per image", ".2f"), ("peak MiB", ".0f")),
+            ("launches", "d"),
+        ],
         rows,
     )
 

@@ -18,13 +18,15 @@ def plain_attention(
 ) -> torch.Tensor:
     """softmax(query key^T / sqrt(dim)) value: (..., n, dim), (..., m, dim), (..., m, dim) -> (..., n, dim).
 
-    attn_mask: true where a query sees a key, as (..., n, m).
+    attn_mask: (..., n, m), true where a query sees a key; or numbers, which are added to the scores.
     """
     scores = (query / math.sqrt(query.shape[-1])) @ key.transpose(-2, -1)  # (..., n, m)
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if attn_mask is not None:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attn_mask, -math.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
     return scores.softmax(dim=-1) @ value
 
 
@@ -41,6 +43,7 @@ def recompute(function: Callable[..., torch.Tensor], *args: Any) -> torch.Tensor
     return checkpoint(function, *args, use_reentrant=False)
 
 
+FUSES = hasattr(F, "scaled_dot_product_attention")  # older ones lack kernels in 16 bits, and go the plain way
 scaled_dot_product_attention = getattr(F, "scaled_dot_product_attention", plain_attention)  # PyTorch 2.0
 autocast = getattr(torch, "autocast", gpu_autocast)  # PyTorch 1.10
 GradScaler = getattr(getattr(torch, "amp", None), "GradScaler", torch.cuda.amp.GradScaler)  # PyTorch 2.3

@@ -26,7 +26,8 @@ from .backbone.clip_loader import CONTEXT_LENGTH
 from .base import PromptTrainer
 from .errors import UserError, up_to
 from .keys import LAYERS, TOKENS, WEIGHT, Key, add_defaults, method_defaults, one_of
-from .prompting.encoders import chosen_layers
+from .prompting.encoders import attend, chosen_layers
+from .prompting.layers import quick_mlp
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences, init_ctx
 from .prompting.templates import SEP_TEMPLATES, template_for
@@ -49,6 +50,26 @@ SCALE = 0.75  # initial s1 and s2 (authors' code)
 PROTO_SCALE = 10.0  # logit scale of the prototype loss (authors' code)
 
 
+class Blend(torch.autograd.Function):
+    """(s, a, b) -> s a + (1 - s) b, s (1,), in fewer kernels than PyTorch's gradients of `lerp`."""
+
+    @staticmethod
+    def forward(ctx, s, a, b):
+        ctx.save_for_backward(s, a, b)
+        return torch.lerp(b, a, s)
+
+    @staticmethod
+    def backward(ctx, grad):
+        s, a, b = ctx.saved_tensors
+        of_a = s * grad
+        return ((a - b) * grad).sum().view_as(s), of_a, grad - of_a
+
+
+def blend(s, a, b):
+    """As `Blend`; without gradients the plain function, which programs can be exported of."""
+    return Blend.apply(s, a, b) if torch.is_grad_enabled() else torch.lerp(b, a, s)
+
+
 class TokenFusion(nn.Module):
     """Token Fusion Module: merges representative tokens into prompt tokens.
 
@@ -69,14 +90,21 @@ class TokenFusion(nn.Module):
 
     def forward(self, representative, prompts):
         """(batch, n, width) twice -> (batch, n, width), in the dtype of the prompts."""
-        dtype = prompts.dtype
-        representative, prompts = representative.float(), prompts.float()
-        key = self.ln_1(representative)
-        fused = self.attn(self.ln_1(prompts), key, key, need_weights=False)[0]
-        h = self.scale_1 * representative + (1 - self.scale_1) * fused
-        z = self.mlp_in(self.ln_2(h))
-        mlp = self.mlp_out(z * torch.sigmoid(1.702 * z))  # QuickGELU
-        return (self.scale_2 * h + (1 - self.scale_2) * mlp).to(dtype)
+        dtype, prompts, representative = prompts.dtype, prompts.float(), representative.float()
+        query, key = self.ln_1(torch.cat([prompts, representative])).split([prompts.shape[0]] * 2)
+        h = blend(self.scale_1, representative, self._attend(query, key).float())
+        mlp = quick_mlp(self.ln_2(h), self.mlp_in.weight, None, self.mlp_out.weight, None)
+        return blend(self.scale_2, h, mlp.float()).to(dtype)
+
+    def _attend(self, query, key):
+        """What `self.attn` gives with the key as value."""
+        attn, width = self.attn, query.shape[-1]
+        parts = zip(attn.in_proj_weight.split([width, 2 * width]), attn.in_proj_bias.split([width, 2 * width]))
+        query, keys_values = (F.linear(x, *part) for x, part in zip((query, key), parts))
+        if not attn.batch_first:
+            query, keys_values = query.transpose(0, 1), keys_values.transpose(0, 1)
+        mixed = attend(attn.num_heads, query, keys_values)
+        return attn.out_proj(mixed if attn.batch_first else mixed.transpose(0, 1))
 
 
 class TextEnhancer(nn.ModuleDict):
@@ -84,7 +112,11 @@ class TextEnhancer(nn.ModuleDict):
 
     def __init__(self, layers, width, n_ctx, across_batch):
         super().__init__({str(i): TokenFusion(width, across_batch) for i in layers})
-        self.n_ctx = n_ctx
+        self.n_ctx, self.width = n_ctx, width
+
+    def kept(self, n):
+        """Bytes for n classes: of each prompt token 13 vectors and the MLP's two, in float32 (counted)."""
+        return n * len(self) * self.n_ctx * (13 * self.width + 2 * HIDDEN) * 4
 
     def forward(self, layer, x):
         if str(layer) not in self:

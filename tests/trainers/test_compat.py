@@ -84,8 +84,9 @@ def test_text_in_16_bits_on_a_cpu_goes_plainly(monkeypatch, dtype):
     """Images and float32 by the fused kernel."""
     monkeypatch.setattr(encoders, "plain_attention", lambda q, k, v, **_: 0 * q)
     x = torch.randn(2, 5, 16).to(dtype)
-    assert encoders.attend(2, x, x, x, causal=True).any() == (dtype == torch.float32)
-    assert encoders.attend(2, x, x, x).any()
+    both = torch.cat([x, x], dim=-1)
+    assert encoders.attend(2, x, both, encoders.CausalMasks()).any() == (dtype == torch.float32)
+    assert encoders.attend(2, x, both).any()
 
 
 def test_amp_on_a_cpu_needs_a_newer_one(monkeypatch):

@@ -33,7 +33,7 @@ try:
 except ImportError:  # the original Dassl
     from tqdm import tqdm as progress
 
-VERSION = 1  # of the encoder's numbers: raised when the last bits of a feature change
+VERSION = 2  # of the encoder's numbers: raised when the last bits of a feature change
 BLOCK = 1024  # pictures, about: 2 MiB of ViT-B/16's features, and the most that a killed run encodes again
 LARGEST = 64 * 2**20  # bytes of a block, about: 220 pictures of what comes out of one of ViT-B/16's layers in fp16
 

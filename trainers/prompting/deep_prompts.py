@@ -58,7 +58,7 @@ def replace_text(prompts: Sequence[torch.Tensor], first: int = 1) -> BeforeLayer
         if not first <= i < first + len(prompts):
             return x
         new = prompts[i - first]
-        return x.replace(1, new if new.dim() == 2 else new[x.rows])
+        return x.replace(1, new if new.dim() == 2 else new.index_select(0, x.rows))
 
     return before_layer
 

@@ -2,7 +2,8 @@
 
 A hook is `before_layer(i, x) -> x`, called with the layer's number (from 0) and its input, for images a tensor
 (batch, length, width), for text `TextTokens`; what it returns goes into the layer. Of the last layer nothing is
-computed but the tokens whose features are read.
+computed but the tokens whose features are read. A hook that keeps more for the gradients than what it returns has a
+method `kept(n)`: the bytes of that, in all layers, for n sequences.
 
 What changes a layer itself is `beside(i, part, x) -> y or None`: it gets the input of one of the layer's parts, and y,
 of the shape of that part's output, is added to it. The parts are attention's linear maps "q", "k", "v" and "o", and
@@ -11,24 +12,24 @@ of the tokens, in no order to rely on.
 """
 
 import functools
+import math
 import os
 from typing import Any, Callable, Optional
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from ..compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
 from ..errors import UserError
 from .image_batch import Image, ImageBatch, pixels_of
-from .text_tokens import TextTokens
+from .layers import Beside, constants_of, layers_of
+from .text_tokens import TextTokens, joined
 
 BeforeLayer = Callable[[int, Any], Any]
-Beside = Callable[[int, str, torch.Tensor], Optional[torch.Tensor]]
 
 # How many vectors of its width a layer keeps of each token for the gradients (counted): as it is, and at most with
 # something beside it, low-rank updates of q, k and v with dropout
-KEPT, KEPT_BESIDE = 14, 20
+KEPT, KEPT_BESIDE = 10, 16
 
 
 def memory_limit(device: torch.device) -> int:
@@ -42,22 +43,46 @@ def memory_limit(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
 
 
-def attend(heads, query, key, value, causal=False, visible=None):
-    """Attention over dim 1: query (batch, n, width), key and value (batch, m, width) -> (batch, n, width).
+class CausalMasks:
+    """The masks of a pass through the text encoder, each made once."""
 
-    causal: query i attends to the keys up to m - n + i.  visible: (batch, m), true at keys that queries attend to.
+    def __init__(self):
+        self.made = {}
+
+    def of(self, n, m, like):
+        """What is added to scores (n, m), of the type of `like`: -inf where query i would see keys behind m - n + i."""
+        if (n, m, like.dtype) not in self.made:
+            columns = m + -m % 8  # a GPU's fused attention takes rows as they are if they lie a multiple of 8 apart
+            mask = torch.full((n, columns), -math.inf, device=like.device).triu(1 + m - n)
+            self.made[n, m, like.dtype] = mask.to(like.dtype)[:, :m]
+        return self.made[n, m, like.dtype]
+
+
+def attend(heads, query, keys_values, masks=None, visible=None):
+    """Attention over dim 1: query (batch, n, width), keys and values (batch, m, 2 width) -> (batch, n, width).
+
+    masks: `CausalMasks`, if query i attends to the keys up to m - n + i alone.
+    visible: (batch, m), true at keys that queries attend to.
     """
+    key, value = keys_values.chunk(2, dim=-1)
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     n, m = query.shape[1], key.shape[1]
     mask = None if visible is None else visible[:, None, None]
-    if causal and n < m:
-        mask = torch.ones(n, m, dtype=torch.bool, device=q.device).tril(m - n)
     # On a CPU in 16 bits the gradients of the fused kernel take half of a step on text (docs/performance.md)
-    text = causal or visible is not None
+    text = masks is not None or visible is not None
     plain = text and q.device.type == "cpu" and q.dtype != torch.float32
     attention = plain_attention if plain else scaled_dot_product_attention
-    x = attention(q, k, v, attn_mask=mask, is_causal=causal and n == m)
+    causal = masks is not None and n == m and not plain
+    if masks is not None and not causal:
+        mask = masks.of(n, m, q)
+    x = attention(q, k, v, attn_mask=mask, is_causal=causal)
     return x.transpose(1, 2).flatten(2)
+
+
+def apart(projected):
+    """(..., 3 width) -> queries (..., width), and keys and values (..., 2 width)."""
+    width = projected.shape[-1] // 3
+    return projected.split([width, 2 * width], dim=-1)
 
 
 def chosen_layers(key, layers, depth, deepest, first=0):
@@ -78,35 +103,6 @@ def check_layer(key, layer, n_layers):
         raise UserError(f"{key} is {layer}, but this backbone has layers 0 to {n_layers - 1}: choose one of them.")
 
 
-class Layer:
-    """A block of either encoder, its number, and what runs beside its parts."""
-
-    def __init__(self, block, number, beside):
-        self.block, self.heads, self.number, self.beside = block, block.attn.num_heads, number, beside
-
-    def normed(self, x):
-        return self.block.ln_1(x)
-
-    def project(self, h, part):
-        """What attention makes of h: its query, key or value (part "q", "k", "v"), of the shape of h."""
-        attn, third = self.block.attn, "qkv".index(part)
-        out = F.linear(h, attn.in_proj_weight.chunk(3)[third], attn.in_proj_bias.chunk(3)[third])
-        return self._with(part, h, out)
-
-    def finish(self, x, h, mixed):
-        """The rest of it: its input x, h = ln_1(x), and what attention has mixed, of one shape."""
-        x = x + self._with("o", mixed, self.block.attn.out_proj(mixed))
-        return self._with("block", h, x + self.block.mlp(self.block.ln_2(x)))
-
-    def _with(self, part, x, out):
-        more = None if self.beside is None else self.beside(self.number, part, x)
-        return out if more is None else out + more
-
-
-def layers_of(transformer, beside):
-    return [Layer(block, i, beside) for i, block in enumerate(transformer.resblocks)]
-
-
 class TextEncoder(nn.Module):
     """CLIP's text encoder from embedded prompt sequences on."""
 
@@ -115,6 +111,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.chunk = chunk
         self.transformer = clip_model.transformer
+        self.constants = constants_of(self.transformer)
         self.positional_embedding = clip_model.positional_embedding
         self.ln_final = clip_model.ln_final
         self.text_projection = clip_model.text_projection
@@ -146,7 +143,8 @@ class TextEncoder(nn.Module):
             recompute(encode, before_layer, beside, *part) if again else encode(before_layer, beside, *part)
             for part in tokens.parts(most)
         ]
-        return torch.cat(features)[tokens.rows.argsort()]
+        features = joined(features)
+        return torch.empty_like(features).index_copy_(0, tokens.rows, features)
 
     def _chunk(self, tokens, before_layer, beside=None):
         """How many sequences a pass may have. With a hook, which may end all sharing, every position is a token."""
@@ -154,8 +152,9 @@ class TextEncoder(nn.Module):
         each = KEPT if beside is None else KEPT_BESIDE
         vectors = each * (positions if before_layer is not None else len(tokens.x)) + 2 * positions  # counted
         layers = self.n_layers if torch.is_grad_enabled() else 2
-        need = layers * vectors * self.width * self.text_projection.element_size()
-        n = len(tokens.rows)
+        need, n = layers * vectors * self.width * self.text_projection.element_size(), len(tokens.rows)
+        if torch.is_grad_enabled() and hasattr(before_layer, "kept"):
+            need += before_layer.kept(n)
         return max(1, min(n, n * memory_limit(tokens.x.device) // need))
 
     def embedded(self, tokens: TextTokens) -> TextTokens:
@@ -165,45 +164,48 @@ class TextEncoder(nn.Module):
 
     def first_layers(self, tokens: TextTokens, n: int) -> TextTokens:
         """What comes out of the first `n` layers, of every token."""
-        tokens = self.embedded(tokens)
-        for layer in layers_of(self.transformer, None)[:n]:
-            tokens = self._layer(layer, tokens)
+        tokens, masks = self.embedded(tokens), CausalMasks()
+        for layer in layers_of(self.transformer, self.constants, None)[:n]:
+            tokens = self._layer(layer, tokens, masks)
         return tokens
 
     def _encode(self, before_layer, beside, *tokens, first=None):
         tokens = TextTokens(*tokens)  # one by one, since recomputing looks for a GPU among its arguments alone
         tokens = self.embedded(tokens) if first is None else tokens
-        *layers, last = layers_of(self.transformer, beside)[first:]
+        *layers, last = layers_of(self.transformer, self.constants, beside)[first:]
+        masks = CausalMasks()
         for layer in layers:
-            tokens = self._layer(layer, tokens if before_layer is None else before_layer(layer.number, tokens))
+            tokens = tokens if before_layer is None else before_layer(layer.number, tokens)
+            tokens = self._layer(layer, tokens, masks)
         x = self._last_layer(last, tokens if before_layer is None else before_layer(last.number, tokens))
         return self.ln_final(x) @ self.text_projection
 
     @staticmethod
-    def _layer(layer, tokens):
+    def _layer(layer, tokens, masks):
         h = layer.normed(tokens.x)
-        (q, queries), (k, keys), (v, values) = (tokens.split(layer.project(h, part)) for part in "qkv")
-        mixed = [attend(layer.heads, q, k, v, causal=True)]
-        for query, key, value, *begin in zip(queries, keys, values, tokens.each(k), tokens.each(v)):
-            key, value = (torch.cat(both, dim=1) for both in zip(begin, (key, value)))
-            mixed.append(attend(layer.heads, query, key, value, causal=True))
+        shared, own = tokens.split(layer.project(h))
+        query, begin = apart(shared)
+        mixed = [attend(layer.heads, query, begin, masks)]
+        for each, begins in zip(own, tokens.each(begin)):
+            query, keys_values = apart(each)
+            keys_values = torch.cat([begins, keys_values], dim=1)
+            mixed.append(attend(layer.heads, query, keys_values, masks))
         mixed = torch.cat([m.flatten(0, 1) for m in mixed])
         return tokens._replace(x=layer.finish(tokens.x, h, mixed))
 
     @staticmethod
     def _last_layer(layer, tokens):
         """The outputs that are read, (n, width)."""
-        h, ends = layer.normed(tokens.x), tokens.ends()
-        read = h[ends]
-        queries = layer.project(read, "q").unsqueeze(1).split(tokens.groups.counts)
-        (k, keys), (v, values) = (tokens.split(layer.project(h, part)) for part in "kv")
-        mixed = []
+        x = tokens.x.index_select(0, tokens.ends())
+        h, mixed = layer.normed(x), []
+        queries = layer.project(h, "q").unsqueeze(1).split(tokens.groups.counts)
+        shared, own = tokens.split(layer.project(layer.normed(tokens.x), "kv"))
         eos = tokens.eos.split(tokens.groups.counts)
-        for query, key, value, end, *begin in zip(queries, keys, values, eos, tokens.each(k), tokens.each(v)):
-            key, value = (torch.cat(both, dim=1) for both in zip(begin, (key, value)))
-            visible = torch.arange(key.shape[1], device=end.device) <= end[:, None]
-            mixed.append(attend(layer.heads, query, key, value, visible=visible))
-        return layer.finish(tokens.x[ends], read, torch.cat(mixed).squeeze(1))
+        for query, keys_values, end, begins in zip(queries, own, eos, tokens.each(shared)):
+            keys_values = torch.cat([begins, keys_values], dim=1)
+            visible = torch.arange(keys_values.shape[1], device=end.device) <= end[:, None]
+            mixed.append(attend(layer.heads, query, keys_values, visible=visible))
+        return layer.finish(x, h, joined(mixed).squeeze(1))
 
 
 class ImageEncoder(nn.Module):
@@ -212,6 +214,7 @@ class ImageEncoder(nn.Module):
     def __init__(self, visual):
         super().__init__()
         self.visual = visual
+        self.constants = constants_of(visual.transformer) if self.is_vit else None
 
     @property
     def is_vit(self):
@@ -256,7 +259,7 @@ class ImageEncoder(nn.Module):
         return self._layers(self.embedded(image, tokens), 0, before_layer, beside, n_read)
 
     def _layers(self, x, first, before_layer=None, beside=None, n_read=1):
-        *layers, last = layers_of(self.visual.transformer, beside)[first:]
+        *layers, last = layers_of(self.visual.transformer, self.constants, beside)[first:]
         for layer in layers:
             x = self._layer(layer, x if before_layer is None else before_layer(layer.number, x))
         x = self._layer(last, x if before_layer is None else before_layer(last.number, x), n_read)
@@ -275,7 +278,7 @@ class ImageEncoder(nn.Module):
     def first_layers(self, image: Image, n: int) -> torch.Tensor:
         """What comes out of a ViT's first `n` layers, of every token: (batch, length, width)."""
         x = self.embedded(image)
-        for layer in layers_of(self.visual.transformer, None)[:n]:
+        for layer in layers_of(self.visual.transformer, self.constants, None)[:n]:
             x = self._layer(layer, x)
         return x
 
@@ -293,7 +296,10 @@ class ImageEncoder(nn.Module):
     def _layer(layer, x, n_read=None):
         """x (batch, length, width) -> the outputs of its first `n_read` tokens (default: of all)."""
         h = layer.normed(x)
-        key, value = (layer.project(h, part) for part in "kv")
-        read = h[:, :n_read]
-        mixed = attend(layer.heads, layer.project(read, "q"), key, value)
-        return layer.finish(x[:, :n_read], read, mixed)
+        if n_read is None:
+            query, keys_values = apart(layer.project(h, asked="kvq"))
+        else:
+            x, keys_values = x[:, :n_read], layer.project(h, "kv")
+            h = h[:, :n_read]
+            query = layer.project(h, "q")
+        return layer.finish(x, h, attend(layer.heads, query, keys_values))

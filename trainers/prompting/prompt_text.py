@@ -256,7 +256,7 @@ class PromptSequences(nn.Module):
         shared, own = self.shared, self.own
         if ctx is not None:
             ctx = ctx.flatten(0, -2)
-            shared = shared.index_copy(0, self.shared_places, ctx[self.shared_ctx])
+            shared = shared.index_copy(0, self.shared_places, ctx.index_select(0, self.shared_ctx))
             own = own.index_copy(0, self.own_places, ctx[self.own_ctx]) if len(self.own_places) else own
         return TextTokens(torch.cat([shared, own]), self.n_shared, self.groups, self.rows, self.eos)
 

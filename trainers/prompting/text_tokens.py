@@ -12,6 +12,11 @@ from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import torch
 
 
+def joined(tensors: Sequence[torch.Tensor], dim: int = 0) -> torch.Tensor:
+    """As `torch.cat`, which copies one as well."""
+    return torch.cat(tuple(tensors), dim) if len(tensors) > 1 else tensors[0]
+
+
 class Groups(NamedTuple):
     """Which sequences go together, and how long they are."""
 
@@ -57,8 +62,8 @@ class TextTokens(NamedTuple):
         head = self.each(shared[:, start:stop]) if start < n else None
         tail = [o[:, max(start - n, 0) : stop - n] for o in own] if stop > n else None
         if head is None or tail is None:
-            return torch.cat(head or tail)
-        return torch.cat([torch.cat(both, dim=1) for both in zip(head, tail)])
+            return joined(head or tail)
+        return joined([torch.cat(both, dim=1) for both in zip(head, tail)])
 
     def replace(self, start: int, new: torch.Tensor) -> "TextTokens":
         """Tokens from position `start` >= 1 on thrown away for as many new ones.
@@ -78,7 +83,7 @@ class TextTokens(NamedTuple):
         if start < n:  # the new tokens, and what was shared behind them
             parts.append(self.each(shared[:, stop:]))
             shared, n = shared[:, :start], start
-        else:
+        elif start > n:
             parts.insert(0, [o[:, : start - n] for o in own])
         parts.append([o[:, max(stop - self.n_shared, 0) :] for o in own])
         return self._of(shared, [torch.cat(group, dim=1) for group in zip(*parts)], n)
@@ -119,9 +124,11 @@ class TextTokens(NamedTuple):
 
     def ends(self) -> torch.Tensor:
         """Where in `x` the tokens lie that are read, in the order of `rows`: (n,)."""
-        lengths = torch.cat([self.eos.new_full((n,), m) for n, m in zip(self.groups.counts, self.n_own)])
-        first = lengths.cumsum(0) - lengths + self._beginnings * self.n_shared
-        return first + self.eos - self.n_shared
+        first, starts = self._beginnings * self.n_shared, []
+        for n, m in zip(self.groups.counts, self.n_own):
+            starts.append(torch.arange(first, first + n * m, m, device=self.eos.device)[:n])
+            first += n * m
+        return joined(starts) + (self.eos - self.n_shared)
 
     def parts(self, most: int) -> Iterator["TextTokens"]:
         """The same, at most `most` sequences at a time, each time with all beginnings."""

@@ -26,6 +26,7 @@ def optimiser_of(
     for group in optim.param_groups:  # the original Dassl does not read EPS
         if "eps" in group:
             group["eps"] = optim_cfg.EPS
+    fuse(optim)
     stages = [moves[first : last + 1] for first, last in zip([0, *anew], [*anew, optim_cfg.MAX_EPOCH])]
     return optim, _schedule(optim, own_cfg, moves) if not anew else Stages(optim, own_cfg, stages)
 
@@ -56,6 +57,19 @@ class Stages:
             self._begin()
         else:
             self.now.step()
+
+
+def fuse(optim: Optimizer, device: str = "cuda") -> None:
+    """Have one kernel update all tensors, if they are on a device of that kind and the optimiser has such a kernel.
+
+    It also leaves a step out by itself where loss scaling found an overflow: the host need not wait to know. Dassl's
+    `build_optimizer` does not pass `fused` on, so it is set as the optimiser's own constructor does.
+    """
+    parameters = [p for group in optim.param_groups for p in group["params"]]
+    if all("fused" in group for group in optim.param_groups) and all(p.device.type == device for p in parameters):
+        for group in optim.param_groups:
+            group.update(fused=True, foreach=False)
+        optim._step_supports_amp_scaling = True  # which torch.amp.GradScaler asks
 
 
 def _schedule(optim, optim_cfg, moves):

@@ -64,10 +64,12 @@ def test_passes(clip_model, chunk, passes):
 
 def kept(encoder, tokens, *hooks):
     """Bytes of activations that autograd keeps of a pass."""
+    modules = [part for part in (encoder, *hooks) if isinstance(part, torch.nn.Module)]
+    weights = {w.untyped_storage().data_ptr() for m in modules for w in (*m.parameters(), *m.buffers())}
     storages = {}
 
     def pack(x):
-        if x.grad_fn is not None:  # weights are there anyway
+        if x.untyped_storage().data_ptr() not in weights:  # those are there anyway
             storages[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
@@ -81,6 +83,20 @@ def test_passes_bound_what_autograd_keeps(clip_model):
         torch.randn(1, 64, requires_grad=True)
     )
     assert kept(TextEncoder(clip_model, 6), tokens) < kept(TextEncoder(clip_model, 48), tokens) / 10
+
+
+def test_what_a_hook_keeps_counts(build, monkeypatch):
+    """By SEP's, whose own count is what its fusion keeps."""
+    model = build("sep", classnames=[f"class {i}" for i in range(64)])
+    encoder, hook = model.text_encoder, model.prompt_learner.text_enhancer
+    tokens, (fusion,) = model.prompt_learner(), hook.values()
+    size = kept(fusion, tokens.read(7, 13), tokens.read(1, 7))
+    assert 0.8 * hook.kept(64) < size < 1.05 * hook.kept(64)
+    monkeypatch.setattr(encoders, "memory_limit", lambda device: size)
+    told, untold = encoder._chunk(tokens, hook), encoder._chunk(tokens, lambda i, x: hook(i, x))
+    assert 64 * size / told == pytest.approx(64 * size / untold + hook.kept(64), rel=0.1)
+    with torch.no_grad():
+        assert encoder._chunk(tokens, hook) == encoder._chunk(tokens, lambda i, x: hook(i, x))
 
 
 @pytest.mark.parametrize("n_ctx", [1, 16])

@@ -1,5 +1,7 @@
 """Learning rates of their own for layers that are named (OPTIM.STAGED_LR), and OPTIM.EPS on any Dassl."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -53,6 +55,33 @@ def test_epsilon_on_a_dassl_that_does_not_read_it(make_trainer, monkeypatch):
 def test_a_layer_that_is_not_there_is_an_error(make_trainer, layers):
     with pytest.raises(ValueError, match="OPTIM.NEW_LAYERS names .* choose from ctx, meta_net"):
         make_trainer("CoCoOp", "OPTIM.STAGED_LR", True, "OPTIM.NEW_LAYERS", layers)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_one_kernel_for_all_tensors(make_trainer, name):
+    """As on a GPU; on a CPU nothing changes. Its steps are steps, also behind a resume, and none with an overflow."""
+    plain, fused = (make_trainer("CoCoOp", "OPTIM.NAME", name).optim for _ in range(2))
+    optimiser.fuse(fused)
+    assert not any(group["fused"] for group in fused.param_groups)
+    optimiser.fuse(fused, "cpu")
+    weights = [[p for group in optim.param_groups for p in group["params"]] for optim in (plain, fused)]
+    for step in range(4):
+        torch.manual_seed(step)
+        for pair in zip(*weights):
+            gradient = torch.randn_like(pair[0])
+            for p in pair:
+                p.grad = gradient.clone()
+        plain.step()
+        fused.step()
+        if step == 1:
+            state = copy.deepcopy(plain.state_dict()["state"])
+            fused.load_state_dict({"state": state, "param_groups": fused.state_dict()["param_groups"]})
+        torch.testing.assert_close(*weights)
+    scaler, before = torch.amp.GradScaler("cpu"), [p.clone() for p in weights[1]]
+    scaler.scale(torch.zeros(()))
+    weights[1][0].grad[0] = float("inf")
+    scaler.step(fused)
+    assert all(torch.equal(*pair) for pair in zip(before, weights[1]))
 
 
 # Epochs that have steps of their own number: 2, 3, 2 and 3
