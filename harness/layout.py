@@ -89,10 +89,16 @@ def epoch_of(name: str) -> Optional[int]:
 
 def last_epoch(folder) -> int:
     """The newest checkpoint's epoch, of whatever model, 0 without any."""
-    found = (epoch_of(path.name) for path in Path(folder).glob("*/model.pth.tar-*"))
-    return max((epoch for epoch in found if epoch), default=0)
+    return max(filter(None, map(epoch_of, _checkpoints(folder))), default=0)
 
 
 def has_checkpoints(folder) -> bool:
     """Whether a run's folder holds any checkpoint, be it the best, a damaged one, or of a model of another name."""
-    return any(Path(folder).glob("*/model*.pth.tar*"))
+    return bool(_checkpoints(folder))
+
+
+def _checkpoints(folder) -> list[str]:
+    try:
+        return [path.name for path in Path(folder).glob("*/model*.pth.tar*")]
+    except OSError:  # no folder can have that name
+        return []

@@ -143,7 +143,7 @@ def renamed(text: str, each: Added) -> str:
     if not each.renamed:
         return text
     trainer, node = each.method.trainer, node_of(each.method)
-    text = re.sub(rf"^class {trainer}\(PromptTrainer\):$", f"class {each.name}(PromptTrainer):", text, flags=re.M)
+    text = re.sub(rf"^class {trainer}(?=\(\w+\):$)", f"class {each.name}", text, flags=re.M)
     text = re.sub(rf"\bTRAINER\.{node}\b", f"TRAINER.{each.node}", text)
     text = re.sub(rf'^(add_defaults\(|    config_node = )"{node}"', rf'\1"{each.node}"', text, flags=re.M)
     return re.sub(rf"^(TRAINER:\n  ){node}:", rf"\1{each.node}:", text, flags=re.M)

@@ -23,7 +23,7 @@ def test_tokens_enter_at_their_layer(build, monkeypatch):
     seen = []
     for name in ("_layer", "_last_layer"):
         walk = getattr(model.text_encoder, name)
-        spy = lambda block, tokens, walk=walk: (seen.append(tokens.read(1, 5)), walk(block, tokens))[1]  # noqa: E731
+        spy = lambda block, tokens, *rest, walk=walk: (seen.append(tokens.read(1, 5)), walk(block, tokens, *rest))[1]  # noqa: E731
         monkeypatch.setattr(model.text_encoder, name, spy)
     model.encode_text()
     ours = model.prompt_learner.class_prompts(model.hand_features)

@@ -81,12 +81,12 @@ def test_every_method_under_another_name(tmp_path):
     for method in METHODS:
         name, node = f"{method.trainer}_ours", f"{method.trainer.upper()}_OURS"
         configs = sorted((fork / "configs/trainers" / name).iterdir())
-        assert {path.stem for path in configs} == {config.name for config in method.configs}
+        assert {path.stem for path in configs} >= {config.name for config in method.configs}
         for path in configs:
             named = set(yaml.safe_load(path.read_text()).get("TRAINER") or {node: 0})
             assert named == {node} or method.base_key and node in named
         text = (fork / PACKAGE / f"{method.folder}.py").read_text()
-        assert f"class {name}(PromptTrainer):" in text and f'config_node = "{node}"' in text
+        assert re.search(rf"^class {name}\(\w+Trainer\):$", text, re.M) and f'config_node = "{node}"' in text
         assert node_of(method) not in re.findall(r"\bTRAINER\.(\w+)", text)
         assert len(list((fork / "scripts" / name.lower()).iterdir())) == len(steps_in_a_fork(method)) > 0
     remove(fork).carry_out()

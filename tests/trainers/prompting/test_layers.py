@@ -17,6 +17,7 @@ from trainers.prompting.own_weights import OwnWeights
 @pytest.fixture
 def clip_model(tiny_clip):
     """Whose norms are no longer those that do nothing."""
+    torch.manual_seed(0)
     model = copy.deepcopy(tiny_clip())
     for norm in (m for m in model.modules() if isinstance(m, nn.LayerNorm)):
         norm.weight.data.normal_(1, 0.3)
@@ -75,14 +76,15 @@ def test_a_copy_with_weights_of_its_own_goes_by_them(clip_model, dtype):
     learned = OwnWeights(encoder, lambda name: "ln_" in name or name.endswith("bias")).requires_grad_(False)
     with torch.no_grad():
         before = encoder(image)
-        torch.testing.assert_close(learned(encoder)(image), before, atol=2e-2, rtol=2e-2)
+        rounded = (learned(encoder)(image) - before).abs().max()  # in 16 bits the norms' weights, see `Norm`
+        assert rounded < {torch.float32: 1e-5, torch.bfloat16: 0.1}[dtype]
         for weight in learned.parameters():
             weight.add_(0.1)
         for name, weight in learned.named_parameters():
             encoder.get_parameter(name).copy_(weight)
         expected = ImageEncoder(encoder.visual)(image)
-        torch.testing.assert_close(learned(encoder)(image), expected, atol=2e-2, rtol=2e-2)
-        assert (expected - before).abs().max() > 0.1
+        moved = (expected - before).abs().max()
+        assert (learned(encoder)(image) - expected).abs().max() < 0.1 * moved and moved > 5 * rounded
 
 
 def test_constants_are_nobodys_weights(clip_model):
