@@ -86,7 +86,7 @@ def code(method, as_mine) -> str:
     text = renamed((ROOT / f"trainers/{method.folder}.py").read_text(encoding="utf-8"), as_mine)
     text = re.sub(r"^from \.", "from trainers.", text, flags=re.M)
     text = re.sub(r'(require_vit\()"[^"]+"', rf'\1"{as_mine.name}"', text)
-    text = re.sub(rf'(class {as_mine.name}\(PromptTrainer\):\n    """).*?"""', rf'\1{as_mine.name}."""', text)
+    text = re.sub(rf'(class {as_mine.name}\(\w+\):\n    """).*?"""', rf'\1{as_mine.name}."""', text)
     doc = f"{as_mine.name}: say here what it computes, and from which source. So far it is {method.trainer}:"
     text = f'"""{doc}\n\n' + text.removeprefix('"""')
     text = text.replace("\n\n\n@TRAINER_REGISTRY", f"\n{LOSSES}\n\n@TRAINER_REGISTRY", 1)
