@@ -3,7 +3,7 @@ import torch
 
 from benchmarks import launches
 from benchmarks.subject import GEOMETRIES, Subject
-from harness.catalogue import method
+from harness.catalogue import METHODS, method
 
 # Of a step in bf16 with 100 classes and 4 pictures: no more than these. A change that needs more says why
 MOST = {
@@ -16,15 +16,24 @@ MOST = {
     "prograd": 851,
     "tcp": 628,
     "clip_lora": 2024,
+    "two_sfs": 947,
     "mma": 1503,
+    "mma_pp": 1824,
     "mmrl": 985,
+    "mmrl_pp": 1184,
     "coprompt": 1172,
+    "hicropl": 1629,
+    "skip_tuning": 996,
     "e2mim": 708,
     "dept": 636,
     "promptkd": 534,
     "tipadapter_f": 165,
 }
 QUICK = ("coop", "maple", "sep")
+
+
+def test_every_method_that_takes_steps_is_held():
+    assert set(MOST) == {m.folder for m in METHODS if Subject(m, GEOMETRIES["tiny"], "cpu").steps}
 
 
 def test_launches():
