@@ -88,6 +88,7 @@ def _belongs(key, trainer):
     return key.split(".")[1] == getattr(train.TRAINER_REGISTRY.get(trainer), "config_node", None)
 
 
+@pytest.mark.long
 @settings(
     max_examples=CASES, derandomize="FUZZ" not in os.environ, suppress_health_check=list(HealthCheck), print_blob=True
 )

@@ -31,8 +31,7 @@ MORE_THAN_TEXT = ["tipadapter", "tipadapter_f", "linear_probe"]
 WHOLE = [(key, ".pt2") for key in [*PLAIN, "cocoop", "dept", *LEARNED_IMAGE_SIDE]] + [
     (key, ".onnx") for key in ["e2mim", "cocoop", "dept-sep", *MORE_THAN_TEXT, *LEARNED_IMAGE_SIDE]
 ]
-# Text alone is learned, and there are tokens in the image encoder
-QUICK = [("coop", ".pt2"), ("promptsrc", ".onnx")]
+QUICK = [("coop", ".pt2")]
 IMAGES = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1.5, 1.5)  # as normalised
 
 

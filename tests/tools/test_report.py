@@ -174,7 +174,15 @@ def test_cost(output, capsys):
     ]
 
 
-@pytest.mark.parametrize("options", [[], ["--published"], ["--cost"], ["--compare", "SEP", "--with", "CoOp"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--cost"],
+        pytest.param(["--published"], marks=pytest.mark.long),
+        pytest.param(["--compare", "SEP", "--with", "CoOp"], marks=pytest.mark.long),
+    ],
+)
 def test_every_table_in_every_format(output, capsys, options):
     for form in FORMATS:
         assert main([str(output), *options, "--format", form]) == 0
