@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import math
 import os
 import sys
 import tempfile
@@ -40,6 +41,7 @@ ROUNDS = 3  # behind those that warm up
 SCALES = (2.0**16, 2.0**10, 2.0**4, 1.0)  # of losses, where fp16 would lose gradients: the first without overflow
 SEEDS = 3  # of a table
 CONTEXT_MB = 600  # of a GPU, by every process, beside what PyTorch allocates [our estimate]
+MOST_SECONDS = {"cuda": 600, "cpu": math.inf}  # for all methods: no other is begun that might take longer
 STARTED, LOADED = 2, 4  # batches of each loading process before its time is taken, and while it is
 # The largest difference, of losses and logits and of gradients, that rounding makes on random weights, with a margin:
 # convolutions in TF32, which PyTorch allows, have 10 bits, fp16 has 10, bf16 has 7 [our choice]
@@ -256,8 +258,13 @@ def compute(methods, geometry, pictures) -> Iterator:
             yield Finding(NOTE, f"compute, {method.trainer}", text)
     methods = [method for method in methods if method.defaults is None]
     own_methods.load([method.trainer for method in methods])
-    agreed, fast = [], []
+    agreed, fast, ends = [], [], [time.monotonic()]
     for i, method in enumerate(methods, start=1):
+        longest = max((end - begin for begin, end in zip(ends, ends[1:])), default=0)
+        if i > 1 and ends[-1] - ends[0] + longest > MOST_SECONDS[device]:
+            left = " ".join(method.folder for method in methods[i - 1 :])
+            yield Finding(NOTE, "compute", f"ten minutes do not suffice for {left}", f"add --methods {left}")
+            break
         print(f"{method.trainer}, {i} of {len(methods)}", file=sys.stderr)
         subject = Subject(method, of, device)
         agreed += agreement(subject)
@@ -267,6 +274,7 @@ def compute(methods, geometry, pictures) -> Iterator:
             if fast[-1][3] is None or fast[-1][4] is None:
                 text = f"a step of {of.many if fast[-1][3] else of.few} classes takes more memory than there is"
                 yield Finding(NOTE, f"compute, {method.trainer}", text, "lower DATALOADER.TRAIN_X.BATCH_SIZE")
+        ends.append(time.monotonic())
     where = f"{device_name(torch.device(device))}, PyTorch {torch.__version__}, {geometry} geometry, random weights"
     numbers = [(name, ".1e") for name in ("losses", "logits", "gradients")]
     yield Table(

@@ -4,8 +4,8 @@
     python tools/doctor.py --data data --backbone shapes-tiny        the bundled data and weights
     python tools/doctor.py --datasets caltech101 dtd --compute --reference
 
-Each line is ok, a note, or a fault with what to do about it. It takes seconds and needs no network. --compute (minutes
-on a GPU) measures a step of every method on this device, and compares its numbers with the CPU's. --reference tests
+Each line is ok, a note, or a fault with what to do about it. It takes seconds and needs no network. --compute (ten
+minutes at most on a GPU) measures a step of every method on this device, and compares its numbers with the CPU's. --reference tests
 zero-shot CLIP on every data set that is there, and compares with the published numbers.
 
 It writes a page into DATA and OUTPUT (from the environment; default: output in the checkout) and takes it away; of

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.table import Table
 from doctor import compute
-from doctor.findings import FAULT, OK, Finding
+from doctor.findings import FAULT, NOTE, OK, Finding
 from harness.catalogue import METHODS, method
 
 TINY = compute.GEOMETRIES["tiny"]
@@ -40,6 +40,16 @@ def test_every_method(quick, name, capsys):
         assert takes == pytest.approx(1000 * batch / few) and limit == "step"
         assert (hours is None) == (not method(name).has("base2new"))
     assert f"{agreement.rows[0][0]}, 1 of 1" in capsys.readouterr().err
+
+
+def test_what_there_is_no_time_for(quick, monkeypatch):
+    monkeypatch.setitem(compute.MOST_SECONDS, "cpu", 0)
+    findings, agreement, _ = run("tipadapter", "coop", "sep")
+    assert [found.level for found in findings] == [OK, NOTE] and {row[0] for row in agreement.rows} == {"TipAdapter"}
+    assert (findings[1].text, findings[1].remedy) == (
+        "ten minutes do not suffice for coop sep",
+        "add --methods coop sep",
+    )
 
 
 def test_a_device_that_computes_otherwise(monkeypatch):
