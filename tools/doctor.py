@@ -5,8 +5,8 @@
     python tools/doctor.py --datasets caltech101 dtd --compute --reference
 
 Each line is ok, a note, or a fault with what to do about it. It takes seconds and needs no network. --compute (ten
-minutes at most on a GPU) measures a step of every method on this device, and compares its numbers with the CPU's. --reference tests
-zero-shot CLIP on every data set that is there, and compares with the published numbers.
+minutes at most on a GPU) measures a step of every method on this device, and compares its numbers with the CPU's.
+--reference tests zero-shot CLIP on every data set that is there, and compares with the published numbers.
 
 It writes a page into DATA and OUTPUT (from the environment; default: output in the checkout) and takes it away; of
 ImageNet it keeps the list of files in the data set's folder, as every run does; --compute and --reference use $TMPDIR.
