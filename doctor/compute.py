@@ -101,10 +101,16 @@ def differences(ours, theirs):
     """Relative ones, [of losses, of logits, of gradients]: to the whole loss, the largest logit, the norm of all."""
     loss = sum(abs(value) for value in theirs.losses.values())
     losses = [abs(ours.losses[name] - value) / loss for name, value in theirs.losses.items()]
-    logits = [(a - b).abs().max() / b.abs().max() for a, b in zip(ours.logits, theirs.logits)]
+    logits = [_largest(a, b) for a, b in zip(ours.logits, theirs.logits)]
     norm = theirs.gradients.norm()
     largest = [float(torch.tensor(each).max()) for each in (losses, logits)]  # a NaN, if there is one
     return [*largest, float((ours.gradients - theirs.gradients).norm() / norm) if norm else None]
+
+
+def _largest(a, b):
+    """Of logits, but for those of classes that a step leaves out, which have -inf (SkipTuning)."""
+    there = (a != -math.inf) & (b != -math.inf)
+    return (a - b)[there].abs().max() / b[there].abs().max()
 
 
 def agreement(subject) -> list:
