@@ -4,6 +4,7 @@ It runs on this repository's `dassl/` and on the original, of which it uses the 
 """
 
 import os
+import random
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -318,6 +319,9 @@ class PromptTrainer(TrainerX):
         reading = self.frozen.reading(plain, self.model.reads_pixels(training=False))
         self.evaluator = Evaluation(evaluator, reading, self.record(tested))
         setattr(self, loader, reading)
+        # What the first test of a process imports may draw (scikit-learn's rich does), which would shift the batches of
+        # a run that goes on
+        state = random.getstate()
         with disk_errors(self.output_dir):
             try:
                 with self.text_encoded_once():
@@ -325,6 +329,7 @@ class PromptTrainer(TrainerX):
                 if split in (None, "test"):
                     self.evaluator.write()
             finally:
+                random.setstate(state)
                 self.evaluator = evaluator
                 setattr(self, loader, plain)
         return accuracy

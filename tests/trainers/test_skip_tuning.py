@@ -1,6 +1,7 @@
 """Skip Tuning beyond the golden numbers: which classes a step keeps, its batches, and what is stored."""
 
 import os
+import random
 
 import pytest
 import torch
@@ -107,3 +108,13 @@ def test_outputs_of_views_are_stored_and_found(make_trainer, tmp_path, monkeypat
     assert all(torch.equal(value, runs[1][1][name]) for name, value in runs[0][1].items())
     kinds = [name for name in os.listdir(trainer.frozen.store.folder) if name != "contents"]
     assert len(kinds) == 3 and all(kind.startswith("outputs-") for kind in kinds)  # a view is a kind
+
+
+def test_a_test_draws_nothing_from_pythons_generator(make_trainer, monkeypatch):
+    """By which batches of one class are drawn, and so may what the first test of a process imports, as rich does."""
+    trainer = make_trainer("SkipTuning", *OPTIONS, "OPTIM.MAX_EPOCH", 1)
+    evaluate = trainer.evaluator.evaluate
+    monkeypatch.setattr(trainer.evaluator, "evaluate", lambda: (random.random(), evaluate())[1])
+    before = random.getstate()
+    trainer.test()
+    assert random.getstate() == before

@@ -21,8 +21,10 @@ class OwnWeights(nn.Module):
 
     def __init__(self, encoder: nn.Module, fits: Callable[[str], bool]):
         super().__init__()
+        self.types: Dict[str, torch.dtype] = {}  # in the encoder, by name
         for name, parameter in encoder.named_parameters():
             if fits(name):
+                self.types[name] = parameter.dtype
                 self._add(name.split("."), nn.Parameter(parameter.detach().float().clone()))
 
     def _add(self, path, parameter):
@@ -35,7 +37,7 @@ class OwnWeights(nn.Module):
 
     def forward(self, encoder: nn.Module) -> nn.Module:
         """The encoder with these weights, which get the gradients of what it computes."""
-        return with_weights(encoder, dict(self.named_parameters()))
+        return with_weights(encoder, {name: own.to(self.types[name]) for name, own in self.named_parameters()})
 
 
 def with_weights(module: nn.Module, values: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -47,7 +49,8 @@ def with_weights(module: nn.Module, values: Mapping[str, torch.Tensor]) -> nn.Mo
         if rest:
             below[child][rest] = value
         else:
-            own[name] = value.to(module._parameters[name].dtype)
+            there = module._parameters[name]  # None in an exported program, which leaves out what is not read
+            own[name] = value if there is None else value.to(there.dtype)
     changed = copy.copy(module)
     if own:
         changed._parameters = {**module._parameters, **own}
