@@ -21,7 +21,11 @@ from .timing import in_fresh_process, interleaved
 
 def add_arguments(parser):
     parser.add_argument(
-        "--trainers", nargs="+", default=[], metavar="NAME", help="only these (default: all that learn)"
+        "--trainers",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="only these (default: all that learn, and not from a run)",
     )
     parser.add_argument("--root", default=DATA, help="root of the data sets")
     parser.add_argument("--batch-size", type=int, default=32, help="of all trainers, whatever their configs say")
@@ -31,7 +35,8 @@ def add_arguments(parser):
 def measure(args):
     """One optimisation step of each trainer on the same batch of Shapes' base classes."""
     own_methods.load(args.trainers)
-    names = args.trainers or in_papers_order(TRAINER_REGISTRY.registered_names())
+    taught = {method.trainer for method in METHODS if method.teacher_key}
+    names = args.trainers or in_papers_order(set(TRAINER_REGISTRY.registered_names()) - taught)
     with tempfile.TemporaryDirectory() as output:
         arguments = {name: (name, args.root, args.batch_size, output) for name in names}
         print("Memory, a process for each trainer; then time, in turns", file=sys.stderr)
@@ -71,6 +76,7 @@ def build(name, root, batch_size, output):
     )
     pairs = f"DATASET.NUM_SHOTS 16 DATASET.SUBSAMPLE_CLASSES base DATALOADER.TRAIN_X.BATCH_SIZE {batch_size}"
     pairs += " DATALOADER.STORED_VIEWS 0"  # whose batches have no pixels for the methods that need them
+    pairs += " OPTIM.MAX_EPOCH 2"  # for which a training of counted steps has enough of them at any batch size
     arguments = [*command.split(), "--root", root, "--output-dir", output, *pairs.split()]
     with contextlib.redirect_stdout(io.StringIO()):
         trainer = build_trainer(config_of(arguments))
