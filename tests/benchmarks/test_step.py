@@ -35,6 +35,14 @@ def test_trainers_that_learn_are_listed(tiny_configs, one_process, monkeypatch):
         assert ratio == pytest.approx(ms / first[1])
 
 
+def test_by_default_those_that_learn_from_a_run_are_left_out(monkeypatch):
+    asked = []
+    monkeypatch.setattr(step, "in_fresh_process", lambda _, name, *rest: asked.append(name))
+    with pytest.raises(ValueError, match="none of these trainers learns"):
+        measure()
+    assert {"CoOp", "TwoSFS", "SEP"} < set(asked) and "PromptKD" not in asked
+
+
 def test_a_timed_step_is_not_an_epochs_last(tiny_configs, tmp_path):
     trainer = step.build("CoOp", "", 4, str(tmp_path))
     before = trainer.get_current_lr()
