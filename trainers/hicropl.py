@@ -25,6 +25,7 @@ import copy
 from collections import OrderedDict
 
 import torch
+from clip.model import QuickGELU
 from torch import nn
 from torch.nn import functional as F
 
@@ -93,8 +94,7 @@ class Mapper(nn.Module):
         proxies = torch.cat(proxies)
         q, k, v = self.q(torch.cat(prompts)), self.k(proxies), self.v(proxies)
         x = q + attend(self.attn, self.ln_1(q), self.ln_1(k), self.ln_1(v))
-        z = self.c_fc(self.ln_2(x))
-        x = x + self.c_proj(z * torch.sigmoid(1.702 * z))  # QuickGELU
+        x = x + self.c_proj(QuickGELU()(self.c_fc(self.ln_2(x))))
         return list(x.split(len(prompts[0])))
 
 
