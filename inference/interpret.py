@@ -16,7 +16,6 @@ from typing import NamedTuple, Optional, Union
 import torch
 from PIL import Image
 
-from dassl.utils import read_image
 from trainers.backbone.clip_loader import VOCABULARY, frozen_clip
 from trainers.errors import UserError
 from trainers.precision import Precision
@@ -115,11 +114,6 @@ def chosen_tokens(model: TrainedModel, picture: Union[str, os.PathLike, Image.Im
         raise UserError(
             f"{model.cfg.TRAINER.NAME} chooses none of an image's tokens: leave --image out, or name a run of SEP."
         )
-    image = picture.convert("RGB") if isinstance(picture, Image.Image) else read_image(os.fspath(picture))
-    for step in model.transform.transforms:  # up to where it becomes a tensor
-        after = step(image)
-        if torch.is_tensor(after):
-            break
-        image = after
+    image = Image.fromarray(model._image(picture))
     grid = round((len(model._model.image_encoder.visual.positional_embedding) - 1) ** 0.5)
     return Chosen(image, grid, {layer: positions[0].tolist() for layer, positions in layers.items()})

@@ -1,12 +1,13 @@
 """Fixtures that build methods on toy data: a CustomCLIP, a finished run."""
 
+import copy
 import shutil
 
 import pytest
 import torch
 
 from tests.golden.formula import clip_state_dict
-from tests.tiny import CLASSNAMES
+from tests.tiny import CLASSNAMES, GEOMETRY
 from tests.trainers.methods import METHODS
 from trainers.backbone.clip_loader import build_clip
 from trainers.run import checkpoint
@@ -34,6 +35,13 @@ def build(tiny_clip, make_cfg):
         return model
 
     return make
+
+
+@pytest.fixture(scope="session")
+def deeper_clip():
+    """As `tiny_clip`, with as many layers of text as of images: three."""
+    model = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_layers": 3}))
+    return lambda: copy.deepcopy(model)
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
+import contextlib
 import itertools
 import json
+import resource
+import signal
 import subprocess
 from pathlib import Path
 
@@ -66,6 +69,27 @@ def fill(folder, leave=0):
                 file.write(bytes(4096))
         except OSError:
             file.truncate(file.tell() - leave)
+
+
+@contextlib.contextmanager
+def no_larger_files(size):
+    """Inside, no file can grow beyond so many bytes: as on a full disk."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def raiser(error):
+    """A function that raises `error`, whatever it is called with."""
+
+    def fail(*args, **kwargs):
+        raise error
+
+    return fail
 
 
 def kill_at(n, function):

@@ -23,11 +23,10 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
-from .compat import autocast
 from .keys import TOKENS, TRAINING_FILE, WEIGHT_OR_AUTHORS, Key, add_defaults, at_least, between, method_defaults
 from .prompting.coupled_prompts import CoupledPrompts
 from .prompting.model import PromptedCLIP, normalise
-from .prompting.sentences import Sentences, encode_sentences, read_sentences
+from .prompting.sentences import Sentences, sentences_in
 from .prompting.templates import KGCOOP_TEMPLATES, template_for
 
 DEFAULTS = method_defaults()
@@ -97,10 +96,8 @@ class CustomCLIP(PromptedCLIP):
     def sentences(self) -> Sentences:
         """What g0 is drawn from. The file is read when a training first asks: no test needs it."""
         if self._sentences is None and self._file:
-            texts = read_sentences(self._file, self.classnames, "TRAINER.COPROMPT.SENTENCES")
-            print(f"Encoding {sum(map(len, texts)):,} sentences of {len(texts)} classes, {self._file}")
-            with autocast(self.logit_scale.device.type, enabled=False):
-                self._sentences = encode_sentences(self._clip[0], texts)
+            key = "TRAINER.COPROMPT.SENTENCES"
+            self._sentences = sentences_in(self._file, self.classnames, key, self._clip[0])
         elif self._sentences is None:
             ones = torch.ones(len(self.classnames), dtype=torch.long, device=self.hand_features.device)
             self._sentences = Sentences(self.hand_features, ones)

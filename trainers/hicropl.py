@@ -32,13 +32,12 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
-from .compat import autocast
 from .errors import UserError, up_to
 from .keys import CLASS_FILE, TOKENS, WEIGHT, Key, add_defaults, at_least, method_defaults, one_of
 from .prompting.deep_prompts import check_depth, first_prompts, random_prompts, replace_image, replace_text
 from .prompting.model import PromptedCLIP, normalise
 from .prompting.prompt_text import CTX_STD, PromptSequences
-from .prompting.sentences import encode_sentences, read_sentences
+from .prompting.sentences import sentences_in
 from .prompting.templates import template_for
 
 DEFAULTS = method_defaults()
@@ -158,10 +157,8 @@ class CustomCLIP(PromptedCLIP):
         self.w = options.LAMBDA
         self.prompt_learner = PromptLearner(cfg, classnames, clip_model, self.text_encoder, self.image_encoder)
         if options.SENTENCES:
-            texts = read_sentences(options.SENTENCES, self.classnames, "TRAINER.HICROPL.SENTENCES")
-            print(f"Encoding {sum(map(len, texts)):,} sentences of {len(texts)} classes, {options.SENTENCES}")
-            with autocast(self.logit_scale.device.type, enabled=False):
-                self.hand_features = encode_sentences(clip_model, texts).means()  # g0
+            key = "TRAINER.HICROPL.SENTENCES"
+            self.hand_features = sentences_in(options.SENTENCES, self.classnames, key, clip_model).means()  # g0
         else:
             self.add_hand_features(clip_model, [template_for(cfg)])
 

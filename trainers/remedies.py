@@ -109,14 +109,14 @@ class Remedies:
         return distance_aware(*(features.cpu().double().numpy() for features in (*tuned, *plain)))
 
 
-def distance_aware(tuned_base, tuned, plain_base, plain, neighbours: int = NEIGHBOURS) -> np.ndarray:
+def distance_aware(tuned_base, tuned, plain_base, plain) -> np.ndarray:
     """r of each class of a test (n_cls,), from unit text features.
 
     tuned_base, tuned: of the training's classes (n_base, dim) and of the test's (n_cls, dim); plain: zero-shot CLIP's.
     """
 
     def nearest(base, features):
-        return np.sort(np.linalg.norm(features[:, None] - base, axis=2), axis=1)[:, :neighbours]
+        return np.sort(np.linalg.norm(features[:, None] - base, axis=2), axis=1)[:, :NEIGHBOURS]
 
     near, near_plain = nearest(tuned_base, tuned), nearest(plain_base, plain)
     ratio = np.exp(near_plain.mean(axis=1) - near.mean(axis=1))

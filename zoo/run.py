@@ -11,10 +11,11 @@ from yacs.config import CfgNode
 
 from trainers.base import LEARNER  # first, as it imports clip without a warning
 from trainers.errors import UserError
+from trainers.files.known_content import sha256
 from trainers.files.whole_files import write_whole
 from trainers.prompting.prompt_text import n_tokens, words_of
 from trainers.run import checkpoint, metrics_file
-from trainers.run.experiment import fingerprint, flatten, settings_of, sha256_of
+from trainers.run.experiment import fingerprint, flatten, settings_of
 from trainers.run.record import git_commit, what_ran
 
 from .convert import convert, node_of
@@ -48,7 +49,7 @@ def import_run(cfg: CfgNode, path: str, given: Collection[str] = ()) -> Imported
             f'Checkpoint "{path}" is of epoch {converted.epoch}, but the config trains for {cfg.OPTIM.MAX_EPOCH} '
             f"(OPTIM.MAX_EPOCH): give the config that it was trained with."
         )
-    source = {"file": os.path.abspath(path), "sha256": sha256_of(path), "code": f"the public code of {trainer}"}
+    source = {"file": os.path.abspath(path), "sha256": sha256(path), "code": f"the public code of {trainer}"}
     settings = settings_of(cfg, [node_of(trainer)])
     imported = Imported(folder, len(converted.weights), converted.ignored, changed, new=True)
     target = checkpoint.path_of(os.path.join(folder, LEARNER), converted.epoch)
@@ -108,7 +109,7 @@ def _take_settings(cfg, settings, given, path):
     return changed
 
 
-def _is_there(folder, target, sha256, settings):
+def _is_there(folder, target, digest, settings):
     """Whether the same import is in `folder`, whole. Raises UserError if anything else is."""
     try:
         os.listdir(folder)
@@ -122,18 +123,18 @@ def _is_there(folder, target, sha256, settings):
         return False
     try:
         record = metrics_file.read_metrics(folder)
-        if record["imported"]["sha256"] == sha256 and record["settings"] == settings:
+        if record["imported"]["sha256"] == digest and record["settings"] == settings:
             return True
     except FileNotFoundError:  # an import that was interrupted is done again
-        if _is_of(target, sha256):
+        if _is_of(target, digest):
             return False
     except (OSError, KeyError, TypeError, ValueError):
         pass
     raise UserError(f'"{folder}" holds something else already: use another --output-dir, or delete that folder.')
 
 
-def _is_of(target, sha256):
+def _is_of(target, digest):
     try:
-        return checkpoint.read(target)["imported"]["sha256"] == sha256
+        return checkpoint.read(target)["imported"]["sha256"] == digest
     except (KeyError, UserError):
         return False

@@ -60,9 +60,6 @@ class RandomDomainSampler(Sampler):
 class SeqDomainSampler(RandomDomainSampler):
     """Each batch holds equally many random images of every domain, domains in sorted order."""
 
-    def __init__(self, data_source, batch_size):
-        super().__init__(data_source, batch_size)
-
     def choose_domains(self):
         return sorted(self.indices)
 

@@ -38,10 +38,10 @@ NUMBERS = ("one", "two", "three", "four", "five")
 _MIN_CONTRAST = 105.0  # Euclidean RGB distance between an object and its background
 
 
-def _arc(radius, start, stop, n=32, cx=0.0, cy=0.0):
-    """n points on a circle's arc from angle start to stop (degrees)."""
+def _arc(radius, start, stop, n=32, cx=0.0):
+    """n points on the arc of a circle around (cx, 0) from angle start to stop (degrees)."""
     angles = [math.radians(start + (stop - start) * i / (n - 1)) for i in range(n)]
-    return [(cx + radius * math.cos(a), cy + radius * math.sin(a)) for a in angles]
+    return [(cx + radius * math.cos(a), radius * math.sin(a)) for a in angles]
 
 
 def _polar(radii, turn=-90.0):

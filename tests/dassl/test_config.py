@@ -1,14 +1,13 @@
 import subprocess
 import sys
-from pathlib import Path
 
 import yaml
 
 from dassl.config import clean_cfg, get_cfg_default
 from harness.config import flatten
+from tests.conftest import GOLDEN, REPOSITORY
 
-ROOT = Path(__file__).parents[2]
-DEFAULTS = ROOT / "tests/golden/dassl_config_defaults.yaml"
+DEFAULTS = GOLDEN / "dassl_config_defaults.yaml"
 
 
 def test_defaults_are_dassls():
@@ -19,7 +18,7 @@ def test_defaults_are_dassls():
 
 def test_defaults_alone_are_exactly_dassls():
     code = "from dassl.config import get_cfg_default; print(get_cfg_default().dump(), end='')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout == DEFAULTS.read_text()
 
 
@@ -29,7 +28,7 @@ def test_copies_are_independent():
 
 
 def test_every_key_has_a_comment():
-    lines = (ROOT / "dassl/config/defaults.py").read_text().splitlines()
+    lines = (REPOSITORY / "dassl/config/defaults.py").read_text().splitlines()
     keys = [line for line in lines if line.startswith("_C.") and not line.endswith("= CN()")]
     assert len(keys) > 80
     assert [line for line in keys if "  # " not in line and not line.startswith("_C.VERSION")] == []

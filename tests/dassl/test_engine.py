@@ -98,18 +98,14 @@ def test_models_are_registered_by_name():
 
 
 # ---------------------------------------------------------------- checkpoints
-def test_last_epoch_is_saved(cfg):
+@pytest.mark.parametrize("frequency, epochs", [(0, [3]), (2, [2, 3])])
+def test_which_epochs_are_saved(cfg, frequency, epochs):
+    cfg.TRAIN.CHECKPOINT_FREQ = frequency
     trained(cfg)
-    assert sorted(os.listdir(folder(cfg))) == ["checkpoint", "model.pth.tar-3"]
+    assert sorted(os.listdir(folder(cfg))) == ["checkpoint", *(f"model.pth.tar-{epoch}" for epoch in epochs)]
     state = load_checkpoint(os.path.join(folder(cfg), "model.pth.tar-3"))
     assert set(state) == {"state_dict", "epoch", "optimizer", "scheduler", "val_result"}
     assert state["epoch"] == 3
-
-
-def test_checkpoint_frequency(cfg):
-    cfg.TRAIN.CHECKPOINT_FREQ = 2
-    trained(cfg)
-    assert sorted(os.listdir(folder(cfg))) == ["checkpoint", "model.pth.tar-2", "model.pth.tar-3"]
 
 
 def test_stopped_and_resumed_equals_straight(cfg, tmp_path, capsys):

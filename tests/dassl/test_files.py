@@ -1,11 +1,10 @@
 import os
-import resource
-import signal
 
 import pytest
 import torch
 
 from dassl.utils import save_checkpoint, write_json, write_whole
+from tests.conftest import no_larger_files, raiser
 
 
 def text(file):
@@ -33,17 +32,6 @@ def test_a_file_in_the_current_folder(tmp_path, monkeypatch):
     assert (tmp_path / "file.bin").read_bytes() == b"\xff" and os.listdir(tmp_path) == ["file.bin"]
 
 
-@pytest.fixture
-def full_disk():
-    """No file can grow beyond 10 kB."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
 WRITERS = {
     "text": lambda folder: write_whole(f"{folder}/a", lambda file: file.write("x" * 50_000)),
     "a checkpoint": lambda folder: save_checkpoint(
@@ -54,9 +42,10 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk(writer, full_disk, tmp_path):
+def test_a_full_disk(writer, tmp_path):
     (tmp_path / "a").write_text("before")
-    with pytest.raises(ValueError, match=rf"^{tmp_path}/a cannot be written \(File too large\): make room") as error:
+    said = rf"^{tmp_path}/a cannot be written \(File too large\): make room"
+    with no_larger_files(10_000), pytest.raises(ValueError, match=said) as error:
         WRITERS[writer](tmp_path)
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "before"
@@ -73,8 +62,5 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 
 def test_an_error_that_is_not_the_disks_stays_as_it_is(tmp_path):
-    def fail(file):
-        raise RuntimeError("a bug")
-
     with pytest.raises(RuntimeError, match="a bug"):
-        write_whole(f"{tmp_path}/a", fail)
+        write_whole(f"{tmp_path}/a", raiser(RuntimeError("a bug")))

@@ -1,7 +1,6 @@
 import io
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +8,9 @@ from torch import nn
 
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
+from tests.conftest import GOLDEN
 
-SEQUENCES = json.loads((Path(__file__).parents[1] / "golden/learning_rates.json").read_text())
+SEQUENCES = json.loads((GOLDEN / "learning_rates.json").read_text())
 
 
 def optim_cfg(**keys):

@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 import torch
-import torchvision.transforms as T
 from PIL import Image, ImageEnhance, ImageOps
 
 from dassl.config import get_cfg_default
@@ -61,12 +60,6 @@ def seed_all(seed):
     torch.manual_seed(seed)
 
 
-def mean_change(transform, n):
-    seed_all(0)
-    images = [picture(seed, 96) for seed in range(n)]
-    return np.mean([np.abs(np.asarray(transform(image), float) - np.asarray(image)).mean() for image in images])
-
-
 def ends(transform):
     assert len({name for name, *_ in transform.operations}) == len(transform.operations)
     return {name: (low, high) for name, low, high in transform.operations}
@@ -90,20 +83,6 @@ def test_the_lists_are_dassls():
     assert ends(RandAugmentFixMatch()) == fixmatch
 
 
-def test_strengths_at_m_10(monkeypatch):
-    seen = {}
-    for name in OPERATIONS:
-        monkeypatch.setitem(OPERATIONS, name, lambda image, value, name=name: seen.setdefault(name, value))
-    for operation in RandAugment.operations:
-        monkeypatch.setattr(RandAugment, "operations", (operation,))
-        RandAugment(n=1, m=10)(None)
-    assert int(seen["Solarize"]) == 85 and int(seen["Posterize"]) == 5  # from this level on; bits
-    assert all(seen[name] == pytest.approx(0.7) for name in ("Color", "Contrast", "Brightness", "Sharpness"))
-    assert seen["SolarizeAdd"] == pytest.approx(36.67, abs=0.01) and seen["Cutout"] == pytest.approx(13.33, abs=0.01)
-    assert seen["Rotate"] == pytest.approx(10) and seen["ShearX"] == seen["ShearY"] == pytest.approx(0.1)
-    assert seen["TranslateXabs"] == seen["TranslateYabs"] == pytest.approx(33.33, abs=0.01)
-
-
 @pytest.mark.parametrize("transform", PUBLISHED, ids=lambda cls: cls.__name__)
 def test_equal_seeds_give_the_pictures_of_the_public_code(transform):
     means, python, numpy = PUBLISHED[transform]
@@ -114,12 +93,6 @@ def test_equal_seeds_give_the_pictures_of_the_public_code(transform):
     assert ours == pytest.approx(list(map(float, means.split())), abs=0.5)
     assert random.random() == pytest.approx(python, abs=1e-6)  # no draw more and none less
     assert np.random.rand() == pytest.approx(numpy, abs=1e-6)
-
-
-def test_it_changes_pictures_more_than_torchvisions():
-    ours = mean_change(RandAugment(2, 10), 300)
-    assert ours > 1.1 * mean_change(T.RandAugment(2, 10), 300)  # 42 and 34 levels on photographs
-    assert mean_change(RandAugment(2, 0), 50) > 10  # at strength 0 colours are still nearly grey
 
 
 def levels(name, value, image):

@@ -2,8 +2,6 @@ import io
 import json
 import os
 import random
-import resource
-import signal
 import sys
 
 import numpy as np
@@ -23,6 +21,7 @@ from dassl.utils import (
     setup_logger,
     write_json,
 )
+from tests.conftest import no_larger_files
 
 
 # ---------------------------------------------------------------- registry
@@ -116,17 +115,12 @@ def test_a_name_that_is_not_text_can_be_printed(encoding, shown, tmp_path, monke
 
 
 def test_a_log_on_a_full_disk(tmp_path, restore_stdout, capsys):
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     setup_logger(str(tmp_path))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
+    with no_larger_files(100):
         with pytest.raises(ValueError, match=rf"^{tmp_path}/log\.txt cannot be written \(File too large\): make room"):
             for _ in range(200):
                 print("line")
         print("later")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
     assert capsys.readouterr().out.endswith("line\nlater\n") and (tmp_path / "log.txt").stat().st_size == 100
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from dassl.utils import write_whole
 from datasets.files import keep
+from tests.conftest import raiser
 
 
 def kept(path, text="x"):
@@ -18,8 +19,5 @@ def test_kept_in_the_output_folder_otherwise(tmp_path, capsys):
 
 
 def test_another_error_is_not_taken_for_the_disks(tmp_path):
-    def damaged(path):
-        raise ValueError("a bug")
-
     with pytest.raises(ValueError, match="a bug"):
-        keep(damaged, "b.txt", str(tmp_path), str(tmp_path / "out"), "the list")
+        keep(raiser(ValueError("a bug")), "b.txt", str(tmp_path), str(tmp_path / "out"), "the list")

@@ -48,18 +48,6 @@ def test_samples_and_halves_are_those_of_coops_loaders(stem, half, tmp_path):
         assert entries(items, tmp_path) == [(p, y - labels[0], name) for p, y, name in parts[part] if y in labels]
 
 
-def test_without_a_seed_a_run_keeps_its_sample_whatever_half_it_takes(tmp_path):
-    def sample(output, half="all"):
-        pairs = ("SEED", -1, "DATASET.NUM_SHOTS", 2, "OUTPUT_DIR", str(tmp_path / output))
-        dataset = build_dataset(config("caltech101", tmp_path, *pairs, "DATASET.SUBSAMPLE_CLASSES", half))
-        return [item.impath for item in dataset.train_x]
-
-    make("caltech101", tmp_path)
-    first = sample("a")
-    assert sample("a") == first and set(sample("a", "base")) < set(first)
-    assert any(sample(str(i)) != first for i in range(9))  # other runs draw their own
-
-
 @pytest.mark.parametrize("stem", STEMS)
 def test_every_missing_file_is_an_error_that_says_how_to_get_it(stem, tmp_path):
     make(stem, tmp_path)

@@ -209,6 +209,9 @@ def test_the_part_that_the_model_saw(trained, picture):
         *_, normalize = model.transform.transforms
         pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1) / 255
         torch.testing.assert_close(normalize(pixels), model.transform(Image.open(picture)))
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    deep, plain = (chosen_tokens(model, Image.fromarray(x)).image for x in (ramp, (ramp // 257).astype(np.uint8)))
+    assert np.array_equal(deep, plain)
 
 
 @pytest.mark.parametrize("name", ["coop", "maple"])

@@ -18,8 +18,6 @@ def test_half_precision_falls_back_aloud(make_trainer, capsys):
     trainer = make_trainer("CoOp", "TRAINER.COOP.PREC", "fp16")
     assert "fp32 on the CPU" in capsys.readouterr().out
     assert trainer.model.text_encoder.text_projection.dtype == torch.float32
-    with pytest.raises(ValueError, match="fp64.*fp32 or fp16 or bf16 or amp"):
-        make_trainer("CoOp", "TRAINER.COOP.PREC", "fp64")
 
 
 @pytest.mark.parametrize("prec", ["bf16", "amp"])
@@ -28,16 +26,6 @@ def test_training_in_other_precisions(make_trainer, prec):
     trainer.train()
     assert trainer.model.prompt_learner.ctx.dtype == torch.float32
     assert torch.isfinite(trainer.model.prompt_learner.ctx).all()
-
-
-def test_input_size_of_another_backbone(make_trainer):
-    with pytest.raises(ValueError, match="INPUT.SIZE is 64 x 64.* takes 32 x 32"):
-        make_trainer("CoOp", "INPUT.SIZE", (64, 64))
-
-
-def test_epsilon_reaches_the_optimiser(make_trainer):
-    trainer = make_trainer("CoOp", "OPTIM.EPS", 1e-3)
-    assert trainer.optim.param_groups[0]["eps"] == 1e-3
 
 
 def test_defaults_do_not_disturb_a_forks_node():

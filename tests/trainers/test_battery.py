@@ -61,14 +61,7 @@ def test_shapes_and_finite_losses(method, build, batch):
         assert view.shape == (len(CLASSNAMES), 32)
 
 
-def test_loss_falls(learning, build, batch):
-    model = build(learning)
-    optimiser = torch.optim.Adam(learnable(model), lr=2e-3)
-    losses = [step(model, optimiser, batch) for _ in range(20)]
-    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.01
-
-
-def test_loss_falls_on_shapes(learning, tmp_path):
+def test_loss_falls(learning, tmp_path):
     cfg = get_cfg_default()
     cfg.merge_from_file(REPOSITORY / "configs/datasets/shapes.yaml")
     cfg.merge_from_file(REPOSITORY / (learning.configs or f"configs/trainers/{learning.trainer}") / "shapes.yaml")
@@ -135,13 +128,12 @@ def test_class_names_and_templates_are_taken_literally(method, build, batch):
         assert torch.isfinite(model(batch[0])).all()
 
 
-@pytest.mark.parametrize("name", ["", "  ", "_"])
-def test_a_class_without_a_name(method, build, name):
+def test_a_class_without_a_name(method, build):
     if not method.reads_names:
-        assert build(method, classnames=["cat", name]).text_views() == {}
+        assert build(method, classnames=["cat", "_"]).text_views() == {}
         return
     with pytest.raises(UserError, match="Class 1 of the data set has the name"):
-        build(method, classnames=["cat", name])
+        build(method, classnames=["cat", "_"])
 
 
 @pytest.mark.parametrize("number", [75, 10**9])

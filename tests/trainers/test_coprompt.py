@@ -35,12 +35,6 @@ def losses_of(model, image):
         return model(image, torch.arange(6))[1]
 
 
-def test_weights_of_data_sets(build):
-    for dataset, weight in (("ImageNet", 8.0), ("EuroSAT", 0.1), ("SomebodysOwn", 1.0)):
-        assert build("coprompt", "DATASET.NAME", dataset).w == weight
-    assert build("coprompt", "DATASET.NAME", "ImageNet", "TRAINER.COPROMPT.W", 0.0).w == 0
-
-
 def test_the_frozen_clip_sees_the_other_view(build, views):
     model = build("coprompt", "DATASET.NAME", "StanfordCars")
     with torch.no_grad():
@@ -94,20 +88,6 @@ def test_only_training_needs_the_file(make_trainer, run, tmp_path, file):
         test.test()
     file.unlink()
     assert load_run(folder).classnames == CLASSNAMES
-
-
-def test_a_run_is_one_of_its_sentences(make_trainer, tmp_path, file):
-    """Of what the file holds, not of where it lies."""
-    short, folder = ("OPTIM.MAX_EPOCH", 1, "TEST.NO_TEST", True), tmp_path / "run"
-    make_trainer("CoPrompt", *OPTIONS, *short, FILE, str(file), output=folder).train()
-    moved = file.rename(tmp_path / "moved.json")
-    make_trainer("CoPrompt", *OPTIONS, *short, FILE, str(moved), output=folder).train()
-    changed = {**TEXTS, "cat": ["It purrs."]}
-    moved.write_text(json.dumps(changed))
-    for options in ((FILE, str(moved)), ()):
-        trainer = make_trainer("CoPrompt", *OPTIONS, *short, *options, output=folder)
-        with pytest.raises(ValueError, match="was trained with TRAINER.COPROMPT.SENTENCES_CHECKSUM"):
-            trainer.train()
 
 
 def test_the_loaders_two_views_reach_the_model(make_trainer, monkeypatch):

@@ -88,8 +88,3 @@ def test_a_test_reads_sentences_of_its_classes(make_trainer, run, tmp_path, file
     assert torch.equal(
         load_run(folder).text_views()["hand-crafted"], load_run(folder, CLASSNAMES).text_views()["hand-crafted"]
     )
-
-
-def test_layers_that_cannot_be_shared_out(build):
-    with pytest.raises(ValueError, match=r"CROSS_LAYER is 2, but of 2 layers .* one or more must be .*: choose 1\."):
-        build("hicropl", "TRAINER.HICROPL.CROSS_LAYER", 2)

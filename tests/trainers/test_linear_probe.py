@@ -1,17 +1,13 @@
 """The sweep of CoOp's linear probe (tests/golden/README.md), and scikit-learn's classifier as a module."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from tests.golden.compare import golden
 from tests.golden.formula import base
 from trainers.errors import NotFinite
 from trainers.linear_probe import fit_regression, sweep, weights_of
-
-GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 def split(name, n):
@@ -20,7 +16,7 @@ def split(name, n):
 
 
 def test_sweep_and_classifier_are_those_of_coops_code():
-    info, expected = json.loads((GOLDEN / "linear_probe.json").read_text()), np.load(GOLDEN / "linear_probe.npz")
+    info, expected = golden("linear_probe")
     train, validation, test = split("train", 16), split("val", 4), split("test", 10)
     for n, (weight, accuracy) in enumerate(zip(info["weights"], info["test_accuracy"]), start=1):
         c = sweep(lambda c: fit_regression(*train, c).score(*validation), n)

@@ -1,11 +1,7 @@
 """MMA beyond the golden numbers: where adapters are, what they share, and what SCALE does."""
 
-import pytest
 import torch
 
-from tests.golden.formula import clip_state_dict
-from tests.tiny import GEOMETRY
-from trainers.backbone.clip_loader import build_clip
 from trainers.mma import scale_gradient
 
 SCALE = "TRAINER.MMA.SCALE"
@@ -38,10 +34,3 @@ def test_scale_gradient():
     assert torch.equal(y, x)
     y.sum().backward()
     assert torch.equal(x.grad, torch.full((100,), 1000.0))
-
-
-def test_layer_that_is_not_there(build):
-    with pytest.raises(ValueError, match="MMA.LAYER is 2, but this backbone has layers 0 to 1: choose one of them"):
-        build("mma", "TRAINER.MMA.LAYER", 2)
-    deeper = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_layers": 3}))
-    assert len(build("mma", "TRAINER.MMA.LAYER", 2, clip_model=deeper).prompt_learner.shared) == 1

@@ -6,33 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from inference.api import load_run
-from tests.golden.formula import clip_state_dict
-from tests.tiny import CLASSNAMES, GEOMETRY
-from tests.trainers.methods import METHODS
-from tests.trainers.test_golden import GOLDEN, Case
-from trainers.backbone.clip_loader import build_clip
+from tests.golden.compare import assert_theirs, golden_images
+from tests.tiny import CLASSNAMES
+from tests.trainers.test_golden import Case
 
 NODE = "TRAINER.MMAPP."
 FILE = NODE + "SENTENCES"
-TEXTS = {
-    name: [f"A {name} is here.", f"{name}, seen from afar.", "So far."][: 1 + i % 3]
-    for i, name in enumerate(CLASSNAMES)
-}
-
-
-@pytest.fixture
-def file(tmp_path):
-    path = tmp_path / "texts.py"  # as the authors' own are
-    path.write_text(f"TINY = {json.dumps({name.upper(): texts for name, texts in TEXTS.items()})}")
-    return path
 
 
 @pytest.mark.long
 def test_five_steps_are_the_authors(golden_clip, tmp_path):
     """Loss terms, what they change, and the logits afterwards; each step draws other texts and another scale."""
     case = Case("mma_pp", golden_clip, tmp_path)
-    images = torch.from_numpy(np.load(GOLDEN / "inputs.npz")["images_preprocessed"])
+    images = golden_images()
     parameters = dict(case.model.train().prompt_learner.named_parameters())
     before = {name: p.detach().clone() for name, p in parameters.items()}
     optim = torch.optim.SGD(parameters.values(), lr=case.info["lr"], momentum=0.9, weight_decay=5e-4)
@@ -43,10 +29,7 @@ def test_five_steps_are_the_authors(golden_clip, tmp_path):
         sum(losses.values()).backward()
         optim.step()
     for theirs, ours in case.names.items():
-        norm, changed = float(case.expected[f"change_norm/{theirs}"]), parameters[ours].detach() - before[ours]
-        assert changed.norm().item() == pytest.approx(norm, rel=1e-3), theirs
-        first = case.expected[f"change_first8/{theirs}"]
-        np.testing.assert_allclose(changed.flatten()[: len(first)], first, atol=1e-3 * norm, err_msg=theirs)
+        assert_theirs(parameters[ours].detach() - before[ours], case.expected, "change", theirs)
     with torch.no_grad():
         np.testing.assert_allclose(case.model.eval()(images), case.expected["logits_after_5_6"], atol=1e-4)
 
@@ -95,26 +78,3 @@ def test_without_sentences_there_are_80_templates(build):
     assert model.texts.counts == [80] * 6
     other = build("mma_pp", "DATASET.TEMPLATE", "a drawing of a {}, in ink.")
     assert (model.texts.ids != other.texts.ids).any(dim=1).sum() == 6
-
-
-@pytest.mark.long
-def test_a_test_reads_its_own_file(make_trainer, run, tmp_path, file):
-    """Of the same data set the training's; of another one its own; who uses the model needs it as well."""
-    method = METHODS["mma_pp"]
-    folder, _ = run(method, FILE, str(file))
-    for options, refused in (((), True), ((FILE, str(file)), False)):
-        test = make_trainer("MMApp", *method.options, *options, "OPTIM.MAX_EPOCH", 1, output=tmp_path / "test")
-        if refused:
-            with pytest.raises(ValueError, match="was trained with TRAINER.MMAPP.SENTENCES_CHECKSUM"):
-                test.load_model(folder)
-            continue
-        test.load_model(folder)
-        test.test()
-    assert load_run(folder).classnames == CLASSNAMES
-
-
-def test_layer_that_is_not_there(build):
-    with pytest.raises(ValueError, match="MMAPP.LAYER is 2, but this backbone has layers 0 to 1: choose one of them"):
-        build("mma_pp", NODE + "LAYER", 2)
-    deeper = build_clip(clip_state_dict(g={**GEOMETRY, "transformer_layers": 3}))
-    assert len(build("mma_pp", NODE + "LAYER", 2, clip_model=deeper).prompt_learner.shared) == 1

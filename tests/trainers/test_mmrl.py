@@ -8,15 +8,6 @@ from tests.trainers.methods import METHODS
 OPTIONS = METHODS["mmrl"].options
 
 
-def test_settings_of_data_sets(build):
-    for dataset, weight, dim in (("EuroSAT", 0.01, 2048), ("StanfordCars", 7.0, 512), ("SomebodysOwn", 1.0, 512)):
-        model = build("mmrl", "DATASET.NAME", dataset)
-        assert model.w == weight and model.prompt_learner.rep_tokens.shape == (5, dim)
-    options = ("DATASET.NAME", "EuroSAT", "TRAINER.MMRL.REG_WEIGHT", 0.0, "TRAINER.MMRL.REP_DIM", 96)
-    model = build("mmrl", *options)
-    assert model.w == 0 and model.prompt_learner.rep_tokens.shape == (5, 96)
-
-
 def test_which_features_predict(build):
     model = build("mmrl").eval()
     image = torch.randn(3, 3, 32, 32)
@@ -55,8 +46,3 @@ def test_another_data_set_of_the_same_classes_is_another(make_trainer, tmp_path)
     test.loader.settings = {**test.settings, "DATASET.NAME": "TinyDataSketched"}
     test.load_model(str(tmp_path / "trained"))
     assert not test.model.seen_classes
-
-
-def test_layer_that_is_not_there(build):
-    with pytest.raises(ValueError, match="MMRL.LAYER is 2, but this backbone has layers 0 to 1: choose one of them"):
-        build("mmrl", "TRAINER.MMRL.LAYER", 2)

@@ -70,11 +70,6 @@ def test_training_starts_from_clip(build):
     torch.testing.assert_close(model.encode_image(image), torch.nn.functional.normalize(model.image_encoder(image)))
 
 
-def test_a_layer_that_is_not_there(build):
-    with pytest.raises(ValueError, match="SKIPTUNING.START_LAYER is 2, but this backbone has layers 0 to 1"):
-        build("skip_tuning", "TRAINER.SKIPTUNING.START_LAYER", 2)
-
-
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_batches_are_of_one_class_if_there_are_enough_shots(make_trainer, drop_last):
     options = ("DATALOADER.TRAIN_X.BATCH_SIZE", 4, "DATALOADER.TRAIN_X.DROP_LAST", drop_last)

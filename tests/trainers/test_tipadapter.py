@@ -8,7 +8,7 @@ import torch
 
 from dassl.config import get_cfg_default
 from harness.config import merge_file
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, raiser
 from tests.trainers.methods import METHODS
 from trainers.base import PromptTrainer
 from trainers.errors import UserError
@@ -42,9 +42,7 @@ def test_other_classes_are_refused(make_trainer, tmp_path, name):
 
 @pytest.mark.parametrize("name", FITTED)
 def test_a_killed_fit_starts_anew_and_a_finished_one_is_kept(make_trainer, monkeypatch, tmp_path, name):
-    def die(self, *args):
-        raise KeyboardInterrupt
-
+    die = raiser(KeyboardInterrupt())
     whole = make(make_trainer, name, output=tmp_path / "whole")
     whole.train()
     cut = make(make_trainer, name, output=tmp_path / "cut")
@@ -142,19 +140,15 @@ def test_the_training_free_one_learns_nothing(make_trainer, tmp_path):
     assert np.isfinite(trainer.model.prompt_learner.keys.detach().numpy()).all()
 
 
-def published(name, epochs):
-    cfg = get_cfg_default()
-    merge_file(cfg, str(REPOSITORY / f"configs/trainers/TipAdapterF/{name}.yaml"))
-    assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.LR, cfg.OPTIM.MIN_LR) == (epochs, 0.001, 0.0)
-    return cfg
-
-
-@pytest.mark.parametrize(("name", "epochs"), [("vit_b16_ep20_batch256", 20), ("vit_b16_ep100_batch256", 100)])
-def test_the_published_training_is_the_authors(make_trainer, name, epochs):
+def test_the_published_training_is_the_authors(make_trainer):
     """Each pass with its last batch, and a rate that falls with each step along a cosine over all of them."""
-    node = published(name, epochs)
-    options = ("DATALOADER.TRAIN_X.DROP_LAST", node.DATALOADER.TRAIN_X.DROP_LAST, "DATALOADER.TRAIN_X.BATCH_SIZE", 7)
-    options += ("OPTIM.LR_STEP", node.OPTIM.LR_STEP, "OPTIM.WARMUP_EPOCH", node.OPTIM.WARMUP_EPOCH, "OPTIM.LR", 0.001)
+    for name, epochs in (("vit_b16_ep20_batch256", 20), ("vit_b16_ep100_batch256", 100)):
+        cfg = get_cfg_default()
+        merge_file(cfg, str(REPOSITORY / f"configs/trainers/TipAdapterF/{name}.yaml"))
+        assert (cfg.OPTIM.MAX_EPOCH, cfg.OPTIM.LR, cfg.OPTIM.MIN_LR) == (epochs, 0.001, 0.0)
+        assert (cfg.DATALOADER.TRAIN_X.DROP_LAST, cfg.OPTIM.LR_STEP, cfg.OPTIM.WARMUP_EPOCH) == (False, "iteration", -1)
+    options = ("DATALOADER.TRAIN_X.DROP_LAST", False, "DATALOADER.TRAIN_X.BATCH_SIZE", 7, "OPTIM.LR", 0.001)
+    options += ("OPTIM.LR_STEP", "iteration", "OPTIM.WARMUP_EPOCH", -1)
     trainer = make(make_trainer, "tipadapter_f", *options)
     rates, step = [], trainer.precision.step
     trainer.precision.step = lambda optim: (rates.append(optim.param_groups[0]["lr"]), step(optim))

@@ -1,7 +1,5 @@
 """2SFS beyond the first step of the golden numbers: its stages, whose the classes are, and what is stored."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,29 +7,17 @@ import torch
 from dassl.config import get_cfg_default
 from harness.config import merge_file
 from tests.conftest import REPOSITORY
+from tests.golden.compare import assert_theirs, golden_images
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
-from tests.trainers.test_golden import GOLDEN, Case
+from tests.trainers.test_counted import TWO_STAGES
+from tests.trainers.test_golden import Case
 from trainers.errors import UserError
 from trainers.run.optimiser import optimiser_of
 from trainers.two_sfs import CustomCLIP, TwoSFS
 
 NODE = "TRAINER.TWOSFS."
 ADAMW = ("OPTIM.NAME", "adamw", "OPTIM.LR", 0.02, "OPTIM.WARMUP_EPOCH", 0)
-# 14 and 10 steps in two epochs each, a pass over the 36 images being 5
-BY_STEP = (
-    *ADAMW,
-    *(
-        "OPTIM.MAX_EPOCH",
-        4,
-        NODE + "ITERATIONS",
-        4,
-        "OPTIM.LR_STEP",
-        "iteration",
-        "DATALOADER.TRAIN_X.DROP_LAST",
-        False,
-    ),
-)
 
 
 @pytest.mark.long
@@ -40,8 +26,7 @@ def test_five_steps_of_each_stage_are_the_authors(golden_clip, tmp_path):
     case = Case("two_sfs", golden_clip, tmp_path)
     model, info, expected = case.model.train(), case.info, case.expected
     learner, classifier = model.prompt_learner, model.training_only["classifier"]
-    data = np.load(GOLDEN / "inputs.npz")
-    images, label = torch.from_numpy(data["images_preprocessed"]), torch.tensor(info["labels"])
+    images, label = golden_images(), torch.tensor(info["labels"])
     cfg = get_cfg_default()
     merge_file(cfg, str(REPOSITORY / "configs/trainers/TwoSFS/vit_b16.yaml"))
     trained = torch.nn.ModuleDict({"prompt_learner": learner, "training_only": model.training_only})
@@ -66,10 +51,7 @@ def test_five_steps_of_each_stage_are_the_authors(golden_clip, tmp_path):
     np.testing.assert_allclose(losses, info["losses"], atol=1e-4)
     np.testing.assert_allclose(rates, info["learning_rates"], rtol=1e-6)
     for theirs, ours in case.names.items():
-        norm = float(expected[f"change_norm/{theirs}"])
-        assert changed[ours].norm().item() == pytest.approx(norm, rel=1e-3), theirs
-        first = expected[f"change_first8/{theirs}"]
-        np.testing.assert_allclose(changed[ours].flatten()[:8], first, atol=1e-3 * norm, err_msg=theirs)
+        assert_theirs(changed[ours], expected, "change", theirs)
         assert torch.equal(dict(learner.named_parameters())[ours] - before[ours], changed[ours])
     change = classifier.weight.detach().numpy() - expected["classifier_start"]
     theirs = expected["classifier_after_5"] - expected["classifier_start"]
@@ -169,33 +151,10 @@ def test_names_that_are_there_twice(build):
     assert model.training_only["classifier"].weight[:, 0].tolist() == [1, 0, 3, 2] and model.reads_text
 
 
-@pytest.mark.parametrize("peft", ["ln", pytest.param("lora", marks=pytest.mark.long)])
-def test_a_killed_training_goes_on_in_either_stage(make_trainer, tmp_path, peft):
-    """With the same weights, learning rates and random numbers."""
-    options = (*BY_STEP, NODE + "PEFT", peft)
-    rates = {}
-
-    def train(output, epochs=4):
-        trainer = make_trainer("TwoSFS", *options, output=tmp_path / output)
-        trainer.max_epoch, seen = epochs, rates.setdefault(output, [])
-        step = trainer.precision.step
-        trainer.precision.step = lambda optim: (seen.append(optim.param_groups[0]["lr"]), step(optim))
-        trainer.train()
-        (tmp_path / output / "metrics.json").unlink()
-        return trainer.trained.state_dict()
-
-    whole = train("whole")
-    for epochs in (1, 2, 3, 4):
-        cut = train("cut", epochs)
-    assert rates["cut"] == rates["whole"] and len(rates["cut"]) == 24
-    assert [i for i, rate in enumerate(rates["cut"]) if rate == rates["cut"][0]] == [0, 14]
-    assert all(torch.equal(cut[name], value) for name, value in whole.items())
-
-
 def test_the_second_stage_encodes_each_picture_once(make_trainer, monkeypatch):
     """Where a picture is the same in each epoch; and its features are those of the adapted encoder."""
     trainer = make_trainer(
-        "TwoSFS", *BY_STEP, "INPUT.TRANSFORMS", ["normalize"], "STORE.MAX_GB", 0.0, "TEST.NO_TEST", True
+        "TwoSFS", *TWO_STAGES, "INPUT.TRANSFORMS", ["normalize"], "STORE.MAX_GB", 0.0, "TEST.NO_TEST", True
     )
     encoder, passes = type(trainer.model.image_encoder), []
     plain = encoder.forward
@@ -233,8 +192,3 @@ def test_a_damaged_classifier(build):
         model.load_training_only({"classifier.weight": w * float("nan")}, names, "x")
     with pytest.raises(ValueError, match="does not fit this model: weight is nothing there"):
         model.load_training_only({}, names, "x")
-
-
-def test_the_golden_file_says_what_is_trained():
-    parameters = json.loads((GOLDEN / "two_sfs.json").read_text())["parameters"]
-    assert sum(np.prod(p["shape"]) for p in parameters) == 61440

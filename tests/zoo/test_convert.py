@@ -55,10 +55,7 @@ def test_what_is_taken_fits_the_method(tmp_path, build, trainer):
     options = [item for pair in found.settings.items() for item in pair]
     options += ["TRAINER.SEP.LAYERS", OPTIONS["SEP"]] if trainer == "SEP" else []
     options += ["TRAINER.TCP.LAYER", 1] if trainer == "TCP" else []
-    method = next(
-        name for name in ("coop cocoop kgcoop prograd maple promptsrc tcp sep".split()) if name == trainer.lower()
-    )
-    model = build(method, *options)
+    model = build(trainer.lower(), *options)
     model.prompt_learner.load_state_dict(found.weights)
     assert len(found.ignored) == len(weights) - len(found.weights)
 

@@ -253,11 +253,6 @@ def _set_heads(attn, n_heads):
     attn.num_heads, attn.head_dim = n_heads, attn.embed_dim // n_heads
 
 
-def _build_model(weights):
-    with _one_head_at_least():
-        return _openais_model(weights)
-
-
 @contextlib.contextmanager
 def _one_head_at_least():
     """Inside, layers narrower than 64, of which OpenAI's build_model makes no head, have one; see `_set_heads`.
@@ -277,12 +272,12 @@ def _one_head_at_least():
         attention.__init__ = init
 
 
-def _openais_model(weights):
-    if len(inspect.signature(build_model).parameters) == 1:
-        return build_model(weights)
-    # MaPLe's and PromptSRC's forks: this asks them for the plain model
+def _build_model(weights):
+    # MaPLe's and PromptSRC's forks have a second parameter: this asks them for the plain model
     plain = {"trainer": "CoOp", "vision_depth": 0, "language_depth": 0, "vision_ctx": 0, "language_ctx": 0}
-    return build_model(weights, plain)
+    details = [plain] if len(inspect.signature(build_model).parameters) > 1 else []
+    with _one_head_at_least():
+        return build_model(weights, *details)
 
 
 def _check(state_dict):

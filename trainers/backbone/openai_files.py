@@ -1,10 +1,10 @@
 """OpenAI's weights: where they are kept, whether a file is one of them, and how one is got."""
 
-import hashlib
 import http.client
 import os
 
 from ..errors import MissingFile, UserError
+from ..files.known_content import sha256
 
 CACHE = os.path.join("~", ".cache", "clip")  # of OpenAI's package
 
@@ -17,12 +17,6 @@ def digest_of(url: str) -> str:
 def place_of(url: str) -> str:
     """The path at which one of OpenAI's files is looked for."""
     return os.path.join(os.path.expanduser(CACHE), url.split("/")[-1])
-
-
-def sha256(path: str) -> str:
-    """64 hexadecimal digits. Raises OSError."""
-    with open(path, "rb") as f:
-        return hashlib.sha256(f.read()).hexdigest()
 
 
 def get(name: str, url: str) -> str:

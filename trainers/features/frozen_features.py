@@ -104,9 +104,8 @@ class FrozenFeatures:
         return {
             "version": VERSION,
             "weights": tensors_digest(encoder.state_dict()),
-            "blocks": [
-                f"{block.mlp.gelu} {block.attn.num_heads} heads" for block in blocks
-            ],  # which weights do not say
+            # which weights do not say
+            "blocks": [f"{block.mlp.gelu} {block.attn.num_heads} heads" for block in blocks],
             "precision": self.precision.prec,
             "device": device,
             "packages": [torch.__version__, torchvision.__version__, PIL.__version__],

@@ -1,4 +1,4 @@
-"""Text files that somebody may have edited, or put something else in the place of."""
+"""Text files that somebody may have edited, or replaced by something else."""
 
 import errno
 import json

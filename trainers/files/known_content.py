@@ -60,7 +60,7 @@ def content_of(paths: Sequence[str], folder: str = "", files: Optional[List[list
 
     def read():
         with ThreadPoolExecutor(8) as pool:  # a network disk is waited for
-            return hashlib.sha256("".join(pool.map(_digest, paths)).encode()).hexdigest()
+            return hashlib.sha256("".join(pool.map(sha256, paths)).encode()).hexdigest()
 
     return noted(paths, folder, "content", read, time.time_ns(), files)
 
@@ -101,7 +101,8 @@ def noted(
     return found
 
 
-def _digest(path):
+def sha256(path: str) -> str:
+    """Of a file: 64 hexadecimal digits. Raises OSError."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
         for block in iter(lambda: file.read(_BLOCK), b""):

@@ -142,7 +142,7 @@ def _damaged_if_it_fails(name: str, remedy: str) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except Exception as error:  # of a type for each field that may be wrong
-        _refuse_no_memory(error, str(error))
+        _refuse_no_memory(error)
         raise _damaged(name, remedy) from error
 
 
@@ -248,13 +248,13 @@ def _naming_what_it_holds(name: str, remedy: str, damaged: bool = False) -> Iter
     except plain_pickle.Refused as error:
         raise UserError(f"{name} holds {error}, and only plain data and tensors are read: {remedy}.") from error
     except Exception as error:
-        _refuse_no_memory(error, str(error))
+        _refuse_no_memory(error)
         if damaged:
             raise
         raise UserError(f"{name} holds something else than plain data and tensors: {remedy}.") from error
 
 
-def _refuse_no_memory(error: Exception, text: str) -> None:
+def _refuse_no_memory(error: Exception) -> None:
     """PyTorch's allocator raises RuntimeError."""
-    if isinstance(error, RuntimeError) and re.search("allocate|not enough memory|out of memory", text):
+    if isinstance(error, RuntimeError) and re.search("allocate|not enough memory|out of memory", str(error)):
         raise MemoryError("not enough memory") from error

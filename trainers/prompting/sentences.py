@@ -9,6 +9,7 @@ from typing import Any, List, NamedTuple, Sequence
 import torch
 
 from ..backbone.clip_loader import CONTEXT_LENGTH
+from ..compat import autocast
 from ..errors import UserError
 from ..files.edited_files import read_json, read_text
 from .encoders import TextEncoder
@@ -40,8 +41,8 @@ def read_sentences(path: str, classnames: Sequence[str], key: str, cut: bool = F
     """Each class's sentences, of the file `path` that config key `key` names: JSON, or Python, see `_read`.
 
     Class names are looked up as they are spoken, underscores as spaces, and if they are not there in lower case. cut:
-    whether the method cuts what is too long for CLIP. Raises UserError for a file that cannot be
-    read or is none of this kind, a class that it lacks, and a sentence that has no words or is too long for CLIP.
+    whether the method cuts what is too long for CLIP. Raises UserError for a file that cannot be read or is none of
+    this kind, a class that it lacks, and a sentence that has no words or is too long for CLIP.
     """
     said = f"The sentences {path} ({key})"
     try:
@@ -95,12 +96,20 @@ def _check(sentences: Any, said: str, cut: bool) -> None:
             )
 
 
+def sentences_in(path: str, classnames: Sequence[str], key: str, clip_model: torch.nn.Module) -> Sentences:
+    """Those in a file, as `read_sentences`, encoded; outside of autocast."""
+    texts = read_sentences(path, classnames, key)
+    print(f"Encoding {sum(map(len, texts)):,} sentences of {len(texts)} classes, {path}")
+    with autocast(clip_model.logit_scale.device.type, enabled=False):
+        return encode_sentences(clip_model, texts)
+
+
 @torch.no_grad()
 def encode_sentences(clip_model: torch.nn.Module, sentences: Sequence[Sequence[str]]) -> Sentences:
     """What the text encoder makes of each class's sentences, class by class."""
     encoder, device = TextEncoder(clip_model), clip_model.logit_scale.device
     features = []
     for texts in sentences:
-        tokens = PromptSequences(clip_model, tokens=tokenize(list(texts))).to(device)()
+        tokens = PromptSequences(clip_model, tokens=tokenize(list(texts)))()
         features.append(normalise(encoder(tokens)))
     return Sentences(torch.cat(features), torch.tensor([len(f) for f in features], device=device))

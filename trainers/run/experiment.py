@@ -6,6 +6,7 @@ import os
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
 from ..errors import UserError
+from ..files.known_content import sha256
 from ..keys import CLASS_FILES, RUN_FOLDERS, TRAINING_FILES, flatten
 from .metrics_file import read_metrics
 
@@ -99,19 +100,10 @@ def _file_checksum(key, path):
     if not path:
         return ""
     try:
-        return sha256_of(path)[:_DIGITS]
+        return sha256(path)[:_DIGITS]
     except OSError as error:
         what = "checkpoint" if key == "MODEL.INIT_WEIGHTS" else "file"
         raise UserError(f"The {what} {path} ({key}) cannot be read ({error.strerror}): correct the path.") from error
-
-
-def sha256_of(path: str) -> str:
-    """Of a file: 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _run_in(key, folder):

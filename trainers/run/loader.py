@@ -14,8 +14,8 @@ LEARNER = "prompt_learner"  # name of the registered model, and of the folder of
 
 # What a test may set otherwise than the training of its model: keys and whole sections. The backbone is compared by
 # its weights, not by its name. All of INPUT is the model's: TRANSFORMS says both how training images are varied and
-# whether test images are normalised. Files that training alone reads may be missing, and those
-# about the classes may be others for another data set.
+# whether test images are normalised. Files that training alone reads may be missing, and those about the classes may be
+# others for another data set.
 A_TEST_MAY_CHANGE = ("DATALOADER.TEST", "DATASET", "MODEL.BACKBONE.NAME", "SEED", "TEST")
 
 # Names in the checkpoints of CoOp's forks that belong to the class names, not to the prompts
@@ -57,9 +57,8 @@ class PromptLoader:
         None of a method that learns none: there is nothing to load then.
 
         Raises MissingFile (it names the epochs that exist), also if the run's record says that those to test by default
-        are lost, and UserError for a file that cannot be read, is damaged or
-        not ours, and for prompts that were trained under other settings, on another backbone, of another shape or not
-        finite.
+        are lost, and UserError for a file that cannot be read, is damaged or not ours, and for prompts that were
+        trained under other settings, on another backbone, of another shape or not finite.
         """
         if not any(True for _ in self.model.prompt_learner.parameters()):
             return None

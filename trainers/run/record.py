@@ -31,10 +31,8 @@ class RunRecord:
     classnames: Sequence[str]  # those of the evaluation
     device: torch.device
     started: float  # time.time() at which the run began
-    facts: Mapping[
-        str, Any
-    ]  # what else a caller wants on record; of two values of one name, the one measured here stays
-
+    # what else a caller wants on record; of two values of one name, the one measured here stays
+    facts: Mapping[str, Any]
     measure: Optional[Callable[[np.ndarray, np.ndarray], Dict[str, Any]]] = None  # of a test's logits and labels
 
     def __post_init__(self):

@@ -2,13 +2,12 @@
 
 import hashlib
 import os
-import resource
-import signal
 
 import pytest
 
 from datasets.prepare.fetch import fetch
 from datasets.prepare.remotes import Remote
+from tests.conftest import no_larger_files
 
 
 def test_a_server_without_ranges_starts_over(site, tmp_path):
@@ -103,13 +102,7 @@ def test_other_bytes_than_those_asked_for_are_not_appended(site, tmp_path):
 
 def test_a_disk_that_fills_up(site, tmp_path):
     site.files["/a.bin"] = os.urandom(50_000)
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        with pytest.raises(OSError, match="File too large") as error:
-            fetch(remote(site), str(tmp_path))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with no_larger_files(20_000), pytest.raises(OSError, match="File too large") as error:
+        fetch(remote(site), str(tmp_path))
     assert error.value.filename == str(tmp_path / "a.bin.part")
     assert fetch(remote(site), str(tmp_path)) and site.requests[-1][1] == "bytes=20000-"  # room was made

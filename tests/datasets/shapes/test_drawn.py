@@ -12,6 +12,7 @@ from dassl.utils import write_whole
 from datasets.shapes import drawn
 from datasets.shapes.family import Shapes
 from datasets.shapes.world import CLASSNAMES, ROUGH, SIZE, picture
+from tests.conftest import raiser
 from tests.datasets import stubs
 
 config = partial(stubs.config, "shapes")
@@ -105,9 +106,7 @@ def test_pictures_that_are_rounded_otherwise_are_accepted(small, tmp_path):
 
 
 def test_a_root_that_cannot_be_written_to(small, tmp_path, monkeypatch):
-    def refuse(path, *args, **kwargs):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(os, "makedirs", refuse)  # permissions do not bind root, so they are played
+    denied = raiser(PermissionError(13, "Permission denied"))
+    monkeypatch.setattr(os, "makedirs", denied)  # permissions do not bind root, so they are played
     with pytest.raises(ValueError, match="Shapes cannot be drawn in .*Permission denied.*--root"):
         build_dataset(config(tmp_path))

@@ -14,6 +14,7 @@ import torch
 from clip.model import build_model
 from safetensors.torch import save_file
 
+from tests.conftest import raiser
 from tests.golden.formula import clip_state_dict
 from tests.tiny import GEOMETRY
 from trainers.backbone import clip_loader, openai_files
@@ -271,12 +272,8 @@ def test_files_that_are_no_weights(tmp_path, weights, capfd):
 
 def test_a_cached_file_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "ViT-B-16.pt").write_bytes(b"")
-
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied")
-
     monkeypatch.setattr(openai_files, "CACHE", str(tmp_path))
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("builtins.open", raiser(PermissionError(13, "Permission denied")))
     with pytest.raises(UserError, match=r"ViT-B-16.pt\" cannot be read \(Permission denied\): fetch https.* by hand"):
         load_clip("ViT-B/16")
 
@@ -285,11 +282,8 @@ def test_a_cached_file_that_cannot_be_read(tmp_path, monkeypatch):
     "error", [urllib.error.URLError("no route"), http.client.IncompleteRead(b""), TypeError("int() argument must be")]
 )
 def test_download_that_fails(monkeypatch, tmp_path, error):
-    def unreachable(url, root):
-        raise error
-
     monkeypatch.setattr(openai_files, "CACHE", str(tmp_path))
-    monkeypatch.setattr(clip.clip, "_download", unreachable)
+    monkeypatch.setattr(clip.clip, "_download", raiser(error))
     with pytest.raises(FileNotFoundError, match="ViT-B-16.pt.*SHA-256 5806e77cd.*MODEL.BACKBONE.NAME"):
         load_clip("ViT-B/16")
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.conftest import raiser
 from tests.families import MEAN, OPEN_CLIP, STD
 from tests.tiny import CLASSNAMES
 from trainers.backbone.clip_loader import load_clip
@@ -171,12 +172,9 @@ def test_unknown_names(open_clip_folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="bad.safetensors. is damaged or no safetensors"):
         load_clip(f"open_clip:tiny/{tmp_path}/bad.safetensors")
 
-    def unreachable(tag):
-        raise OSError("no route\nto host")
-
     import open_clip
 
-    monkeypatch.setattr(open_clip, "download_pretrained", unreachable)
+    monkeypatch.setattr(open_clip, "download_pretrained", raiser(OSError("no route\nto host")))
     with pytest.raises(
         MissingFile, match="not in the cache and cannot be fetched .no route to host.: .*//path/to/file"
     ):

@@ -1,40 +1,23 @@
 """Evaluation with stored features: what is read, what is stale, and what a run's numbers never depend on."""
 
-import json
 import os
 import random
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import dassl.data.data_manager as data_manager
-from trainers.features import frozen_features
+from trainers.features import frozen_features, stored_pictures
 from trainers.features.frozen_features import store_folder
 
 
 @pytest.fixture
-def evaluate(make_trainer, tmp_path):
+def evaluate(tested):
     """evaluate(trainer name, KEY, value, ...) -> (pictures whose features were stored, logits) of a test."""
-
-    def test(name, *options, change=lambda trainer: None):
-        trainer = make_trainer(name, "TEST.SAVE_PREDICTIONS", True, *options)
-        change(trainer)
-        trainer.test()
-        found = json.loads((tmp_path / "output" / "metrics.json").read_text())["features_from_store"]
-        return found, np.load(tmp_path / "output" / "predictions.npz")["logits"]
-
-    return test
-
-
-@pytest.fixture
-def read(monkeypatch):
-    """Paths of the pictures that are read, in their order."""
-    paths, original = [], data_manager.read_image
-    monkeypatch.setattr(data_manager, "read_image", lambda path: paths.append(path) or original(path))
-    return paths
+    return partial(tested, "features_from_store")
 
 
 @pytest.fixture
@@ -125,35 +108,6 @@ def test_a_picture_that_changes(evaluate, own_pictures, read):
     assert found == 0 and not np.array_equal(after[0], before[0]) and np.array_equal(after[1:], before[1:])
 
 
-def swap_files(one, two):
-    aside = one.with_name("aside")
-    one.rename(aside)
-    two.rename(one)
-    aside.rename(two)
-
-
-def swap_content(one, two):
-    content = one.read_bytes()
-    one.write_bytes(two.read_bytes())
-    two.write_bytes(content)
-
-
-@pytest.mark.parametrize("swap", [swap_files, swap_content])
-def test_pictures_of_one_size_and_time_are_told_apart(evaluate, own_pictures, swap):
-    root, path = own_pictures
-    evaluate("CoOp", *root)  # which makes them
-    files = sorted(path.parent.glob("*.png"))
-    for file in files:
-        Image.open(file).save(file, "BMP")  # of one size
-        os.utime(file, (10**9, 10**9))
-    _, before = evaluate("CoOp", *root)
-    swap(files[0], files[-1])
-    for file in files:
-        os.utime(file, (10**9, 10**9))
-    found, after = evaluate("CoOp", *root)
-    assert found == 0 and np.array_equal(after[[0, -1]], before[[-1, 0]]) and not np.array_equal(after[0], before[0])
-
-
 def test_only_blocks_with_a_changed_picture_are_read_again(evaluate, own_pictures, read, monkeypatch):
     monkeypatch.setattr(frozen_features, "BLOCK", 6)
     root, path = own_pictures
@@ -210,11 +164,13 @@ def test_own_transforms_say_what_they_do(make_cfg, name):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_random_generators_move_on_alike(make_trainer, workers):
-    """Validation is within a training, which must not depend on what is stored."""
+@pytest.mark.parametrize("pictures", [(), ("MaPLe", "TRAINER.MAPLE.PROMPT_DEPTH", 2)], ids=["features", "pictures"])
+def test_random_generators_move_on_alike(make_trainer, monkeypatch, workers, pictures):
+    """Validation is within a training, which must not depend on what is stored, features or decoded pictures."""
+    monkeypatch.setattr(stored_pictures, "pays", lambda device: bool(pictures))
     ends = []
     for size in (0.0, 1.0, 1.0):
-        trainer = make_trainer("CoOp", "STORE.MAX_GB", size, "DATALOADER.NUM_WORKERS", workers)
+        trainer = make_trainer(*(pictures or ["CoOp"]), "STORE.MAX_GB", size, "DATALOADER.NUM_WORKERS", workers)
         trainer.test("val")
         ends.append((torch.rand(1).item(), random.random(), np.random.rand()))
     assert ends[0] == ends[1] == ends[2]

@@ -1,9 +1,9 @@
 """Decoded pictures from the store: what the ordinary way makes of them, to the last bit, and what stops no run."""
 
 import copy
-import json
 import os
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import dassl.data.data_manager as data_manager
 from dassl.config import get_cfg_default
 from dassl.data.transforms import build_transform
 from dassl.utils import read_image
@@ -113,23 +112,9 @@ def kept(monkeypatch):
 
 
 @pytest.fixture
-def evaluate(make_trainer, tmp_path):
+def evaluate(tested):
     """evaluate(trainer name, KEY, value, ...) -> (pictures that came decoded, logits) of a test."""
-
-    def test(name, *options):
-        make_trainer(name, "TEST.SAVE_PREDICTIONS", True, *options).test()
-        record = json.loads((tmp_path / "output" / "metrics.json").read_text())
-        return record.get("pictures_from_store", 0), np.load(tmp_path / "output" / "predictions.npz")["logits"]
-
-    return test
-
-
-@pytest.fixture
-def read(monkeypatch):
-    """Paths of the pictures that are read, in their order."""
-    paths, original = [], data_manager.read_image
-    monkeypatch.setattr(data_manager, "read_image", lambda path: paths.append(path) or original(path))
-    return paths
+    return partial(tested, "pictures_from_store")
 
 
 def blocks(tmp_path, kind="pixels-*"):
@@ -198,16 +183,6 @@ def test_a_store_that_is_too_small_keeps_the_first(evaluate, kept, tmp_path, cap
         assert evaluate(*MAPLE, *room)[0] == found and len(blocks(tmp_path)) == 3
         assert capsys.readouterr().out.count("is full, so that the other pictures are decoded each time: raise") == 1
     assert np.array_equal(evaluate(*MAPLE, *room)[1], without)
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_random_generators_move_on_alike(make_trainer, kept, workers):
-    ends = []
-    for size in (0.0, 1.0, 1.0):
-        trainer = make_trainer(*MAPLE, "STORE.MAX_GB", size, "DATALOADER.NUM_WORKERS", workers)
-        trainer.test("val")
-        ends.append(torch.rand(1).item())
-    assert ends[0] == ends[1] == ends[2]
 
 
 @pytest.mark.parametrize("change", ["k_tfm", "return_img0", "class", "transform"])

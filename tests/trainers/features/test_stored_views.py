@@ -106,10 +106,8 @@ def test_the_first_run_encodes_and_all_others_share(make_trainer, tmp_path, monk
     "name, options",
     [
         ("CoOp", ()),
-        ("E2MIM", ()),
         ("E2MIM", ("TRAINER.E2MIM.MIXUP_SPACE", "image")),
         ("SEP", ()),
-        ("PromptSRC", ("TRAINER.PROMPTSRC.PROMPT_DEPTH_TEXT", 2, "TRAINER.PROMPTSRC.PROMPT_DEPTH_VISION", 3)),
     ],
 )
 def test_as_many_views_as_epochs_train_as_the_pictures_would(make_trainer, tmp_path, monkeypatch, name, options):

@@ -158,6 +158,7 @@ PICKLES = {
         "a negative stride": tensor(numbers(2), numbers(-1), 1),
         "beyond the storage": tensor(numbers(2), numbers(999), 1),
         "a negative size": tensor(numbers(-1), numbers(1)),
+        "a negative offset": tensor(numbers(1), numbers(1), -1),
         "a huge offset": tensor(numbers(1), numbers(1), 2**70),
     },
     "is damaged": {

@@ -24,8 +24,8 @@ def files(tmp_path):
 @pytest.fixture
 def reads(monkeypatch):
     """Paths of the files that are read; the clock is an hour ahead, so that all files are old enough for a note."""
-    found, digest, now = [], known_content._digest, time.time_ns
-    monkeypatch.setattr(known_content, "_digest", lambda path: found.append(path) or digest(path))
+    found, digest, now = [], known_content.sha256, time.time_ns
+    monkeypatch.setattr(known_content, "sha256", lambda path: found.append(path) or digest(path))
     monkeypatch.setattr(known_content.time, "time_ns", lambda: now() + 3600 * 10**9)
     return found
 

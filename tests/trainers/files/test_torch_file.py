@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import raiser
 from trainers.errors import MissingFile, UserError
 from trainers.files import torch_file
 from trainers.files.torch_file import DamagedFile
@@ -84,13 +85,6 @@ def test_no_file_of_torch(path, content):
 
 
 # ---- not to be read now ------------------------------------------------------------------------------------
-
-
-def raiser(error):
-    def fail(*args, **kwargs):
-        raise error
-
-    return fail
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.conftest import raiser
 from trainers.errors import UserError
 from trainers.files import whole_files as files
 from trainers.files.whole_files import disk_errors, write_whole
@@ -34,18 +35,15 @@ def test_folder_is_made_and_nothing_else_left(path):
 def test_a_disk_that_does_not_take_it(path, monkeypatch, code, where):
     cause = OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
 
-    def fail(*args, **kwargs):
-        raise cause
-
     def half(f):
         f.write(b"ha")
         if where == "write":
-            fail()
+            raise cause
 
     if where == "open":
-        monkeypatch.setattr("builtins.open", fail)
+        monkeypatch.setattr("builtins.open", raiser(cause))
     elif where != "write":
-        monkeypatch.setattr(os, where, fail)
+        monkeypatch.setattr(os, where, raiser(cause))
     with pytest.raises(UserError) as raised:
         write_whole(str(path), half)
     monkeypatch.undo()
@@ -121,29 +119,3 @@ def test_a_full_disk_of_another_writer():
         with pytest.raises(type(other)) as raised, disk_errors("run"):
             raise other
         assert raised.value is other
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
-        pytest.skip("a small disk can be mounted by root alone")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-def test_a_disk_that_is_full(small_disk):
-    import numpy as np
-
-    from trainers.run import checkpoint
-
-    epochs = [str(small_disk / f"model.pth.tar-{epoch}") for epoch in (1, 2)]
-    numbers = np.random.RandomState(0).rand(75_000)  # 600 kB
-    checkpoint.write({"state_dict": {}, "epoch": 1, "numbers": numbers.tobytes().hex()[:600_000]}, epochs[0])
-    before = sorted(os.listdir(small_disk))
-    with pytest.raises(UserError, match=r"tar-2\" cannot be written \(No space left on device\): make room"):
-        checkpoint.write({"state_dict": {}, "epoch": 2, "numbers": numbers.tobytes().hex()[:600_000]}, epochs[1])
-    with pytest.raises(UserError, match=r"x.npz\" cannot be written \(No space left on device\): make room"):
-        write_whole(str(small_disk / "x.npz"), lambda f: np.savez_compressed(f, a=numbers, b=numbers))
-    assert sorted(os.listdir(small_disk)) == before and checkpoint.read(epochs[0])["epoch"] == 1

@@ -1,8 +1,6 @@
 """Tip-Adapter's cache against its authors' code (tests/golden/README.md), and what their code leaves open."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +12,13 @@ import trainers.tipadapter_f
 from dassl.config import get_cfg_default
 from dassl.optim import build_lr_scheduler, build_optimizer
 from tests.conftest import REPOSITORY
+from tests.golden.compare import golden
 from tests.golden.formula import images_uint8, preprocess
 from trainers.errors import UserError
 from trainers.prompting.cache import GRIDS, Cache, grid_for, steps
 from trainers.prompting.templates import IMAGENET_TEMPLATES, TIP_IMAGENET_TEMPLATES, tip_templates
 
-GOLDEN = Path(__file__).parents[2] / "golden"
 LABELS = torch.arange(12) % 6  # of training and validation images
-
-
-def golden(name):
-    return json.loads((GOLDEN / f"{name}.json").read_text()), np.load(GOLDEN / f"{name}.npz")
 
 
 def by_class(keys):

@@ -54,7 +54,7 @@ def test_features_may_be_averaged_as_they_come(tiny_clip):
         (("INPUT.PIXEL_STD", [0.2, 0.3, 0.26]), "normalised otherwise"),
         (("INPUT.TRANSFORMS", ["random_flip"]), "have normalize in INPUT.TRANSFORMS"),
         (("INPUT.INTERPOLATION", "bicubic"), "resized otherwise: set INPUT.INTERPOLATION to bilinear"),
-        (("INPUT.SIZE", (64, 64)), "takes 32 x 32 images"),
+        (("INPUT.SIZE", (64, 64)), "INPUT.SIZE is 64 x 64.* takes 32 x 32 images"),
     ],
 )
 def test_pictures_as_the_backbone_had_them(make_cfg, family, options, sentence):

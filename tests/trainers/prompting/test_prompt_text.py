@@ -69,6 +69,12 @@ def test_class_names_are_taken_literally(name):
     assert torch.equal(tokenize_classes([name], "{}.", "X {y}"), clip.tokenize([f"X {{y}} {name}."]))
 
 
+@pytest.mark.parametrize("name", ["", "  ", "_"])
+def test_a_class_without_a_name(name):
+    with pytest.raises(UserError, match=f'^Class 1 of the data set has the name "{name}", which has no words: give it'):
+        tokenize_classes(["cat", name], "a photo of a {}.")
+
+
 @pytest.mark.parametrize("name", ["\U0001f431", "\u732b", "?", "7", "n\u0303"])
 def test_a_class_of_one_sign(clip_model, name):
     """In every position: CLIP's tokenizer has tokens for all of them."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.conftest import raiser
 from trainers.errors import UserError
 from trainers.precision import first_not_finite
 from trainers.random_state import random_state, set_random_state
@@ -60,11 +61,7 @@ def test_what_is_no_random_state(change):
 
 def test_write_is_whole_or_nothing(path, monkeypatch):
     checkpoint.write(state(), path)
-
-    def broken(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", broken)
+    monkeypatch.setattr(os, "fsync", raiser(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match='model.pth.tar-1" cannot be written .No space left on device.: make room'):
         checkpoint.write(state(epoch=2), path)
     assert checkpoint.read(path)["epoch"] == 1

@@ -13,6 +13,7 @@ from trainers import sep
 from trainers.errors import UserError
 from trainers.run.experiment import (
     AS_BEFORE,
+    CLASS_FILES,
     NOT_THE_EXPERIMENT,
     TRAINING_FILES,
     checksum_key,
@@ -81,7 +82,7 @@ def test_initial_weights_are_known_by_their_content(make_cfg, tmp_path):
 
 def test_what_training_alone_reads_is_known_by_its_content(make_cfg, tmp_path):
     key = "TRAINER.COPROMPT.SENTENCES"
-    assert key in TRAINING_FILES
+    assert key in TRAINING_FILES and CLASS_FILES >= {"TRAINER.HICROPL.SENTENCES", "TRAINER.MMAPP.SENTENCES"}
     paths = [tmp_path / name for name in "abc"]
     for path, content in zip(paths, ("{}", "{}", "[]")):
         path.write_text(content)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.data import default_collate
 
 from tests.built import OPTIONS
+from tests.conftest import raiser
 from tests.tiny import TinyData
 from trainers.errors import MissingFile, UserError
 from trainers.random_state import random_state, set_random_state
@@ -238,41 +239,13 @@ def test_what_is_not_damaged_stops_the_run_and_stays(make_trainer, killed, tmp_p
     assert sorted(os.listdir(folder + "/prompt_learner")) == before and not os.path.exists(folder + "/metrics.json")
 
 
-def test_a_disk_that_fills_up(make_trainer, killed, tmp_path, monkeypatch):
-    """In epoch 2: what is there stays usable, and with room again the run goes on."""
-    whole = make_trainer("CoOp", *EVERY_EPOCH, output=tmp_path / "whole")
-    whole.train()
-    trainer = make_trainer("CoOp", *EVERY_EPOCH, output=tmp_path / "run")
-    real = os.fsync
-
-    def full(descriptor):
-        if trainer.epoch == 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r'model.pth.tar-2" cannot be written \(No space left on device\): make room'):
-        trainer.train()
-    monkeypatch.undo()
-    assert sorted(os.listdir(tmp_path / "run" / "prompt_learner")) == ["checkpoint", "model.pth.tar-1"]
-    again = make_trainer("CoOp", *EVERY_EPOCH, output=tmp_path / "run")
-    again.train()
-    assert again.start_epoch == 1 and torch.equal(again.model.prompt_learner.ctx, whole.model.prompt_learner.ctx)
-
-
 def test_a_log_and_curves_on_a_full_disk(make_trainer, monkeypatch):
     trainer = make_trainer("CoOp", *OPTIONS)
-    full = OSError(errno.ENOSPC, "No space left on device")
-
-    def fail(*args, **kwargs):
-        raise full
-
-    monkeypatch.setattr(trainer, "write_scalar", fail)
+    monkeypatch.setattr(trainer, "write_scalar", raiser(OSError(errno.ENOSPC, "No space left on device")))
     for run in (trainer.train, trainer.test):
         with pytest.raises(UserError, match="cannot be written .No space left on device.: make room"):
             run()
-    full = PermissionError(errno.EACCES, "Permission denied", "curves")
-    monkeypatch.setattr(trainer, "init_writer", fail)
+    monkeypatch.setattr(trainer, "init_writer", raiser(PermissionError(errno.EACCES, "Permission denied", "curves")))
     with pytest.raises(UserError, match='"curves" cannot be written .Permission denied.: choose an OUTPUT_DIR'):
         trainer.train()
 
