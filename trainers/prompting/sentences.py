@@ -97,7 +97,7 @@ def _check(sentences: Any, said: str, cut: bool) -> None:
 
 
 def sentences_in(path: str, classnames: Sequence[str], key: str, clip_model: torch.nn.Module) -> Sentences:
-    """Those in a file, as `read_sentences`, encoded; outside of autocast."""
+    """The sentences of a file, see `read_sentences`, encoded; autocast has no part in it."""
     texts = read_sentences(path, classnames, key)
     print(f"Encoding {sum(map(len, texts)):,} sentences of {len(texts)} classes, {path}")
     with autocast(clip_model.logit_scale.device.type, enabled=False):
