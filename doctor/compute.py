@@ -169,12 +169,9 @@ def in_kernels(function) -> Optional[float]:
 
 
 def step_cost(subject, n_img, n_cls):
-    cfg = subject.config(n_cls)
-    model, precision = subject.model(n_cls, _prec(subject, cfg), subject.device)
-    images, labels = subject.batch(n_img, n_cls, subject.device)
-    views = cfg.DATALOADER.K_TRANSFORMS
-    image = [images] * views if views > 1 else ImageBatch(images, None, labels.cpu())
-    return cost(lambda: vit.step(model, precision, (image, labels)), subject.device)
+    model, precision = subject.model(n_cls, _prec(subject, subject.config(n_cls)), subject.device)
+    batch = subject.training_batch(n_img, n_cls, subject.device)
+    return cost(lambda: vit.step(model, precision, batch), subject.device)
 
 
 def test_cost(subject):
