@@ -1,5 +1,6 @@
 import itertools
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,14 @@ hypothesis.settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = REPOSITORY / "tests" / "golden"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def power_stays_on():
+    """Nobody cuts the power here, and to wait for the disk takes longer than most of what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from datasets.prepare.state import loader_of
 from datasets.split import SplitDataset
 from tests.conftest import REPOSITORY
 from tests.datasets.stubs import SPLITS, STEMS, folders_of, make, picture
-from tools.prepare_data import NAMES, Found, main
+from tests.tools.conftest import run
+from tools.prepare_data import NAMES, Found
 
 pytestmark = pytest.mark.usefixtures("stub_sizes")
 
@@ -24,12 +25,6 @@ def publish(monkeypatch, stem, parts):
         sizes = (sizes[0] if stem == "imagenet" else None, None, sizes[2])
     monkeypatch.setattr(loader_of(stem), "expected_classes", len({label for _, label, _ in parts["test"]}))
     monkeypatch.setattr(loader_of(stem), "expected_images", sizes)
-
-
-def run(capsys, *argv):
-    code = main([str(arg) for arg in argv])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def row(out, first):

@@ -12,17 +12,11 @@ from datasets.prepare import fetch, unpack
 from datasets.prepare.get import WORK
 from datasets.prepare.state import loader_of
 from tests.datasets.prepare.web import MIRROR, on_mirror, same_tree, tarred, zipped
-from tests.datasets.stubs import STEMS, WNIDS, make, picture
-from tools.prepare_data import Found, main
+from tests.datasets.stubs import WNIDS, make, picture
+from tests.tools.conftest import FETCHED, run
+from tools.prepare_data import Found
 
-FETCHED = [name for name in STEMS if name != "imagenet"]
 pytestmark = pytest.mark.usefixtures("stub_sizes")
-
-
-def run(capsys, *argv):
-    code = main([str(arg) for arg in argv])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 # ---- a data set from the mirror ------------------------------------------------------------------------------

@@ -10,17 +10,10 @@ from datasets.prepare.remotes import of_step
 from datasets.prepare.state import loader_of
 from datasets.sources import step_for
 from tests.datasets.prepare.web import MIRROR, on_mirror, same_tree, tarred, zipped, zipped_entries
-from tests.datasets.stubs import STEMS, folders_of, make
-from tools.prepare_data import main
+from tests.datasets.stubs import folders_of, make
+from tests.tools.conftest import FETCHED, run
 
-FETCHED = [name for name in STEMS if name != "imagenet"]
 pytestmark = pytest.mark.usefixtures("stub_sizes")
-
-
-def run(capsys, *argv):
-    code = main([str(arg) for arg in argv])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def original(site, stem, tmp_path):

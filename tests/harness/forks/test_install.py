@@ -17,16 +17,8 @@ from harness.forks.content import node_of, steps_in_a_fork
 from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
 from tests.conftest import REPOSITORY
-from tests.harness.forks.trees import KINDS, commit, coop, dept, kept, sep, state
+from tests.harness.forks.trees import KINDS, PACKAGE, commit, coop, dept, kept, sep, state
 from tools.add_to_fork import main
-
-PACKAGE = "trainers/prompt_methods"
-
-
-@pytest.fixture
-def fork(tmp_path):
-    return coop(tmp_path / "CoOp")
-
 
 # ---- what comes ------------------------------------------------------------------------------------------------
 
