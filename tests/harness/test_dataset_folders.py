@@ -13,7 +13,7 @@ from harness.catalogue import own_datasets
 from harness.command_line import given, parse_args
 from harness.dataset_folders import config_of, name_of
 from harness.errors import UserError
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, python
 
 TREE = 'name: birds\ntemplate: "a photo of a {}, a type of bird."\nclasses: names.txt\n'
 SPLIT = "name: scans\nimages: images\nsplit: split_zhou_Scans.json\n"
@@ -177,9 +177,6 @@ def test_shifts_stand_in_their_sources_table(birds, tmp_path):
         "from harness.catalogue import targets; from harness.report.published import AVERAGED; import json;"
         "print(json.dumps([targets('dg', 'birds'), targets('dg', 'imagenet'), AVERAGED['dg']]))"
     )
-    own = {"DATASET_PATH": f"{birds}:{tmp_path}/sketch:{tmp_path}/photos"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, env={**os.environ, **own}, capture_output=True, text=True
-    )
+    printed = python(code, DATASET_PATH=f"{birds}:{tmp_path}/sketch:{tmp_path}/photos")
     papers = ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
-    assert json.loads(done.stdout) == [["sketch"], [*papers, "photos"], papers], done.stderr
+    assert json.loads(printed) == [["sketch"], [*papers, "photos"], papers]

@@ -85,6 +85,7 @@ ODD = (None, True, "80", -1, 2**70, 0.5, [], [[1]], ["x", 3], {}, {"a": None}, {
 def test_a_key_of_a_record_of_another_type(tmp_path, tested, key):
     """It says so, or takes it; nothing else happens, to the other runs neither."""
     before = json.loads((tested / "metrics.json").read_text())
+    (tested / "config.yaml").write_text("TRAINER: {NAME: CoOp}")  # which is read quickly
     finish(tmp_path, "base", 2, 50.0)
     path = tmp_path / "base2new/test_new/caltech101/shots_4/CoOp/shapes/seed1/metrics.json"
     path.parent.mkdir(parents=True)

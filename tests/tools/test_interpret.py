@@ -7,6 +7,7 @@ import json
 import pytest
 from PIL import Image
 
+from tests.conftest import exits
 from tests.trainers.methods import METHODS
 from tools import interpret
 
@@ -84,13 +85,13 @@ def test_mistakes(name, words, sentence, run, tmp_path, monkeypatch, capsys):
     folder = run(METHODS[name])[0]
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (50, 40)).save("a.png")
-    assert interpret.main(["--model-dir", folder, *words]) == 1
+    assert exits(interpret.main, ["--model-dir", folder, *words]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ") and sentence in err and not list(tmp_path.glob("**/*_tokens.png"))
 
 
 def test_no_run(tmp_path, capsys):
-    assert interpret.main(["--model-dir", str(tmp_path)]) == 1
+    assert exits(interpret.main, ["--model-dir", str(tmp_path)]) == 1
     assert "is no folder of a run" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         interpret.main(["--model-dir", "a", "--top", "0"])

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss, recall_score, roc_auc_score
 
 from harness.report.metrics import Bin, by_class, calibration, joint, reliability
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, python
 
 PAGE = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
 CLASSES = ["cat", "dog", "bird", "fish"]  # of the page; the first two are base classes
@@ -264,14 +262,9 @@ def test_no_bin(measure):
         measure([[0.0, 1.0]], [0], 0)
 
 
-def run(code):
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
 def test_importing_it_is_cheap():
     code = "import sys, harness.report.metrics; print(*{name.split('.')[0] for name in sys.modules})"
-    assert not set(run(code)) & {"torch", "scipy", "sklearn", "tabulate", "dassl", "trainers"}
+    assert not set(python(code).split()) & {"torch", "scipy", "sklearn", "tabulate", "dassl", "trainers"}
 
 
 @pytest.mark.long
@@ -286,4 +279,4 @@ logits, labels = rng.standard_normal((50000, 1000), np.float32), rng.integers(0,
 calibration(logits, labels), reliability(logits, labels), joint(logits, labels, 500), by_class(logits, labels)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
-    assert float(run(code)[0]) < 2
+    assert float(python(code)) < 2

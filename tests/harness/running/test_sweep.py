@@ -6,7 +6,6 @@ import random
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from pty import openpty
@@ -15,7 +14,7 @@ import pytest
 
 from harness.running import engines
 from harness.running.lock import locked
-from tests.conftest import REPOSITORY
+from tests.conftest import python
 from tests.harness.ground import Ground, wait_for
 
 GRID = ["--methods", "zsclip", "coop", "--datasets", "shapes", "--seeds", "1"]
@@ -265,5 +264,4 @@ from harness.running import worker
 worker.load()
 assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0 and "asked" in done.stdout, done.stderr
+    assert "asked" in python(code)
