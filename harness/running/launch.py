@@ -49,7 +49,6 @@ class Environment(NamedTuple):
     cfg: str = ""
     load_epoch: str = ""
     force: bool = False
-    python: str = sys.executable
 
 
 class Plan(NamedTuple):
@@ -318,4 +317,4 @@ def command_of(plan: Plan, environment: Environment) -> list[str]:
     print(plan.message, flush=True)
     if plan.replaces:
         clear(plan.replaces)
-    return [] if plan.arguments is None else [environment.python, f"{ROOT}/train.py", *plan.arguments]
+    return [] if plan.arguments is None else [sys.executable, f"{ROOT}/train.py", *plan.arguments]

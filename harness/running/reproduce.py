@@ -60,5 +60,5 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     code = run(series, pairs, environment)
     if code or environ.get("REPORT") == "no":
         return code
-    table = [environment.python, f"{launch.ROOT}/tools/report.py", environment.output, "--protocol", protocol]
+    table = [sys.executable, f"{launch.ROOT}/tools/report.py", environment.output, "--protocol", protocol]
     return script.call(table)

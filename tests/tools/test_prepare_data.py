@@ -169,10 +169,8 @@ def test_the_names_that_a_data_set_goes_by(name, tmp_path, capsys):
 
 def test_an_unknown_name(tmp_path, capsys):
     code, out, err = run(capsys, "check", "caltec", "--root", tmp_path)
-    assert (
-        code == 2 and out == "" and err.startswith('error: There is no data set "caltec"; the nearest are caltech101,')
-    )
-    assert err.count("\n") == 1
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith('error: There is no data set "caltec"; the nearest are caltech101,')
 
 
 def test_nothing_there(tmp_path, capsys):

@@ -26,9 +26,8 @@ pytestmark = pytest.mark.usefixtures("stub_sizes")
 def test_from_the_mirror_and_not_twice(stem, site, tmp_path, capsys):
     path, _ = on_mirror(site, stem, tmp_path)
     code, out, _ = run(capsys, "get", stem, "--root", tmp_path / "data")
-    assert (
-        code == 0 and out == f"{loader_of(stem).__name__} is complete in {Found(stem, str(tmp_path / 'data')).folder}\n"
-    )
+    folder = Found(stem, str(tmp_path / "data")).folder
+    assert code == 0 and out == f"{loader_of(stem).__name__} is complete in {folder}\n"
     assert same_tree(tmp_path / "stub", tmp_path / "data")
     assert site.fetched() == [path.rpartition("/")[2]]
     assert run(capsys, "check", stem, "--root", tmp_path / "data")[0] == 0
@@ -211,11 +210,7 @@ def test_another_checksum(site, tmp_path, capsys):
 def test_a_refused_archive_gets_nothing(site, elsewhere, tmp_path, capsys):
     site.files[f"/{MIRROR}/resolve/main/dtd.zip"] = tarred([("dtd/images/a.jpg", b"x"), ("../evil", b"x")])
     code, out, err = run(capsys, "get", "dtd", "--root", tmp_path / "data")
-    assert (
-        code == 1
-        and 'dtd.zip is refused: its member "../evil" would leave the folder' in out
-        and err.count("error") == 0
-    )
+    assert code == 1 and 'dtd.zip is refused: its member "../evil" would leave the folder' in out and "error" not in err
     assert Found("dtd", str(tmp_path / "data")).state == "absent"
 
 

@@ -115,9 +115,8 @@ def test_imagenet_is_by_hand(site, elsewhere, drive, tmp_path, capsys):
     assert code == 1 and "ImageNet in " in out and "is incomplete: no images/train; no images/val\n" in out
     by_hand = [line for line in out.splitlines() if line.startswith("By hand")]
     assert len(by_hand) == 2 and "ILSVRC2012_img_train.tar" in by_hand[0] and "ILSVRC2012_img_val.tar" in by_hand[1]
-    assert (tmp_path / "data/imagenet/classnames.txt").read_text() == (
-        tmp_path / "stub/imagenet/classnames.txt"
-    ).read_text()
+    got, given = (tmp_path / f"{root}/imagenet/classnames.txt" for root in ("data", "stub"))
+    assert got.read_text() == given.read_text()
     assert not any("/api/" in url for url, _ in site.requests)
     make("imagenet", tmp_path / "data")
     assert run(capsys, "get", "imagenet", "--root", tmp_path / "data")[0] == 0

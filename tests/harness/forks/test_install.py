@@ -1,5 +1,6 @@
 """What is written into a fork and taken away again, and what is refused; see test_in_forks.py for what runs there."""
 
+import functools
 import json
 import os
 import re
@@ -106,14 +107,12 @@ def test_keys_stated_at_any_depth(tmp_path, key):
     fork = coop(tmp_path / "fork", extend=f"    cfg.{key} = {value!r}\n")
     add(fork, ["MaPLe"]).carry_out()
     for path in (fork / "configs/trainers/MaPLe").iterdir():
-        node, ours = (yaml.safe_load(p.read_text()) for p in (path, REPOSITORY / "configs/trainers/MaPLe" / path.name))
-        for part in key.split("."):
-            node = node[part]
-        assert node != value
-        assert (
-            yaml.safe_load(path.read_text())["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
-            == ours["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
+        theirs, ours = (
+            yaml.safe_load(p.read_text()) for p in (path, REPOSITORY / "configs/trainers/MaPLe" / path.name)
         )
+        assert functools.reduce(dict.get, key.split("."), theirs) != value
+        batches = [config["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"] for config in (theirs, ours)]
+        assert batches[0] == batches[1]
 
 
 # ---- again, more, and newer ------------------------------------------------------------------------------------

@@ -354,9 +354,8 @@ def test_any_arguments_end_in_a_run_or_in_one_sentence(checkout, step, args, env
         assert result.returncode in (1, 2) and not checkout.calls
         assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith(("error: ", "usage: "))
     else:
-        assert result.stderr == "" and (
-            checkout.calls or "finished already" in result.stdout or "usage" in result.stdout
-        )
+        assert result.stderr == ""
+        assert checkout.calls or "finished already" in result.stdout or "usage" in result.stdout
 
 
 @pytest.mark.parametrize("name", ["../datasets/shapes", "shapes/", "./shapes", "/", "shapes.yaml", "Shapes"])
