@@ -31,6 +31,7 @@ from dassl.data.transforms import build_transform
 from harness.catalogue import DATASETS
 from trainers.precision import Precision
 from trainers.prompting.image_batch import ImageBatch
+from trainers.run import cuda_graphs
 from trainers.run.record import device_name
 
 from .findings import FAULT, NOTE, OK, Finding
@@ -46,6 +47,8 @@ STARTED, LOADED = 2, 4  # batches of each loading process before its time is tak
 # The largest difference, of losses and logits and of gradients, that rounding makes on random weights, with a margin:
 # convolutions in TF32, which PyTorch allows, have 10 bits, fp16 has 10, bf16 has 7 [our choice]
 ROUNDING = {"fp32": (0.01, 0.05), "amp": (0.05, 0.5), "fp16": (0.05, 0.5), "bf16": (0.1, 1.0)}
+GRAPHS = "fp32, graphs"  # in the place of a precision: with MODEL.CUDA_GRAPHS
+RECORDING = 2  # steps in which they are recorded
 
 
 # ---- the same numbers? -------------------------------------------------------------------------------------------
@@ -70,17 +73,24 @@ def outcome(subject, prec, device, start=None):
     """(the `Outcome` of a model, what it had learned before its step); start: the latter, of another model."""
     n_img, n_cls = COMPARED
     undropped = ["TRAINER.CLIPLORA.DROPOUT", "0.0", "TRAINER.MMAPP.DROPOUT", "0.0"]  # devices draw it differently
-    model, precision = subject.model(n_cls, prec, device, *undropped)
+    model, precision = subject.model(n_cls, "fp32" if prec == GRAPHS else prec, device, *undropped)
+    forward = cuda_graphs.as_graphs(model, torch.device(device)) if prec == GRAPHS else model
     learned = nn.ModuleList([model.prompt_learner, model.training_only])
     start = start or copy.deepcopy(learned.state_dict())
     images, labels = subject.batch(n_img, n_cls, device)
-    for scale in SCALES if precision.scaler else (1.0,):
+
+    def step(scale):
         torch.manual_seed(1)
         learned.load_state_dict(start)  # a step changes the statistics of batch norms
         model.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(subject.steps), precision.autocast():
-            logits, losses = model(ImageBatch(images, None, labels.cpu()), labels)
-        gradients = _gradients(model, learned, losses, scale) if subject.steps else torch.zeros(1)
+            logits, losses = forward(ImageBatch(images, None, labels.cpu()), labels)
+        return logits, losses, _gradients(model, learned, losses, scale) if subject.steps else torch.zeros(1)
+
+    for _ in range(RECORDING if prec == GRAPHS else 0):
+        step(1.0)
+    for scale in SCALES if precision.scaler else (1.0,):
+        logits, losses, gradients = step(scale)
         if gradients.isfinite().all():
             break
     tested = vit.evaluate(model, precision, images)
@@ -114,24 +124,38 @@ def _largest(a, b):
 
 
 def agreement(subject) -> list:
-    """A row for each precision: method, precision, and the `differences` from the CPU in fp32."""
+    """A row for each precision: method, precision, and the `differences` from the CPU in fp32.
+
+    The last is `GRAPHS`, where the device has them; if such a step fails, they are NaN, and the error is printed.
+    """
     theirs, start = outcome(subject, "fp32", "cpu")
-    return [
+    rows = [
         [subject.method.trainer, prec, *differences(outcome(subject, prec, subject.device, start)[0], theirs)]
         for prec in precisions(subject.device)
     ]
+    if subject.steps and subject.device in cuda_graphs.BACKENDS:
+        try:
+            found = differences(outcome(subject, GRAPHS, subject.device, start)[0], theirs)
+        except Exception as error:  # of PyTorch, which has not been seen to do this with these methods on a GPU
+            print(f"{subject.method.trainer} with MODEL.CUDA_GRAPHS: {error!r}", file=sys.stderr)
+            found = [math.nan] * 3
+        rows.append([subject.method.trainer, GRAPHS, *found])
+    return rows
 
 
 def verdict(rows, device) -> Finding:
     """Of the rows of one method on a device."""
     check, far = f"compute, {rows[0][0]}", []
     for _, prec, losses, logits, gradients in rows:
-        forward, backward = ROUNDING["bf16" if (prec, device) == ("amp", "cpu") else prec]
+        forward, backward = ROUNDING["bf16" if (prec, device) == ("amp", "cpu") else prec.split(",")[0]]
         if not (losses <= forward and logits <= forward and (gradients or 0) <= backward):  # a NaN is never
             far.append(f"{prec} (losses {losses:.1g}, logits {logits:.1g}, gradients {gradients or 0:.1g})")
     if far:
         text = f"other numbers than on the CPU in fp32, relatively: {', '.join(far)}"
-        return Finding(FAULT, check, text, "use another precision (PREC), and compare PyTorch's versions")
+        remedy = "use another precision (PREC), and compare PyTorch's versions"
+        if any(each.startswith(GRAPHS) for each in far):
+            remedy += "; leave MODEL.CUDA_GRAPHS out"
+        return Finding(FAULT, check, text, remedy)
     return Finding(OK, check, f"{', '.join(row[1] for row in rows)} give the CPU's numbers of fp32, but for rounding")
 
 
@@ -168,10 +192,11 @@ def in_kernels(function) -> Optional[float]:
     return sum(e.self_device_time_total for e in kernels) / 1e6 or None
 
 
-def step_cost(subject, n_img, n_cls):
+def step_cost(subject, n_img, n_cls, graphs=False):
     model, precision = subject.model(n_cls, _prec(subject, subject.config(n_cls)), subject.device)
     batch = subject.training_batch(n_img, n_cls, subject.device)
-    return cost(lambda: vit.step(model, precision, batch), subject.device)
+    forward = cuda_graphs.as_graphs(model, torch.device(subject.device)) if graphs else model
+    return cost(lambda: vit.step(model, precision, batch, forward), subject.device)
 
 
 def test_cost(subject):
@@ -188,10 +213,11 @@ def _prec(subject, cfg):
         return Precision(cfg.TRAINER[subject.trainer.config_node].PREC, subject.device).prec
 
 
-def speed(subject, loaded) -> list:
-    """A row: method, precision, images of a step, ms and MiB with few and many classes, share of the kernels, ...
+def speed(subject, loaded, graphs=False) -> list:
+    """A row: method, precision, images of a step, ms (and as graphs) and MiB with few and many classes, share of the
+    kernels, ...
 
-    loaded: pictures a second that the loaders give.
+    loaded: pictures a second that the loaders give. graphs: whether a step can be launched as graphs.
     """
     n_few, n_many = subject.geometry.few, subject.geometry.many
     cfg = subject.config(n_few)
@@ -199,7 +225,8 @@ def speed(subject, loaded) -> list:
     few, many, large = (step_cost(subject, *of) for of in ((batch, n_few), (batch, n_many), (2 * batch, n_few)))
     start = [subject.method.trainer, prec, batch]
     if few is None:
-        return [*start, *[None] * 8]
+        return [*start, *[None] * 9]
+    recorded = step_cost(subject, batch, n_few, graphs=True) if graphs else None
     fits = _jobs(few.memory)
     by_both = [None if one is None else getattr(one, of) for of in ("seconds", "memory") for one in (few, many)]
     ms = [value and 1000 * value for value in by_both[:2]]
@@ -213,7 +240,8 @@ def speed(subject, loaded) -> list:
         hours = (
             SEEDS / 3600 * sum(p.cost(lambda b, c: max(line(b, c), b / loaded), tested.seconds / TESTED) for p in plans)
         )
-    return [*start, *ms, *by_both[2:], share, takes, limit, fits, hours]
+    as_graphs = recorded and 1000 * recorded.seconds
+    return [*start, *ms, as_graphs, *by_both[2:], share, takes, limit, fits, hours]
 
 
 def _jobs(memory):
@@ -270,10 +298,11 @@ def compute(methods, geometry, pictures) -> Iterator:
             break
         print(f"{method.trainer}, {i} of {len(methods)}", file=sys.stderr)
         subject = Subject(method, of, device)
-        agreed += agreement(subject)
-        yield verdict([row for row in agreed if row[0] == method.trainer], device)
+        rows = agreement(subject)
+        agreed += rows
+        yield verdict(rows, device)
         if subject.steps:
-            fast.append(speed(subject, loaded))
+            fast.append(speed(subject, loaded, rows[-1][1] == GRAPHS and not math.isnan(rows[-1][2])))
             if fast[-1][3] is None or fast[-1][4] is None:
                 text = f"a step of {of.many if fast[-1][3] else of.few} classes takes more memory than there is"
                 yield Finding(NOTE, f"compute, {method.trainer}", text, "lower DATALOADER.TRAIN_X.BATCH_SIZE")
@@ -290,6 +319,7 @@ def compute(methods, geometry, pictures) -> Iterator:
         f"second: {where}",
         [
             *(("", ""), ("PREC", ""), ("batch", "d"), (f"ms, {of.few} classes", ".1f"), (f"{of.many}", ".1f")),
+            (f"{of.few}, graphs", ".1f"),
             *(
                 (f"MiB, {of.few}", ".0f"),
                 (f"{of.many}", ".0f"),

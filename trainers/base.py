@@ -30,6 +30,7 @@ from .prompting.image_batch import ImageBatch
 from .prompting.model import PromptedCLIP
 from .random_state import random_state, set_random_state
 from .run import checkpoint, experiment
+from .run.cuda_graphs import as_graphs
 from .run.late_numbers import LateNumbers
 from .run.loader import LEARNER, PromptLoader
 from .run.optimiser import optimiser_of
@@ -88,6 +89,7 @@ class PromptTrainer(TrainerX):
         print("Building custom CLIP")
         self.model = self.custom_clip(cfg, self.dm.dataset.classnames, clip_model).to(self.device)
         learner = self.model.prompt_learner
+        self.training_forward = as_graphs(self.model, self.device) if cfg.MODEL.CUDA_GRAPHS else self.model
 
         self.trained = nn.ModuleDict({LEARNER: learner, "training_only": self.model.training_only})
         parameters = list(self.trained.parameters())
@@ -174,14 +176,14 @@ class PromptTrainer(TrainerX):
     def forward_backward(self, batch):
         image, label = self.parse_batch_train(batch)
         self.model.monitors.clear()
+        self.optim.zero_grad()
         with self.precision.autocast():
-            logits, losses = self.model(image, label)
+            logits, losses = self.training_forward(image, label)
             loss = sum(losses.values())
         label = label if label.dim() == 1 else label.argmax(dim=1)  # of a teacher's scores, the class it takes it for
         check = partial(self.check_finite, f"epoch {self.epoch + 1}, batch {self.batch_idx + 1}")
         monitors, acc = self.model.monitors, compute_accuracy(logits, label)[0]
         summary = LateNumbers(check, loss=loss, **losses, **monitors, acc=acc)
-        self.optim.zero_grad()
         self.model.backward({name: self.precision.scale(term) for name, term in losses.items()})
         self.precision.step(self.optim)
         if self.batch_idx + 1 == self.num_batches or self.cfg.OPTIM.LR_STEP == "iteration":

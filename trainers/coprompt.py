@@ -117,7 +117,8 @@ class CustomCLIP(PromptedCLIP):
     def training_pass(self, image, label):
         """image: also a pair of views, of which the frozen CLIP sees the second; each (B, 3, H, W)."""
         view, other = image if isinstance(image, (list, tuple)) else (image, image)
-        f, g, g0 = self.encode_image(view), self.encode_text(), self.sentences().draw()
+        g0 = self.sentences().draw()
+        f, g = self.encode_image(view), self.encode_text()
         with torch.no_grad():
             f0 = normalise(self.image_encoder(other))
         logits = self.logits(f, g)

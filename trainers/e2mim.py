@@ -126,11 +126,10 @@ class CustomCLIP(PromptedCLIP):
         """
         if not (self.reads_mixed("ce") or self.reads_mixed("mi")):
             return None
-        partner = draw_partners(labels_on_host(image, label))
+        partner = draw_partners(labels_on_host(image, label), label.device)
         if partner is None:
             self.say_once("a batch held images of one class only: its mixed part is left out")
             return None
-        partner = partner.to(label.device, non_blocking=True)
         lam = draw_lam(len(label), self.options.MIXUP_ALPHA, label.device)
         if self.mixes_pixels:
             pixels = pixels_of(image)

@@ -297,6 +297,7 @@ MODEL, BACKBONE, DATASET, DATALOADER, TRAIN_X, TEST, OPTIM, STORE = (SimpleNames
 BACKBONE.ACTIVATION = Key("", Range("quickgelu, gelu or empty", lambda value: value in ("quickgelu", "gelu", "")))
 # classes (CoCoOp: images x classes) in a pass of the text encoder; 0: as many as a quarter of the memory holds
 MODEL.TEXT_CHUNK = Key(0, at_least(0))
+MODEL.CUDA_GRAPHS = False  # launch a training step's kernels at once, as CUDA graphs (docs/performance.md)
 DATASET.SUBSAMPLE_CLASSES = Key("all", one_of("all", "base", "new"))  # which half of the classes (CoOp)
 DATASET.TEMPLATE = ""  # hand-crafted prompt with {} for the class name; empty: the data set's own
 # views of each training image that SEED gives, the same for all methods; 0: drawn anew in each epoch of each run

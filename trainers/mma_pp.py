@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
+from .between_graphs import uniform
 from .keys import CLASS_FILE, WEIGHT, WIDTH, Key, above, add_defaults, from_below, method_defaults, whole
 from .prompting.adapters import SharedAdapters
 from .prompting.class_texts import ClassTexts
@@ -104,7 +105,7 @@ class CustomCLIP(PromptedCLIP):
 
         f, g = both(self.scale)
         with torch.no_grad():
-            other_f, other_g = both(self.scale * torch.rand(()).to(label.device))
+            other_f, other_g = both(self.scale * uniform((), label.device))
         logits = self.logits(f, g)
         losses = OrderedDict(
             ce=F.cross_entropy(logits, label),

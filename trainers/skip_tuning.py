@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 from dassl.engine import TRAINER_REGISTRY
 
 from .base import PromptTrainer
+from .between_graphs import BetweenGraphs
 from .keys import Key, above, above_to, add_defaults, method_defaults, whole
 from .prompting.encoders import check_layer
 from .prompting.image_batch import labels_on_host
@@ -90,7 +91,7 @@ class KeptRanks(nn.Module):
         super()._load_from_state_dict(*args)
         self.ranks = self.mask.nonzero().flatten().tolist()
 
-    def of(self, labels: torch.Tensor) -> List[int]:
+    def forward(self, labels: torch.Tensor) -> List[int]:
         """The ranks of a batch, whose own classes come first and are always kept; labels (B,): in the host's memory.
 
         In the authors' code one that is left out counts as the first of the kept classes.
@@ -99,6 +100,21 @@ class KeptRanks(nn.Module):
             return self.ranks
         n_own = len(set(labels.tolist()))
         return [*range(n_own), *(rank for rank in self.ranks if rank >= n_own)]
+
+
+@BetweenGraphs
+def ranks_of(kept: KeptRanks, labels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """(m,) on the device"""
+    return torch.tensor(kept(labels)).to(device, non_blocking=True)
+
+
+@BetweenGraphs
+def frozen_text(model: "CustomCLIP") -> torch.Tensor:
+    """What the texts' tokens are behind the frozen layers, computed once."""
+    if model.frozen_text is None:
+        with torch.no_grad():
+            model.frozen_text = model.text_encoder.first_layers(model.sequences(), model.frozen_layers).x
+    return model.frozen_text
 
 
 class CustomCLIP(PromptedCLIP):
@@ -126,22 +142,20 @@ class CustomCLIP(PromptedCLIP):
     def encode_text(self, classes=None):
         """classes (m,): encode only these."""
         texts = self.sequences
-        if self.frozen_text is None:
-            with torch.no_grad():
-                self.frozen_text = self.text_encoder.first_layers(texts(), self.frozen_layers).x
-        tokens = TextTokens(self.frozen_text, texts.n_shared, texts.groups, texts.rows, texts.eos)
+        tokens = TextTokens(frozen_text(self), texts.n_shared, texts.groups, texts.rows, texts.eos)
         tokens = tokens if classes is None else tokens.take(classes)
         return normalise(self.prompt_learner.text(self.text_encoder)(tokens, first=self.frozen_layers))
 
     @torch.no_grad()
     def kept_classes(self, f, label, ranks):
-        """Image features (B, dim), labels (B,) and the ranks that are kept -> the classes that have them (m,)."""
+        """Image features (B, dim), labels (B,) and the ranks (m,) that are kept -> the classes that have them (m,)."""
         scores = (f @ self.hand_features.t()).scatter(1, label[:, None], math.inf).max(dim=0).values
-        return scores.argsort(descending=True)[torch.tensor(ranks).to(scores.device, non_blocking=True)]
+        return scores.argsort(descending=True)[ranks]
 
     def training_pass(self, image, label):
         f = self.encode_image(image)
-        classes = self.kept_classes(f, label, self.training_only["kept"].of(labels_on_host(image, label)))
+        ranks = ranks_of(self.training_only["kept"], labels_on_host(image, label), label.device)
+        classes = self.kept_classes(f, label, ranks)
         g = self.encode_text(classes)
         # A logit of -inf takes no part in the cross-entropy
         skipped = torch.full((len(f), len(self.classnames)), -math.inf, device=f.device)

@@ -35,11 +35,26 @@ def test_every_method(quick, name, capsys):
     assert list(rows) == ["fp32", "amp", "bf16"] and rows["fp32"] == [0, 0, 0 if steps else None]
     assert all(0 < rows[prec][1] < 0.1 for prec in ("amp", "bf16"))
     assert len(speed.rows) == steps and f"| {agreement.rows[0][0]} " in agreement.text()
-    for _, prec, batch, few, many, *memory, share, takes, limit, jobs, hours in speed.rows:
-        assert prec in compute.ROUNDING and few > 0 and many > 0 and memory == [None, None] and share is jobs is None
+    for _, prec, batch, few, many, graphs, *memory, share, takes, limit, jobs, hours in speed.rows:
+        assert prec in compute.ROUNDING and few > 0 and many > 0 and memory == [None, None]
+        assert share is jobs is graphs is None
         assert takes == pytest.approx(1000 * batch / few) and limit == "step"
         assert (hours is None) == (not method(name).has("base2new"))
     assert f"{agreement.rows[0][0]}, 1 of 1" in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_step_as_graphs(quick, monkeypatch, capsys, fails):
+    monkeypatch.setitem(compute.cuda_graphs.BACKENDS, "cpu", "no such" if fails else "aot_eager")
+    (finding,), agreement, speed = run("coop")
+    assert [row[1] for row in agreement.rows] == ["fp32", "amp", "bf16", compute.GRAPHS]
+    ((*_, few, _, graphs, _, _, _, _, _, _, _),) = speed.rows
+    if fails:
+        assert finding.level == FAULT and finding.remedy.endswith("leave MODEL.CUDA_GRAPHS out") and graphs is None
+        assert "CoOp with MODEL.CUDA_GRAPHS: " in capsys.readouterr().err
+    else:
+        assert finding.level == OK and agreement.rows[-1][2:] == [0, 0, 0] and 0 < graphs < 100 * few
 
 
 def test_what_there_is_no_time_for(quick, monkeypatch):
@@ -75,7 +90,7 @@ def test_a_verdict(value):
 
 
 def test_too_little_memory_is_said(quick, monkeypatch):
-    def refused(subject, n_img, n_cls):
+    def refused(subject, n_img, n_cls, graphs=False):
         if n_cls == TINY.many:
             return None
         return compute.Cost(0.1, 0.08, 1000.0)
@@ -86,7 +101,7 @@ def test_too_little_memory_is_said(quick, monkeypatch):
     (_, note), _, speed = run("coop")
     assert note.text == f"a step of {TINY.many} classes takes more memory than there is" and note.remedy
     (row,) = speed.rows
-    assert row[3:] == [100.0, None, 1000.0, None, pytest.approx(0.8), 320.0, "kernels", 7, None]
+    assert row[3:] == [100.0, None, None, 1000.0, None, pytest.approx(0.8), 320.0, "kernels", 7, None]
     assert "–" in speed.text()
 
 
@@ -96,7 +111,7 @@ def test_which_part_is_the_limit(quick, monkeypatch):
     monkeypatch.setattr(compute, "_jobs", lambda memory: 7)
     subject = compute.Subject(method("coop"), TINY, "cpu")
     fast, slow = compute.speed(subject, 1e9), compute.speed(subject, 100)
-    assert fast[9] == "host" and slow[9] == "loaders" and slow[11] > 2 * fast[11]
+    assert fast[10] == "host" and slow[10] == "loaders" and slow[12] > 2 * fast[12]
 
 
 @pytest.mark.filterwarnings("ignore:CUDA is not available")

@@ -2,7 +2,8 @@
 
     python -m tests.fake_gpu.steps GUARD METHOD[:BREAK] ...
 
-GUARD is guard.cpp, compiled; BREAK a mistake of `BREAKS` that is made on purpose.
+GUARD is guard.cpp, compiled; BREAK a mistake of `BREAKS` that is made on purpose. "graphs" stands for a step in fp32
+with MODEL.CUDA_GRAPHS: PyTorch makes none of what holds a tensor of the host, and says so in its own log alone.
 """
 
 # ruff: noqa: E402  imports behind a statement
@@ -16,6 +17,8 @@ import types
 import warnings
 
 import torch
+from functorch.compile import make_boxed_func
+from torch._dynamo.backends.common import aot_autograd
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.cuda.amp import common
 
@@ -26,6 +29,7 @@ from trainers import e2mim
 from trainers.precision import ENCODER_DTYPES, Precision
 from trainers.prompting import model, prompt_text
 from trainers.prompting.image_batch import ImageBatch
+from trainers.run import cuda_graphs
 
 N_CLS, BATCH = 10, 4
 BREAKS = {
@@ -41,6 +45,7 @@ BREAKS = {
     "an index of the labels on the CPU": lambda: change_losses(
         lambda losses: torch.arange(3) == losses["ce"].expand(3)
     ),
+    "drawn on the host": lambda: change_losses(lambda losses: losses.update(ce=torch.rand(()) * losses["ce"])),
 }
 
 
@@ -61,7 +66,7 @@ def pretend():
     common.amp_definitely_not_available = lambda: False
     prompt_text.GROUP_COST["meta"] = prompt_text.GROUP_COST["cuda"]
     # E2MIM decides by the labels on the host, which fake tensors have no numbers for
-    e2mim.draw_partners = lambda label: torch.arange(len(label)).roll(1)
+    e2mim.draw_partners = lambda label, device: torch.arange(len(label), device=device).roll(1)
 
 
 def precision_of(prec):
@@ -90,7 +95,18 @@ def on_the_gpu(built):
         torch.Tensor.__deepcopy__, torch.nn.Parameter.__deepcopy__ = of_tensors, of_parameters
 
 
+def of_the_gpu_alone(graph, _):
+    """In the place of a compiler: runs a graph as it is."""
+    for node in graph.graph.nodes:
+        values = node.meta.get("val")
+        for value in values if isinstance(values, (tuple, list)) else [values]:
+            if isinstance(value, torch.Tensor) and value.device.type != "cuda":
+                raise TypeError(f"a graph holds {node} on {value.device}")
+    return make_boxed_func(graph.forward)
+
+
 def check(subject, prec):
+    graphs, prec = prec == "graphs", "fp32" if prec == "graphs" else prec
     built, _ = subject.model(N_CLS, prec, "meta")
     precision = precision_of(prec)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -98,8 +114,9 @@ def check(subject, prec):
         if subject.method.teacher_key:
             ours.teacher.precision = precision
         images, labels = torch.empty(BATCH, 3, 32, 32, device="cuda"), torch.arange(BATCH)
+        step = cuda_graphs.as_graphs(ours, torch.device("cuda")) if graphs else ours
         with precision.autocast():
-            logits, losses = ours(ImageBatch(images, None, labels), labels.to("cuda"))
+            logits, losses = step(ImageBatch(images, None, labels), labels.to("cuda"))
         right(logits, *losses.values())
         if subject.steps:
             ours.backward(losses)
@@ -116,14 +133,17 @@ def right(*tensors):
 def main():
     warnings.simplefilter("ignore")
     pretend()
+    cuda_graphs.BACKENDS["cuda"] = aot_autograd(fw_compiler=of_the_gpu_alone, bw_compiler=of_the_gpu_alone)
     for word in sys.argv[2:]:
         name, _, mistake = word.partition(":")
         plain = model.PromptedCLIP.losses, prompt_text.PromptSequences.to
         if mistake:
             BREAKS[mistake]()
-        for prec in ENCODER_DTYPES:
+        subject = Subject(method(name), GEOMETRIES["tiny"], "cuda")
+        graphs = subject.steps and mistake in ("", "drawn on the host")
+        for prec in [*ENCODER_DTYPES, *["graphs"] * graphs]:
             try:
-                check(Subject(method(name), GEOMETRIES["tiny"], "cuda"), prec)
+                check(subject, prec)
                 print(f"{word} {prec}: ok", flush=True)
             except Exception as error:
                 print(f"{word} {prec}: {type(error).__name__} {' '.join(str(error).split())[:200]}", flush=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.subject import GEOMETRIES, Subject
 from harness.catalogue import METHODS
 from tests.conftest import REPOSITORY
 
@@ -54,7 +55,14 @@ def steps(guard, *words):
 def test_every_method_in_every_precision(guard):
     names = [method.folder for method in METHODS]
     lines = steps(guard, *names)
-    assert lines == [f"{name} {prec}: ok" for name in names for prec in PRECISIONS]
+    stepping = {method.folder for method in METHODS if Subject(method, GEOMETRIES["tiny"], "cuda").steps}
+    assert lines == [f"{name} {prec}: ok" for name in names for prec in [*PRECISIONS, *["graphs"] * (name in stepping)]]
+
+
+def test_a_graph_of_the_gpu_alone(guard):
+    *plain, graphs = steps(guard, "coop:drawn on the host")
+    assert all(line.endswith(": ok") for line in plain) and len(plain) == len(PRECISIONS)
+    assert "a graph holds rand on cpu" in graphs
 
 
 def test_mistakes_are_found(guard):

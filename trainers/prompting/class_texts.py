@@ -5,6 +5,7 @@ from typing import Iterator, List, Sequence
 import torch
 from torch import nn
 
+from ..between_graphs import uniform
 from .prompt_text import GROUP_COST, embed, group
 from .text_tokens import TextTokens
 
@@ -41,7 +42,7 @@ class ClassTexts(nn.Module):
 
     def draw(self) -> TextTokens:
         """A text of each class, all of its own equally likely; whoever encodes it gets (n_cls, dim)."""
-        number = (torch.rand(len(self.counts)).to(self.n.device) * self.n).long()
+        number = (uniform(self.n.shape, self.n.device) * self.n).long()
         return self._embedded(self.first + torch.minimum(number, self.n - 1), self.drawn_order, self.drawn_groups)
 
     def all(self) -> Iterator[TextTokens]:

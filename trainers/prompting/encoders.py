@@ -14,7 +14,7 @@ of the tokens, in no order to rely on.
 import functools
 import math
 import os
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 import torch
 from torch import nn
@@ -31,6 +31,8 @@ BeforeLayer = Callable[[int, Any], Any]
 # something beside it, low-rank updates of q, k and v with dropout
 KEPT, KEPT_BESIDE = 10, 16
 
+_MEMORY: Dict[str, int] = {}  # kind of device -> bytes
+
 
 def memory_limit(device: torch.device) -> int:
     """Bytes that a pass through the text encoder may keep: a quarter of the device's memory (our choice).
@@ -38,9 +40,11 @@ def memory_limit(device: torch.device) -> int:
     Of all memory and not of what is free, which differs from one moment to the next: so would the number of passes, and
     with it the last bits of the same run done twice.
     """
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory // 4
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    kind = device.type
+    if kind not in _MEMORY:  # asked once: a compiler that follows a step cannot follow the question
+        of_host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        _MEMORY[kind] = torch.cuda.get_device_properties(device).total_memory if kind == "cuda" else of_host
+    return _MEMORY[kind] // 4
 
 
 class CausalMasks:

@@ -8,22 +8,25 @@ run that restores its state resumes exactly, and no step waits for a GPU to say 
 import torch
 import torch.nn.functional as F
 
+from ..between_graphs import BetweenGraphs
 from ..errors import UserError
 
 
-def draw_partners(label):
+@BetweenGraphs
+def draw_partners(label, device="cpu"):
     """For each sample the index of a partner of a different class, drawn uniformly from the batch.
 
-    label (B,), in the host's memory -> (B,) int64 there, or None when the batch has one class only: there is nothing to
-    mix then.
+    label (B,), in the host's memory -> (B,) int64 on the device, or None when the batch has one class only: there is
+    nothing to mix then.
     """
     if len(set(label.tolist())) < 2:
         return None
     different = label[:, None] != label[None, :]  # (B, B)
-    return torch.multinomial(different.float(), 1).squeeze(1)
+    return torch.multinomial(different.float(), 1).squeeze(1).to(device, non_blocking=True)
 
 
-def draw_lam(n, alpha, device=None):
+@BetweenGraphs
+def draw_lam(n, alpha, device="cpu"):
     """Proportions lam ~ Beta(alpha, alpha) of n samples, one each: (n,) float32 in [0, 1].
 
     One per sample rather than one per batch: a batch then covers the whole way between its classes.
@@ -32,7 +35,7 @@ def draw_lam(n, alpha, device=None):
     if not alpha > 0:
         raise UserError(f"Mixup's alpha, the parameter of Beta(alpha, alpha), is {alpha}: it must be above 0.")
     alpha = torch.full((n,), float(alpha))
-    return torch.distributions.Beta(alpha, alpha, validate_args=False).sample().to(device or "cpu", non_blocking=True)
+    return torch.distributions.Beta(alpha, alpha, validate_args=False).sample().to(device, non_blocking=True)
 
 
 def mixup(x, x_partner, lam):

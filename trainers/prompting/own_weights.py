@@ -4,7 +4,6 @@ The encoder stays as it is, with its stored features. What learns is a second se
 pass goes through a copy of the encoder that has these in their places and shares all else with it.
 """
 
-import copy
 from collections import defaultdict
 from typing import Callable, Dict, Mapping
 
@@ -51,7 +50,9 @@ def with_weights(module: nn.Module, values: Mapping[str, torch.Tensor]) -> nn.Mo
         else:
             there = module._parameters[name]  # None in an exported program, which leaves out what is not read
             own[name] = value if there is None else value.to(there.dtype)
-    changed = copy.copy(module)
+    changed = object.__new__(type(module))  # as copy.copy, which MODEL.CUDA_GRAPHS could not follow
+    for key, value in vars(module).items():
+        object.__setattr__(changed, key, value)
     if own:
         changed._parameters = {**module._parameters, **own}
     changed._modules = dict(module._modules)

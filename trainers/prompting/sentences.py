@@ -9,6 +9,7 @@ from typing import Any, List, NamedTuple, Sequence
 import torch
 
 from ..backbone.clip_loader import CONTEXT_LENGTH
+from ..between_graphs import uniform
 from ..errors import UserError
 from ..files.edited_files import read_json, read_text
 from .encoders import TextEncoder
@@ -29,7 +30,7 @@ class Sentences(NamedTuple):
         sentences get those of the same place, as in the authors' code, and in any class all are equally likely.
         """
         first = self.counts.cumsum(0) - self.counts
-        return self.features[first + (torch.rand(()) * self.counts.double()).long()]
+        return self.features[first + (uniform((), self.counts.device) * self.counts.double()).long()]
 
     def means(self) -> torch.Tensor:
         """The normalised mean of each class's sentences, (n_cls, dim)."""

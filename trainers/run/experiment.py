@@ -28,6 +28,7 @@ NOT_THE_EXPERIMENT = {
     "TRAIN.CHECKPOINT_FREQ",
     "TRAIN.PRINT_FREQ",
     "MODEL.TEXT_CHUNK",  # bounds memory
+    "MODEL.CUDA_GRAPHS",
     "USE_CUDA",
     "VERBOSE",
     "VERSION",

@@ -107,9 +107,8 @@ def test_keys_stated_at_any_depth(tmp_path, key):
     fork = coop(tmp_path / "fork", extend=f"    cfg.{key} = {value!r}\n")
     add(fork, ["MaPLe"]).carry_out()
     for path in (fork / "configs/trainers/MaPLe").iterdir():
-        theirs, ours = (
-            yaml.safe_load(p.read_text()) for p in (path, REPOSITORY / "configs/trainers/MaPLe" / path.name)
-        )
+        here = REPOSITORY / "configs/trainers/MaPLe" / path.name
+        theirs, ours = (yaml.safe_load(p.read_text()) for p in (path, here))
         assert functools.reduce(dict.get, key.split("."), theirs) != value
         batches = [config["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"] for config in (theirs, ours)]
         assert batches[0] == batches[1]
