@@ -117,7 +117,10 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize("command", ["tools/report.py", "train.py", "harness"])  # of all: tests/tools/test_commands.py
+WITHOUT_TORCH = ["tools/report.py", "harness"]
+
+
+@pytest.mark.parametrize("command", often([*WITHOUT_TORCH, "train.py"], WITHOUT_TORCH))  # all: tools/test_commands.py
 def test_help_without_the_folder_of_the_command_on_the_path(tmp_path, command):
     words = ["sep", "base2new_train"] if command == "harness" else []
     flags = ["-P", "-X", "utf8=0"] if sys.version_info >= (3, 11) else []
