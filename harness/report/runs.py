@@ -144,7 +144,7 @@ def _read_placed(path, files, run, place):
 
 
 def _refuse_predictions(folder, record):
-    """Raise UserError for a result that the predictions beside it contradict; damaged ones are the page's to name."""
+    """Raise UserError for a result that the predictions beside it contradict. The page names those that are damaged."""
     path = os.path.join(folder, "predictions.npz")
     if os.path.isfile(path):
         from .predictions import OfAnotherTest, read_predictions  # here, as few reports need NumPy

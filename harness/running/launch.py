@@ -279,7 +279,7 @@ def need_writable(folders: Iterable[str], environment: Environment):
 
 
 def there(path: str) -> str:
-    """The nearest place around a path, or it itself, that is there."""
+    """The path itself, or the nearest folder above it that exists."""
     return path if os.path.lexists(path) else there(os.path.dirname(path))
 
 
