@@ -12,6 +12,7 @@ for it. For base / new / H over many methods and data sets see tools/report.py.
 import argparse
 import math
 import os
+import statistics
 import sys
 from pathlib import Path
 
@@ -21,7 +22,6 @@ import harness.start  # noqa: F401  first, as it says what is missing
 # isort: split
 from harness.errors import UserError, exit_with
 from harness.report.logs import TESTED, TRAINED, value_in_logs
-from harness.report.results import mean_and_std
 
 
 def subfolders(directory):
@@ -53,7 +53,7 @@ def summarise(directory, keyword="accuracy", signals=TRAINED, ci95=False):
     print(f"Summary of directory: {directory}")
     mean = None
     if values:
-        mean, spread = mean_and_std(values)
+        mean, spread = statistics.fmean(values), statistics.pstdev(values)
         if ci95:
             spread = 1.96 * spread / math.sqrt(len(values))
         print(f"* {keyword}: {mean:.2f}% +- {spread:.2f}%")
@@ -78,7 +78,7 @@ def summarise_all(directory, **options):
     print("Average performance")
     average = None
     if means:
-        average, _ = mean_and_std(means)
+        average = statistics.fmean(means)
         print(f"* {options['keyword']}: {average:.2f}%")
     if missing:
         print(f"missing (no result at all): {', '.join(missing)}")

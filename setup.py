@@ -38,6 +38,6 @@ setup(
     ],
     extras_require={
         "open_clip": ["open_clip_torch"],  # MODEL.BACKBONE.NAME open_clip:...
-        "onnx": ["onnx", "onnxruntime", "onnxscript"],  # tools/export.py --format onnx
+        "onnx": ["onnx", "onnxruntime", "onnxscript"],  # tools/export.py --output FILE.onnx
     },
 )

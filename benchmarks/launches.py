@@ -10,7 +10,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trainers.prompting import encoders, prompt_text
-from trainers.prompting.image_batch import ImageBatch
 from trainers.run.optimiser import fuse, optimiser_of
 
 from . import vit
@@ -38,15 +37,13 @@ def of_step(subject) -> int:
     """Of a `Subject` of "tiny" geometry, which is as deep as ViT-B/16."""
     fused = mock.patch.object(encoders, "plain_attention", encoders.scaled_dot_product_attention)
     groups = mock.patch.dict(prompt_text.GROUP_COST, cpu=prompt_text.GROUP_COST["cuda"])
-    cfg = subject.config(CLASSES)
+    options = subject.config(CLASSES).OPTIM
     with fused, groups:
         model, precision = subject.model(CLASSES, PREC, "cpu")
         trained = nn.ModuleDict({"prompts": model.prompt_learner, "training_only": model.training_only})
-        optimiser, _ = optimiser_of(trained, cfg.OPTIM, range(cfg.OPTIM.MAX_EPOCH + 1))
+        optimiser, _ = optimiser_of(trained, options, range(options.MAX_EPOCH + 1))
         fuse(optimiser, "cpu")
-        images, labels = subject.batch(PICTURES, CLASSES, "cpu")
-        views = cfg.DATALOADER.K_TRANSFORMS
-        batch = [images] * views if views > 1 else ImageBatch(images, None, labels), labels
+        batch = subject.training_batch(PICTURES, CLASSES, "cpu")
         for _ in range(2):  # the first makes the optimiser's state
             launches = Launches()
             with launches:

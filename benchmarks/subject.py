@@ -6,6 +6,7 @@ import torch
 
 from dassl.engine import TRAINER_REGISTRY
 from harness.catalogue import DATASETS, Method
+from trainers.prompting.image_batch import ImageBatch
 
 from . import budget, vit
 from .config import REPOSITORY, config_of
@@ -64,7 +65,14 @@ class Subject(NamedTuple):
         return model, precision
 
     def batch(self, n_img, n_cls, device):
+        """Pictures and labels."""
         return vit.batch_of(n_img, n_cls, device, self.geometry.clip)
+
+    def training_batch(self, n_img, n_cls, device):
+        """What a training gives a step: pictures, or a list of them where a method takes several views; and labels."""
+        images, labels = self.batch(n_img, n_cls, device)
+        views = self.config(n_cls).DATALOADER.K_TRANSFORMS
+        return [images] * views if views > 1 else ImageBatch(images, None, labels.cpu()), labels
 
 
 class Teacher:

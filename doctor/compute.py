@@ -193,13 +193,10 @@ def in_kernels(function) -> Optional[float]:
 
 
 def step_cost(subject, n_img, n_cls, graphs=False):
-    cfg = subject.config(n_cls)
-    model, precision = subject.model(n_cls, _prec(subject, cfg), subject.device)
-    images, labels = subject.batch(n_img, n_cls, subject.device)
-    views = cfg.DATALOADER.K_TRANSFORMS
-    image = [images] * views if views > 1 else ImageBatch(images, None, labels.cpu())
+    model, precision = subject.model(n_cls, _prec(subject, subject.config(n_cls)), subject.device)
+    batch = subject.training_batch(n_img, n_cls, subject.device)
     forward = cuda_graphs.as_graphs(model, torch.device(subject.device)) if graphs else model
-    return cost(lambda: vit.step(model, precision, (image, labels), forward), subject.device)
+    return cost(lambda: vit.step(model, precision, batch, forward), subject.device)
 
 
 def test_cost(subject):

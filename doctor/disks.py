@@ -13,7 +13,7 @@ SEEDS = 3  # of a published table
 # Numbers that SEP learns, the largest method, on ViT-B/16 and on shapes-tiny: 12 width^2 in each layer but the first
 LEARNED, BUNDLED_LEARNED = 113_000_000, 1_100_000
 BYTES = 2 * 4  # of each in a checkpoint, with its momentum
-STORED_BYTES = 2 * 4 * 512  # of a test image's features, as one of all classes and as one of a half
+STORED_BYTES = 2 * 4 * 512  # of a test image's features, stored twice: in tests of all classes and of a half
 
 
 def disks(data: str, output: str, datasets: int, test_images: int, learned: int = LEARNED) -> Iterator[Finding]:

@@ -38,15 +38,6 @@ class Method(NamedTuple):
     chosen_by: str = "last epoch"  # what decides on the model that is tested, where configs do not
     told_half: bool = False  # predicts base classes otherwise than new ones where an image is said to be of either
     on_target: bool = False  # across data sets it is trained on each target, without labels, and not on the source
-
-    def has(self, protocol: str) -> bool:
-        protocol = "base2new" if protocol == "joint" else protocol  # another test of its models
-        return not self.protocols or protocol in self.protocols.split()
-
-    def refusal(self, protocol: str) -> str:
-        """The sentence for whoever asks for a protocol that it does not have."""
-        return f"{self.trainer} has no {protocol}, only {self.protocols.replace(' ', ', ')}: {self.bound}"
-
     base_key: str = ""  # of a method that wraps another: the config key that says which
     # Of a method that learns from a trained run: the config key that holds that run's folder, and the trainers whose
     # names may stand there instead, the default first; each of them has a config for TEACHER
@@ -57,6 +48,14 @@ class Method(NamedTuple):
     defaults: Optional[tuple[tuple, ...]] = None
     class_name: str = ""  # the class in its code, where that has another name than `trainer`
     packages: tuple[str, ...] = ()  # in its folder, which it imports in the place of installed ones
+
+    def has(self, protocol: str) -> bool:
+        protocol = "base2new" if protocol == "joint" else protocol  # another test of its models
+        return not self.protocols or protocol in self.protocols.split()
+
+    def refusal(self, protocol: str) -> str:
+        """The sentence for whoever asks for a protocol that it does not have."""
+        return f"{self.trainer} has no {protocol}, only {self.protocols.replace(' ', ', ')}: {self.bound}"
 
     @property
     def config_folder(self) -> str:

@@ -76,13 +76,9 @@ def given(args: argparse.Namespace) -> dict[str, str]:
     flags = {name: getattr(args, name) for name in _FLAGS if getattr(args, name) not in (None, "")}
     pairs = dict(zip(args.opts[::2], args.opts[1::2]))
     content = json.dumps([files, flags, pairs], sort_keys=True)
-
-    def stem(path):
-        return os.path.splitext(os.path.basename(path))[0]
-
     return {
         "fingerprint": hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:16],
         "dataset_config": dataset_folders.name_of(args.dataset_config_file),
-        "config": stem(args.config_file),
+        "config": os.path.splitext(os.path.basename(args.config_file))[0],
         "root": os.path.realpath(os.path.expanduser(args.root)) if args.root else "",
     }

@@ -1,6 +1,6 @@
 """JSON and text files that somebody may have edited, or put something else in the place of.
 
-What is read is a regular file of a bounded size, and of the shape that its reader declares. YAML is config.py's.
+What is read is a regular file of a bounded size, and of the shape that its reader declares. YAML: yaml_file.py.
 """
 
 import errno

@@ -12,7 +12,7 @@ from .edited import NUMBER, SCALAR, read_json
 from .errors import UserError
 
 FILE = "metrics.json"
-# Keys that settings leave out where a run is as all were before there were these keys, see trainers/run/experiment.py
+# What all runs did before a config had these keys; settings leave such a value out, see trainers/run/experiment.py
 AS_BEFORE = {
     **dict.fromkeys(("DATASET.CLASS_NAMES", "DATASET.OWN", "DATASET.SPLIT_FILE"), ""),
     "DATALOADER.TRAIN_X.DROP_LAST": True,

@@ -1,6 +1,6 @@
 """A run's row in the tables, as its folder, its record and the settings of a checkpoint say it.
 
-A row is a dict whose keys are words for sentences; whoever does not know a part leaves it out. What a run is must be
+A row is a dict whose keys are the words that messages use; a part that is not known is left out. What a run is must be
 what its folder says, and a test's model must be of the test's row in all that the protocol does not change.
 """
 

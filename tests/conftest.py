@@ -1,9 +1,11 @@
 import contextlib
 import itertools
 import json
+import os
 import resource
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +15,7 @@ import torch
 from PIL import Image
 
 import dassl  # noqa: F401  first: lets torchvision import beside a CPU-only PyTorch
+from harness.errors import exit_with
 
 pytest_plugins = ["tests.tiny", "tests.families", "tests.built"]
 
@@ -22,6 +25,14 @@ hypothesis.settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = REPOSITORY / "tests" / "golden"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def power_stays_on():
+    """Nobody cuts the power here, and to wait for the disk takes longer than most of what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
@@ -59,6 +70,21 @@ def disk(tmp_path):
     yield make
     if mounted:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def python(code, *words, **environ):
+    """What a Python of its own prints that runs `code` in the checkout and must not fail."""
+    command = [sys.executable, "-c", code, *map(str, words)]
+    done = subprocess.run(command, cwd=REPOSITORY, env={**os.environ, **environ}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def exits(main, *args):
+    """The exit code of a command, whose errors are sentences then."""
+    with pytest.raises(SystemExit) as end:
+        exit_with(lambda: main(*args))
+    return end.value.code
 
 
 def fill(folder, leave=0):

@@ -4,13 +4,12 @@ import ast
 import graphlib
 import re
 import subprocess
-import sys
 from collections import defaultdict
 
 import pytest
 
 from harness.catalogue import METHODS
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, python
 
 SOURCES = [p for p in REPOSITORY.glob("**/*.py") if not {".venv", "build"} & set(p.relative_to(REPOSITORY).parts)]
 FILES = {method.folder for method in METHODS}  # trainers/<folder>.py
@@ -88,8 +87,7 @@ def test_no_method_imports_another():
 def test_a_script_starts_without_torch():
     """Nor anything else that takes long: a skipped run answers at once."""
     code = "import sys; before = set(sys.modules); import harness.__main__; print(*set(sys.modules) - before)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    loaded = {name.split(".")[0] for name in python(code).split()}
     assert "harness" in loaded and not loaded & {"torch", "numpy", "yaml", "yacs", "tabulate", "dassl", "trainers"}
 
 
@@ -108,9 +106,9 @@ for options.NAME in ("sgd", "adam", "adamw", "rmsprop", "radam"):
     optimizer.load_state_dict(optimizer.state_dict())
 print(*sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    loaded = set(python(code).split())
     slow = {"torch._dynamo", "sklearn", "scipy", "matplotlib", "tabulate", "torchvision.models.resnet"}
-    assert "trainers.sep" in done.stdout and not slow & set(done.stdout.split())
+    assert "trainers.sep" in loaded and not slow & loaded
 
 
 def test_trainers_parse_on_python_3_8():

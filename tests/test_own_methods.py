@@ -39,10 +39,7 @@ MISTAKES = {  # (what stands in the code, what stands there instead) -> what is 
     (REGISTERED, "class Mine"): "files in .*/mine register no trainer, and method.yaml names Mine",
     (REGISTERED, "@TRAINER_REGISTRY.register()\nclass Other"): "register Other, and method.yaml names Mine",
     (REGISTERED, f"{REGISTERED}2(PromptTrainer): pass\n\n\n{REGISTERED}"): "register Mine2, Mine, and method.yaml",
-    (
-        REGISTERED,
-        "@TRAINER_REGISTRY.register()\nclass CoOp",
-    ): 'mine.py, line 4.: The trainer "CoOp" is in .*trainers/coop.py',
+    (REGISTERED, REGISTERED.replace("Mine", "CoOp")): 'mine.py, line 4.: The trainer "CoOp" is in .*trainers/coop.py',
     ('config_node = "MINE"', 'config_node = "NO"'): "Mine in .*/mine has no config_node that add_defaults has added",
     ('"MINE"', '"COOP"'): "The config node COOP in .*/mine is another method's",
     ("DEFAULTS.CSC = False", "DEFAULTS.CSC = 1 / 0"): "mine.py, line 2.: ZeroDivisionError: division by zero: mend it",

@@ -1,10 +1,9 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from parse_test_res import main
+from tests.conftest import python
 
 BLOCK = """Evaluate on the *{split}* set
 => result
@@ -141,7 +140,4 @@ def test_runs_as_a_command_without_torch(three_seeds):
         "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['parse_test_res.py', sys.argv[1]]; "
         "runpy.run_path('parse_test_res.py', run_name='__main__')"
     )
-    root = Path(__file__).parents[1]
-    result = subprocess.run([sys.executable, "-c", code, str(three_seeds)], cwd=root, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert "* accuracy: 92.00% +- 0.16%" in result.stdout
+    assert "* accuracy: 92.00% +- 0.16%" in python(code, three_seeds)

@@ -40,8 +40,6 @@ class TinyData(DatasetBase):
     """Six classes of 32 x 32 pictures, each a noisy colour of its own; made below ROOT at first use."""
 
     def __init__(self, cfg):
-        from pathlib import Path
-
         root = Path(cfg.DATASET.ROOT) / "tiny"
         self.dataset_dir = str(root)
         splits = {}

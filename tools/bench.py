@@ -20,7 +20,7 @@ import harness.start  # noqa: F401  first, as it says what is missing
 
 # isort: split
 from benchmarks import budget, data, harness, predict, step, store
-from harness.errors import UserError, exit_with, fail
+from harness.errors import exit_with
 
 SUBJECTS = {m.__name__.split(".")[1]: m for m in (step, store, budget, predict, data, harness)}
 
@@ -34,10 +34,7 @@ def main(argv=None):
         subject.add_arguments(own)
         own.set_defaults(measure=subject.measure)
     args = parser.parse_args(argv)
-    try:
-        table = args.measure(args)
-    except UserError as error:
-        return fail(error, 1)
+    table = args.measure(args)
     print(table.json() if args.json else table.text())
     return 0
 

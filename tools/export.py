@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import harness.start  # noqa: F401  first, as it says what is missing
 
 # isort: split
-from harness.errors import exit_with, fail
+from harness.errors import exit_with
 from inference.class_options import add_class_options, classes_of
 from inference.export import BATCHES, export_run
 
@@ -31,10 +31,7 @@ def main(argv=None):
     add_class_options(parser)
     parser.add_argument("--device", metavar="NAME", help="where a .pt2 is to run (default: cpu)")
     args = parser.parse_args(argv)
-    try:
-        done = export_run(args.model_dir, args.output, classes_of(args), args.device)
-    except Exception as error:
-        return fail(error, 1)
+    done = export_run(args.model_dir, args.output, classes_of(args), args.device)
     print(
         f"{done.path}: {len(done.classnames)} classes; on {sum(BATCHES)} random pictures, in batches of "
         f"{', '.join(map(str, BATCHES))}, logits are the run's to {done.difference:.1e}"

@@ -138,11 +138,8 @@ def import_all_below(args):
 
 def main(argv=None):
     args = parse_args(argv)
-    try:
-        zoo.method_of(args.trainer)
-        return import_all_below(args) if args.recursive else import_single(args)
-    except Exception as error:
-        return fail(error, 1)
+    zoo.method_of(args.trainer)
+    return import_all_below(args) if args.recursive else import_single(args)
 
 
 if __name__ == "__main__":

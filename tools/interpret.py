@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import harness.start  # noqa: F401  first, as it says what is missing
 
 # isort: split
-from harness.errors import UserError, exit_with, fail
+from harness.errors import UserError, exit_with
 from harness.whole_file import write_whole
 from inference.api import load_run
 from inference.interpret import chosen_tokens, nearest_words, remarks
@@ -84,11 +84,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be 1 or more")
-    try:
-        model = load_run(args.model_dir)
-        figures(model, args) if args.image else words(model, args)
-    except Exception as error:
-        return fail(error, 1)
+    model = load_run(args.model_dir)
+    figures(model, args) if args.image else words(model, args)
     return 0
 
 

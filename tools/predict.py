@@ -22,7 +22,7 @@ import harness.start  # noqa: F401  first, as it says what is missing
 # isort: split
 from dassl.utils import progress
 from dassl.utils.picture_files import ENDINGS, pictures_below, say_passed_over
-from harness.errors import UserError, exit_with, fail, user_error
+from harness.errors import UserError, exit_with, user_error
 from inference.api import load_run
 from inference.class_options import add_class_options, classes_of
 from inference.features_file import FeaturesFile
@@ -72,11 +72,8 @@ def main(argv=None):
     if args.top < 1 or args.batch_size < 1:
         parser.error("--top and --batch-size must be 1 or more")
     sys.stdout.reconfigure(errors="bytes_of_names")
-    try:
-        model = load_run(args.model_dir, classes_of(args))
-        failed = embed(model, args) if args.embed else predict(model, args)
-    except Exception as error:
-        return fail(error, 1)
+    model = load_run(args.model_dir, classes_of(args))
+    failed = embed(model, args) if args.embed else predict(model, args)
     return 1 if failed else 0
 
 

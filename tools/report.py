@@ -127,14 +127,14 @@ def _tables(args, runs, protocols):
         sources = read_published()
         return [table for name in protocols for table in published_tables(runs, name, sources)]
     if args.cost:
-        tables = cost_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
+        tables = cost_tables(_of_protocols(runs, protocols))
         if runs and not tables:
             raise UserError(f"no training run below {args.folder} has its seconds on record in metrics.json")
         return tables
-    if args.calibration or args.classes:
-        runs = [run for run in runs if run.protocol in _protocols_of_runs(protocols)]
-        if args.calibration:
-            return calibration_tables(runs, args.bins)
+    if args.calibration:
+        return calibration_tables(_of_protocols(runs, protocols), args.bins)
+    if args.classes:
+        runs = _of_protocols(runs, protocols)
         from harness.report.broken_classes import broken_tables  # NumPy takes a moment to import
 
         return [*class_tables(runs), *broken_tables(runs)]
@@ -144,23 +144,21 @@ def _tables(args, runs, protocols):
             raise UserError(f"no method below {args.folder} has results on several data sets, so there is no average")
         return tables
     if args.fairness:
-        return fairness_tables([run for run in runs if run.protocol in _protocols_of_runs(protocols)])
+        return fairness_tables(_of_protocols(runs, protocols))
     return [table for name in protocols for table in PROTOCOLS[name][1](runs)]
 
 
-def _protocols_of_runs(protocols):
-    """Two protocols may test the same models."""
-    return {{"dg": "xd", "joint": "base2new"}.get(name, name) for name in protocols}
+def _of_protocols(runs, protocols):
+    """The runs of some protocols, of which two may test the same models."""
+    wanted = {{"dg": "xd", "joint": "base2new"}.get(name, name) for name in protocols}
+    return [run for run in runs if run.protocol in wanted]
 
 
 def _draw_reliability(args, runs):
     from harness.report.page.charts import save_reliability  # matplotlib takes a second to import
     from harness.report.page.view import reliability_bins
 
-    try:
-        save_reliability(args.figure, reliability_bins(runs, args.bins))
-    except UserError as error:
-        return fail(error, 1)
+    save_reliability(args.figure, reliability_bins(runs, args.bins))
     print(f"\n{args.figure}", file=sys.stderr)
     return 0
 
@@ -168,11 +166,8 @@ def _draw_reliability(args, runs):
 def _write_page(args, runs, warnings, protocols):
     from harness.report.page import write_page  # matplotlib takes a second to import
 
-    runs = [run for run in runs if run.protocol in _protocols_of_runs(protocols)]
-    try:
-        write_page(args.html, args.folder, runs, warnings, {name: PROTOCOLS[name][1](runs) for name in protocols})
-    except UserError as error:
-        return fail(error, 1)
+    runs = _of_protocols(runs, protocols)
+    write_page(args.html, args.folder, runs, warnings, {name: PROTOCOLS[name][1](runs) for name in protocols})
     print(args.html)
     return 0
 

@@ -94,12 +94,9 @@ def main(argv=None):
                 raise UserError(f"{run.folder} is of other data than {first.folder}: give runs on the same classes.")
     except Exception as error:
         return fail(error, 2)
-    try:
-        panels = [load_panel(run, title, args.split, args.classes) for run, title in zip(runs, titles_of(runs))]
-        for path in plot(panels, Path(args.output, "tsne")):
-            print(path)
-    except Exception as error:
-        return fail(error, 1)
+    panels = [load_panel(run, title, args.split, args.classes) for run, title in zip(runs, titles_of(runs))]
+    for path in plot(panels, Path(args.output, "tsne")):
+        print(path)
     return 0
 
 

@@ -94,9 +94,9 @@ def meanings(path) -> dict:
 def _rows(prefix, cfg, said):
     for key, value in flatten(cfg, prefix):
         allowed = RANGES[key].text if key in RANGES else ""
-        meaning = said.get(key, said.get(key.rpartition(".")[2], ""))
+        meaning = said.get(key, said.get(key.rpartition(".")[2], "")).replace("|", "\\|")
         default = f"`{value!r}`".replace("|", "\\|")
-        yield f"| `{key}` | {default} | {allowed} | {meaning.replace('|', chr(92) + '|')} |"
+        yield f"| `{key}` | {default} | {allowed} | {meaning} |"
 
 
 def config_page() -> str:

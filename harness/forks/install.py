@@ -261,10 +261,8 @@ def _remove_if_empty(folder):
 
 
 def _wanted(trainers, names, there):
-    known = {method.trainer.lower(): method for method in METHODS}
-    known.update({method.folder: method for method in METHODS})
-    methods = [_known(known, name) for name in trainers]
-    renamed = {_known(known, name).trainer: new for name, new in names.items()}
+    methods = [_known(name) for name in trainers]
+    renamed = {_known(name).trainer: new for name, new in names.items()}
     for trainer, new in renamed.items():
         if trainer not in [method.trainer for method in methods]:
             raise UserError(f"--name says how to call {trainer}, which is not among --trainers: add it there.")
@@ -282,7 +280,12 @@ def _wanted(trainers, names, there):
     return [Added(method, wanted[method.trainer]) for method in METHODS if method.trainer in wanted]
 
 
-def _known(known, name) -> Method:
+def _by_name() -> dict[str, Method]:
+    return {name: method for method in METHODS for name in (method.trainer.lower(), method.folder)}
+
+
+def _known(name) -> Method:
+    known = _by_name()
     if name.lower() not in known:
         raise UserError(f'Unknown trainer "{name}": choose from {", ".join(method.trainer for method in METHODS)}.')
     return known[name.lower()]
@@ -303,7 +306,7 @@ def _refuse_taken(root, train, added):
 
 def steps_by_hand(trainers: Iterable[str] = DEFAULT) -> Iterator[str]:
     """What to do where this command cannot."""
-    known = {name: method for method in METHODS for name in (method.trainer.lower(), method.folder)}
+    known = _by_name()
     modules = [known[name.lower()].folder for name in trainers if name.lower() in known]
     configs = " and ".join(f"configs/trainers/{known[module].trainer}/" for module in modules)
     yield f"copy {ROOT}/trainers/ to your fork's trainers/{PACKAGE}/, and {configs} into its configs/trainers/"

@@ -43,7 +43,7 @@ def dataset_configs(root: Path) -> tuple[str, list[str]]:
 
 
 def registered(root: Path, except_for: str) -> dict[str, str]:
-    """Name -> file, of the trainers that the fork's files put into Dassl's registry, but for a folder's."""
+    """Name -> file, of the trainers that the fork puts into Dassl's registry, without the files below `except_for`."""
     found = {}
     for path in sorted((root / "trainers").glob("**/*.py")):
         place = path.relative_to(root).as_posix()

@@ -25,14 +25,14 @@ def broken_tables(runs) -> list:
     recalls = defaultdict(dict)  # (root, part, data set) -> (shots, source, trainer, config) -> seed -> recalls
     for run in unmix(runs)[0]:
         path = os.path.join(run.folder, FILE)
-        if run.accuracy is not None and os.path.isfile(path):
-            try:
-                by_seed = recalls[run.root, run.part, run.dataset].setdefault(
-                    (run.shots, run.source, run.trainer, run.cfg), {}
-                )
-                by_seed[run.seed] = _recalls(read_predictions(path, run.accuracy))
-            except UserError:  # the page names those that are damaged
-                pass
+        if run.accuracy is None or not os.path.isfile(path):
+            continue
+        try:
+            found = _recalls(read_predictions(path, run.accuracy))
+        except UserError:  # the page names those that are damaged
+            continue
+        method = run.shots, run.source, run.trainer, run.cfg
+        recalls[run.root, run.part, run.dataset].setdefault(method, {})[run.seed] = found
     rows = defaultdict(list)  # part -> (sort key, row)
     for (root, part, dataset), methods in recalls.items():
         plain = {

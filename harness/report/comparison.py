@@ -5,11 +5,12 @@ interval of a data set is over its seeds, that of the last rows over the data se
 """
 
 from collections import defaultdict
+from statistics import fmean
 
 from ..catalogue import TRAINERS
 from ..errors import UserError
 from .measured import LOWER_IS_BETTER, measured
-from .results import MISSING, ORDER, combine, mean_and_std, number, rank, shots_rank, signed
+from .results import MISSING, ORDER, combine, number, rank, shots_rank, signed
 from .significance import RANDOM_STATE, RESAMPLES, detectable, holm, interval, least_p, signed_rank
 from .tables import Table, leave_out, method_text, numbers_text
 
@@ -93,7 +94,7 @@ class Paired:
 
     def _value(self, n, which):
         series = self.series[n * which : n * (which + 1)]
-        return combine(*(mean_and_std(values)[0] for values in series)) if self.seeds else None
+        return combine(*map(fmean, series)) if self.seeds else None
 
     @property
     def cells(self):
@@ -170,5 +171,5 @@ def _over_datasets(pairs, of):
     differences = [a - b for a, b in zip(first, second)]
     test = signed_rank(differences)
     won = (test.losses, test.ties, test.wins) if of in LOWER_IS_BETTER else test[:3]
-    cells = _compared(mean_and_std(first)[0], mean_and_std(second)[0], (first, second), differences)
+    cells = _compared(fmean(first), fmean(second), (first, second), differences)
     return [*cells, "/".join(map(str, won)), str(test.n), number(test.p, ".2g")], test

@@ -46,7 +46,7 @@ def cost_tables(runs) -> list:
         ]
         rows.append([root, shots, dataset, method_text(trainer), cfg, of, *medians, device, str(len(group))])
     notes = [UNTRAINED.format(name) for name in sorted({key[4] for key in kinds}) if not learns(name)]
-    notes += [NOT_RECORDED] * any(row[8] == MISSING for row in rows)
+    notes += [NOT_RECORDED] * any(row[HEADERS.index("parameters")] == MISSING for row in rows)
     return [Table("Cost of training", NOTES + notes, *leave_out(HEADERS, rows, ("folder", "shots", "config", "of")))]
 
 

@@ -30,9 +30,7 @@ JOINT = {
     "AUROC": ["auroc"],
     "OpenworldAUC": ["openworld_auc"],
 }
-
-
-# As above, of metrics.calibration
+# As JOINT, of metrics.calibration
 CALIBRATION = {
     "ECE": ["ece"],
     "classwise ECE": ["classwise_ece"],

@@ -1,6 +1,7 @@
 """Published accuracies (configs/published.yaml) beside ours, and the distance between them."""
 
 import re
+import statistics
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 from ..catalogue import BUNDLED, DATASETS, PUBLISHED_SHIFTS, TRAINERS, learns, targets
 from ..config import flatten, read_config
 from .measured import measured
-from .results import Number, combine, mean_and_std, number, rank, same_seeds, shots_rank, signed
+from .results import Number, combine, number, rank, same_seeds, shots_rank, signed
 from .tables import Table, in_papers_order, leave_out, method_text, seeds_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,7 +158,7 @@ def _ours(found, protocol):
             cells = {dataset: cell for dataset, one in ones.items() for cell in one.cells.values()}
             if protocol != "base2new" and not same_seeds(cells):
                 continue
-            means.append(mean_and_std(one.value for one in ones.values())[0])
+            means.append(statistics.fmean(one.value for one in ones.values()))
             mean = combine(*means[:2]) if of == "H" else means[-1]
             seeds = f"{len(ones)} data sets: {seeds_text(cells)}"
             yield Ours(title, folder, shots, "average", trainer, config, of, number(mean), seeds)

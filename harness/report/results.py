@@ -14,12 +14,6 @@ BASE2NEW, JOINT_TEST, FEW_SHOT = "Base-to-new", "Joint base-to-new", "Few-shot" 
 ORDER = DATASETS + sum(DOMAIN_SHIFTS.values(), [])  # of all data sets, where several protocols share a list
 
 
-def mean_and_std(values) -> tuple:
-    """Mean and population standard deviation (divided by n, as CoOp's parse_test_res.py does)."""
-    values = list(values)
-    return statistics.fmean(values), statistics.pstdev(values)
-
-
 class Number(str):
     """A number as a table shows it, and what it is: value, standard deviation over seeds if several, the seeds."""
 
@@ -44,12 +38,15 @@ def signed(value) -> str:
 
 
 def over_seeds(mean, by_seed) -> str:
-    """A mean as a Number, with the spread of {seed: value} if it is of several seeds; a dash for None."""
+    """A mean as a Number, with the spread of {seed: value} if it is of several seeds; a dash for None.
+
+    The spread is the population standard deviation (divided by n), as CoOp's parse_test_res.py has it.
+    """
     if mean is None:
         return MISSING
     if len(by_seed) < 2:
         return Number(f"{mean:.2f}", mean, seeds=by_seed)
-    std = mean_and_std(by_seed.values())[1]
+    std = statistics.pstdev(by_seed.values())
     return Number(f"{mean:.2f} ± {std:.2f}", mean, std, by_seed)
 
 
@@ -62,14 +59,11 @@ class Cell:
 
     @property
     def mean(self):
-        return mean_and_std(self.by_seed.values())[0] if self.by_seed else None
+        return statistics.fmean(self.by_seed.values()) if self.by_seed else None
 
     @property
     def shown(self) -> str:
         return over_seeds(self.mean, self.by_seed)
-
-    def __str__(self):
-        return str(self.shown)
 
 
 def make_cells(parts: dict) -> dict:
@@ -101,7 +95,7 @@ def combine(*means):
 def average(cells: dict):
     """Mean of the cells' means; None if one has no result, or if there are none."""
     means = [cell.mean for cell in cells.values()]
-    return mean_and_std(means)[0] if means and None not in means else None
+    return statistics.fmean(means) if means and None not in means else None
 
 
 def shown_average(cells: dict) -> str:

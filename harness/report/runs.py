@@ -144,7 +144,7 @@ def _read_placed(path, files, run, place):
 
 
 def _refuse_predictions(folder, record):
-    """Raise UserError for a result that the predictions beside it contradict; damaged ones are the page's to name."""
+    """Raise UserError for a result that the predictions beside it contradict. The page names those that are damaged."""
     path = os.path.join(folder, "predictions.npz")
     if os.path.isfile(path):
         from .predictions import OfAnotherTest, read_predictions  # here, as few reports need NumPy
@@ -184,7 +184,7 @@ def _facts(record):
     return {
         **{field: record.get(key) for field, key in numbers.items()},
         "settings": recorded_settings(record),
-        "device": str(record.get("device") or ""),
+        "device": record.get("device") or "",
         "trained": not (record.get("model_dir") or is_imported(record)),
         "imported": is_imported(record),
         "epoch": record.get("epoch"),
@@ -199,7 +199,7 @@ def _images(record):
     """datasets/published.py writes these; earlier records have neither."""
     if record.get("split_file") == "another":
         return ANOTHER_SPLIT
-    return ANOTHER_SAMPLE if str(record.get("sample")).startswith("another,") else ""
+    return ANOTHER_SAMPLE if (record.get("sample") or "").startswith("another,") else ""
 
 
 def _read_unplaced(path):
@@ -213,7 +213,7 @@ def _read_unplaced(path):
             protocol, part, trained_on = "base2new", classes, None
         elif trained_on:
             protocol, part = "xd", "target"
-        elif int(record["shots"]) > 0 and not model_dir:
+        elif record["shots"] > 0 and not model_dir:
             protocol, part = "few_shot", "all"
         else:
             return None  # of no protocol
@@ -223,11 +223,11 @@ def _read_unplaced(path):
             root="",
             protocol=protocol,
             part=part,
-            dataset=str(record["dataset"]),
+            dataset=record["dataset"],
             shots=str(record["shots"]),
-            trainer=str(record["trainer"]),
+            trainer=record["trainer"],
             cfg="",
-            seed=int(record["seed"]),
+            seed=record["seed"],
             source=trained_on[1] if trained_on else "",
             accuracy=float(record["accuracy"]),
             **_facts(record),

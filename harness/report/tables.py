@@ -170,7 +170,7 @@ def _transfer_table(group, mixed):
         mean = shown_average(tested) if same_seeds(tested) else MISSING
         accuracies = [cell.shown for cell in cells.values()]
         key = (root, shots_rank(shots), rank(TRAINERS, trainer), cfg)
-        due = {name: cell for name, cell in cells.items() if cell.by_seed or cell.missing}  # not the source, to some
+        due = {name: cell for name, cell in cells.items() if cell.by_seed or cell.missing}  # else no run is due there
         rows.append((key, [root, shots, method_text(trainer), cfg, *accuracies, mean, seeds_text(due)]))
     headers = ["folder", "shots", "method", "config", group.source or "source", *group.targets, "average", "seeds"]
     notes = ["Average: of the targets, without the source.", *mixed]

@@ -74,7 +74,7 @@ def _refuse_other_row(args, cfg):
 
 
 def refuse_loaded(folder, model_dir, settings: Optional[dict]):
-    """As `claim`, of the settings that the checkpoint of a model to test says. Raises UserError."""
+    """As `claim`, by the settings that the checkpoint of a model to test holds. Raises UserError."""
     _, place = layout.place_of(folder) or (None, None)
     if place is not None:
         _refuse_model(place, rows.of_settings(settings or {}), model_dir, folder)

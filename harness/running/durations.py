@@ -20,7 +20,7 @@ class Durations:
     def add(self, task: Task):
         """Take in a finished task."""
         seconds = records.record_of(task.folder(self._environment)).get("seconds")
-        if isinstance(seconds, (int, float)):
+        if seconds is not None:
             for kind in self._kinds(task):
                 self._seconds[kind].append(seconds)
 

@@ -6,18 +6,7 @@ from typing import NamedTuple, Optional
 
 from .. import catalogue
 from . import launch
-from .protocols import FEW_SHOT, SEEDS, SHOTS, Job, jobs_of
-
-
-class Series(NamedTuple):
-    """A protocol of one method, over data sets and seeds: the jobs that `jobs_of` makes of it."""
-
-    protocol: str
-    method: catalogue.Method
-    datasets: Sequence[str]
-    seeds: Sequence[int] = SEEDS
-    shots: Sequence[int] = (SHOTS,)
-    source: str = "imagenet"
+from .protocols import FEW_SHOT, SEEDS, SHOTS, Job, Series, jobs_of
 
 
 class Task(NamedTuple):
@@ -90,7 +79,7 @@ def tasks_of(series: Iterable[Series], pairs_of=None, variant="") -> list[Task]:
         teacher = each.method.teacher(pairs)
         its_pairs = tuple((pairs_of or {}).get(catalogue.method_of(teacher).folder, ())) if teacher else ()
         launch.check_pairs((*pairs, *its_pairs), "a sweep")
-        for job in jobs_of(*each):
+        for job in jobs_of(each):
             tasks.update(dict.fromkeys(behind_teacher(Task(job._replace(variant=variant), pairs, its_pairs))))
     return list(tasks)
 

@@ -28,7 +28,7 @@ from typing import NamedTuple, Optional
 
 from .. import catalogue, layout, records
 from ..command_line import given, parse_args
-from .protocols import SHOTS, Job, make_job
+from .protocols import Job
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -49,7 +49,6 @@ class Environment(NamedTuple):
     cfg: str = ""
     load_epoch: str = ""
     force: bool = False
-    python: str = sys.executable
 
 
 class Plan(NamedTuple):
@@ -137,14 +136,6 @@ def check_pairs(pairs: Sequence[str], where: str):
             raise Refused(2, f"{where} takes no flag {key}, only KEY VALUE pairs: config keys and their values")
 
 
-def job_of(method, step, arguments: Sequence[str], environ: dict[str, str]) -> Job:
-    """The run that a script's arguments ask for."""
-    dataset, seed, *shots = arguments
-    shots = shots[0] if shots else environ.get("SHOTS") or str(SHOTS)
-    source = environ.get("SOURCE") or "imagenet"
-    return make_job(step, method, dataset, number("SEED", seed), number("SHOTS", shots), source)
-
-
 # ---- one run -----------------------------------------------------------------------------------------------------
 
 
@@ -172,18 +163,18 @@ def plan(job: Job, pairs: Sequence[str], environment: Environment) -> Plan:
         *("--output-dir", folder),
     ]
     given_pairs, teacher = _teacher_found(job, pairs, environment)
-    own = [*given_pairs, "DATASET.NUM_SHOTS", str(job.shots), "DATASET.SUBSAMPLE_CLASSES", job.step.classes]
+    all_pairs = [*given_pairs, "DATASET.NUM_SHOTS", str(job.shots), "DATASET.SUBSAMPLE_CLASSES", job.step.classes]
     replaces = folder if environment.force and os.path.isdir(folder) else ""
     if job.needs:
         model = job.needs.place(cfg, pairs).below(environment.output)
-        return _plan_test(job, model, folder, arguments, own, environment)._replace(replaces=replaces)
+        return _plan_test(job, model, folder, arguments, all_pairs, environment)._replace(replaces=replaces)
     record = {} if environment.force else records.record_of(folder)
     epoch = 0 if environment.force else layout.last_epoch(folder)
     if records.is_imported(record):
         arguments += ["--eval-only", "--model-dir", folder]
     elif not job.method.learns:
         arguments.append("--eval-only")
-    arguments += own
+    arguments += all_pairs
     if records.is_imported(record) and not records.has_result(record):
         message = f"testing the imported model: {folder}"
     elif records.is_trained(record) and records.early_epoch(record):
@@ -235,7 +226,7 @@ def _skip(folder, record, arguments) -> Optional[Plan]:
     return Plan(records.finished_already(folder, record, args.root), None)
 
 
-def _plan_test(job, model, folder, arguments, own, environment) -> Plan:
+def _plan_test(job, model, folder, arguments, pairs, environment) -> Plan:
     command = f"bash {job.needs.command}"
     if job.source != job.dataset:
         command += " (or set SOURCE to what the model was trained on)"
@@ -246,7 +237,7 @@ def _plan_test(job, model, folder, arguments, own, environment) -> Plan:
         raise Refused(1, f"training in {model} stopped after epoch {epoch}; finish it first: {command}")
 
     load = ["--load-epoch", environment.load_epoch] if environment.load_epoch else []
-    arguments = [*arguments, "--eval-only", "--model-dir", model, *load, *own]
+    arguments = [*arguments, "--eval-only", "--model-dir", model, *load, *pairs]
     message = f"testing: {folder}"
     earlier = {} if environment.force else records.record_of(folder)
     if not records.is_tested(earlier):
@@ -288,7 +279,7 @@ def need_writable(folders: Iterable[str], environment: Environment):
 
 
 def there(path: str) -> str:
-    """The nearest place around a path, or it itself, that is there."""
+    """The path itself, or the nearest folder above it that exists."""
     return path if os.path.lexists(path) else there(os.path.dirname(path))
 
 
@@ -326,4 +317,4 @@ def command_of(plan: Plan, environment: Environment) -> list[str]:
     print(plan.message, flush=True)
     if plan.replaces:
         clear(plan.replaces)
-    return [] if plan.arguments is None else [environment.python, f"{ROOT}/train.py", *plan.arguments]
+    return [] if plan.arguments is None else [sys.executable, f"{ROOT}/train.py", *plan.arguments]

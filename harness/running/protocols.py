@@ -171,18 +171,20 @@ def make_job(
     return Job(step_of(method, step), method, dataset, seed, shots, source if step == "xd_test" else dataset)
 
 
-def jobs_of(
-    protocol: str,
-    method: catalogue.Method,
-    datasets: Sequence[str],
-    seeds: Sequence[int] = SEEDS,
-    shots: Sequence[int] = (SHOTS,),
-    source: str = "imagenet",
-) -> list[Job]:
-    """All runs of a protocol in an order that may be run: each behind what it needs, all of one seed before the next.
+class Series(NamedTuple):
+    """A protocol of one method, over data sets and seeds; `grid.series_of` makes one of what a user leaves out."""
 
-    `datasets` are of xd and dg the targets; `shots` are several for few_shot alone, otherwise the first counts.
-    """
+    protocol: str
+    method: catalogue.Method
+    datasets: Sequence[str]  # of xd and dg the targets
+    seeds: Sequence[int]
+    shots: Sequence[int]  # several for few_shot alone; otherwise the first counts
+    source: str  # of xd and dg, what the models are trained on
+
+
+def jobs_of(series: Series) -> list[Job]:
+    """All runs of a series in an order that may be run: each behind what it needs, all of one seed before the next."""
+    protocol, method, datasets, seeds, shots, source = series
     jobs = []
     for seed in seeds:
         if protocol in ("xd", "dg") and not method.on_target:

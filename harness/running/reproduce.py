@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from . import launch, script
-from .grid import Series, Task, behind_teacher, check, series_of
-from .protocols import PROTOCOLS, REPRODUCE, jobs_of, protocols_of
+from .grid import Task, behind_teacher, check, series_of
+from .protocols import PROTOCOLS, REPRODUCE, Series, jobs_of, protocols_of
 
 
 def run(series: Series, pairs: Sequence[str], environment: launch.Environment) -> int:
     """Do all tasks of a series; returns 0, or the exit code of the first that fails."""
-    tasks = [each for job in jobs_of(*series) for each in behind_teacher(Task(job, tuple(pairs)))]
+    tasks = [each for job in jobs_of(series) for each in behind_teacher(Task(job, tuple(pairs)))]
     for number, (job, its_pairs, _) in enumerate(tasks, start=1):
         of = f"run {number} of {len(tasks)}"
         print(f"== {series.protocol}, {of}: {job.command}", flush=True)
@@ -32,11 +32,6 @@ def run(series: Series, pairs: Sequence[str], environment: launch.Environment) -
                   file=sys.stderr)  # fmt: skip
             return code
     return 0
-
-
-def report(environment: launch.Environment, protocol: str) -> int:
-    command = [environment.python, f"{launch.ROOT}/tools/report.py", environment.output, "--protocol", protocol]
-    return script.call(command)
 
 
 def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
@@ -65,4 +60,5 @@ def reproduce(method, arguments: Sequence[str], environ: dict[str, str]) -> int:
     code = run(series, pairs, environment)
     if code or environ.get("REPORT") == "no":
         return code
-    return report(environment, protocol)
+    table = [sys.executable, f"{launch.ROOT}/tools/report.py", environment.output, "--protocol", protocol]
+    return script.call(table)

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Sequence
 
 from . import launch
-from .protocols import REPRODUCE, STEPS, steps_of
+from .protocols import REPRODUCE, SHOTS, STEPS, make_job, steps_of
 
 
 def usage(script: str, names: str) -> str:
@@ -38,9 +38,12 @@ def command_of(method, step: str, arguments: Sequence[str], environ: dict[str, s
     if step not in [each.script for each in steps_of(method)]:
         raise launch.Refused(2, f"{method.trainer} has no {step}.sh: xd_test.sh trains it on each target")
     script = method.script(step)
-    values, pairs = split_arguments(script, STEPS[step].arguments, arguments)
+    (dataset, seed, *shots), pairs = split_arguments(script, STEPS[step].arguments, arguments)
     launch.check_pairs(pairs, script)
-    job, environment = launch.job_of(method, step, values, environ), launch.read_environment(environ)
+    seed = launch.number("SEED", seed)
+    shots = launch.number("SHOTS", shots[0] if shots else environ.get("SHOTS") or str(SHOTS))
+    job = make_job(step, method, dataset, seed, shots, environ.get("SOURCE") or "imagenet")
+    environment = launch.read_environment(environ)
     found = launch.plan(job, pairs, environment)
     if found.teacher:
         _train(found.teacher, of_teacher(environment))

@@ -53,14 +53,10 @@ def test_base_to_new(run, tmp_path, monkeypatch, capsys):
     predictions = ("TEST.SAVE_PREDICTIONS", "True")
     code, said, base = run("base2new_train", *predictions)
     assert code == 0, said
-    assert (
-        "training: " in said
-        and "Note: Stranger is a trainer written for Dassl, and runs as it is. Not promised" in said
-    )
+    assert "training: " in said and "Note: Stranger is a trainer written for Dassl, and runs as it is." in said
     assert (base["epoch"], base["max_epoch"], base["n"], base["n_cls"]) == (2, 2, 9, 3)
-    assert (
-        base["learnable_parameters"] == 32 and base["given"] and base["test_pictures"] and "ece" in base["calibration"]
-    )
+    assert base["learnable_parameters"] == 32 and "ece" in base["calibration"]
+    assert base["given"] and base["test_pictures"]
     assert base["settings"]["TRAINER.COOP.CTX_INIT"] is True and base["settings"]["LOSS.KIND"] == "ce"
     folder = tmp_path / BASE
     kept = np.load(folder / "predictions.npz")
@@ -74,13 +70,10 @@ def test_base_to_new(run, tmp_path, monkeypatch, capsys):
     assert new["model"]["settings"]["TRAINER.NAME"] == "Stranger" and new["classnames"] != base["classnames"]
     assert run("base2new_test", *predictions)[1].startswith("finished already, accuracy")
     assert report.main([str(tmp_path / "out")]) == 0
-    assert (
-        "Stranger" in (said := capsys.readouterr().out) and f"{new['accuracy']:.2f}" in said and "missing" not in said
-    )
+    said = capsys.readouterr().out
+    assert "Stranger" in said and f"{new['accuracy']:.2f}" in said and "missing" not in said
 
-    with pytest.raises(
-        UserError, match="is a run of Stranger, a trainer written for Dassl, whose model only its scripts"
-    ):
+    with pytest.raises(UserError, match="is a run of Stranger, a trainer written for Dassl, whose model only its"):
         own_methods.run_folder(str(folder))
     code, said, _ = run("base2new_joint", "OPTIM.LR", "0.2")
     assert code == 1 and "was trained with OPTIM.LR 0.1, but this run has 0.2: give the test the config" in said

@@ -65,6 +65,14 @@ def work(args, folder):
 '''
 
 
+# For Popen: a group of its own, and SIGINT as a shell leaves it. Whoever started the tests in the background has had it
+# ignored, which children inherit
+IN_A_TERMINAL = {
+    "start_new_session": True,
+    "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+}
+
+
 def wait_for(what, seconds=60):
     give_up = time.monotonic() + seconds
     while not what() and time.monotonic() < give_up:
@@ -94,15 +102,8 @@ class Ground:
         return subprocess.run(**self.options(*arguments, **env), capture_output=True, text=True, timeout=120)
 
     def start(self, *arguments, **env):
-        """As in a terminal: a group of its own, and SIGINT as a shell leaves it."""
-        return subprocess.Popen(
-            **self.options(*arguments, **env),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(**self.options(*arguments, **env), **pipes, **IN_A_TERMINAL)
 
     # ---- what has happened ----
 

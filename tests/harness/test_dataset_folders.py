@@ -13,7 +13,7 @@ from harness.catalogue import own_datasets
 from harness.command_line import given, parse_args
 from harness.dataset_folders import config_of, name_of
 from harness.errors import UserError
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, python
 
 TREE = 'name: birds\ntemplate: "a photo of a {}, a type of bird."\nclasses: names.txt\n'
 SPLIT = "name: scans\nimages: images\nsplit: split_zhou_Scans.json\n"
@@ -83,10 +83,7 @@ MISTAKES = {  # (what stands in dataset.yaml, what stands there instead) -> what
     ("names.txt", "gone.txt"): "classes names .*birds/gone.txt, which is no file",
     ("classes: names.txt", "split: gone.json"): "split names .*birds/gone.json, which is no file",
     ("classes: names.txt", "images: gone"): "images names .*birds/gone, which is no folder",
-    (
-        "classes: names.txt",
-        "images: images",
-    ): "it has no split, so that .*birds/images needs a folder train, but has none",
+    ("classes: names.txt", "images: images"): "it has no split, so that .*birds/images needs a folder train, but",
     ("classes: names.txt", "shift_of: gone"): "shift_of is gone, which is no other data set that is known here",
     ("classes: names.txt", "shift_of: birds"): "shift_of is birds, which is no other data set",
 }
@@ -103,9 +100,7 @@ def test_a_mistake_is_a_sentence(birds, mistake):
 
 
 def test_folders_that_are_none(birds, tmp_path):
-    with pytest.raises(
-        UserError, match="nowhere is no folder of a data set, as it has no dataset.yaml: correct DATASET_"
-    ):
+    with pytest.raises(UserError, match="nowhere is no folder of a data set, as it has no dataset.yaml: correct DATA"):
         own_datasets(f"{birds}:{tmp_path}/nowhere")
     shutil.copytree(birds, tmp_path / "again")
     with pytest.raises(UserError, match=f"again/dataset.yaml is no data set: the name birds is taken by {birds}"):
@@ -154,10 +149,7 @@ def test_commands_know_them(birds, scans, tmp_path):
     (tmp_path / "out").mkdir()
     grid = ["--methods", "coop", "--seeds", "1", "--dry-run"]
     for command, said in (
-        (
-            ["tools/sweep.py", *grid, "--datasets", "birds", "scans", "--datasets-from", f"{birds}:{scans}"],
-            "_test.sh scans",
-        ),
+        (["tools/sweep.py", *grid, "--datasets", "scans", "--datasets-from", f"{birds}:{scans}"], "_test.sh scans"),
         (["tools/sweep.py", *grid, "--protocols", "dg", "--source", "birds"], "xd_test.sh sketch 1"),
         (["harness", "coop", "base2new_test", "birds", "1"], "no trained model in"),
         (["harness", "coop", "base2new_test", "birds", "1", "--datasets-from=gone"], "gone is no folder of a data set"),
@@ -177,9 +169,6 @@ def test_shifts_stand_in_their_sources_table(birds, tmp_path):
         "from harness.catalogue import targets; from harness.report.published import AVERAGED; import json;"
         "print(json.dumps([targets('dg', 'birds'), targets('dg', 'imagenet'), AVERAGED['dg']]))"
     )
-    own = {"DATASET_PATH": f"{birds}:{tmp_path}/sketch:{tmp_path}/photos"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, env={**os.environ, **own}, capture_output=True, text=True
-    )
+    printed = python(code, DATASET_PATH=f"{birds}:{tmp_path}/sketch:{tmp_path}/photos")
     papers = ["imagenetv2", "imagenet_sketch", "imagenet_a", "imagenet_r"]
-    assert json.loads(done.stdout) == [["sketch"], [*papers, "photos"], papers], done.stderr
+    assert json.loads(printed) == [["sketch"], [*papers, "photos"], papers]

@@ -64,7 +64,10 @@ def test_an_unrelated_clip(tmp_path, kind):
     assert refused("train.py", PYTHONPATH=str(tmp_path)) == said
 
 
-@pytest.mark.parametrize("module, package", [("yacs", "yacs"), ("PIL", "pillow"), ("regex", "regex")])
+MISSING = [("yacs", "yacs"), ("PIL", "pillow"), ("regex", "regex")]
+
+
+@pytest.mark.parametrize("module, package", often(MISSING, [("PIL", "pillow")]))
 def test_a_package_that_is_missing(tmp_path, module, package):
     sentence = f"error: The package {package} is not installed (no module {module}): pip install {package}.\n"
     assert refused("train.py", **hide(tmp_path, module)) == sentence
@@ -114,7 +117,10 @@ OTHER = [
 ]
 
 
-@pytest.mark.parametrize("command", ["tools/report.py", "train.py", "harness"])  # of all: tests/tools/test_commands.py
+WITHOUT_TORCH = ["tools/report.py", "harness"]
+
+
+@pytest.mark.parametrize("command", often([*WITHOUT_TORCH, "train.py"], WITHOUT_TORCH))  # all: tools/test_commands.py
 def test_help_without_the_folder_of_the_command_on_the_path(tmp_path, command):
     words = ["sep", "base2new_train"] if command == "harness" else []
     flags = ["-P", "-X", "utf8=0"] if sys.version_info >= (3, 11) else []

@@ -9,13 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from harness.catalogue import METHODS
 from tests.conftest import REPOSITORY
+from tests.harness.ground import IN_A_TERMINAL, wait_for
 
 TRAIN = """\
 import os, sys, time
@@ -46,19 +46,9 @@ class Scripts:
         return subprocess.run(**self.options(*args, **kwargs), capture_output=True, text=True, timeout=60)
 
     def start(self, *args, **kwargs):
-        """Like a terminal: a group of its own, and SIGINT as a shell leaves it."""
-        process = subprocess.Popen(
-            **self.options(*args, **kwargs),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            # whoever started the tests in the background has had SIGINT ignored, which children inherit
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
-        give_up = time.time() + 20
-        while not self.called and time.time() < give_up:
-            time.sleep(0.02)
+        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(**self.options(*args, **kwargs), **pipes, **IN_A_TERMINAL)
+        wait_for(lambda: self.called)
         return process
 
     @property

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import data
 from benchmarks.table import Table
 from harness.errors import UserError
+from tests.conftest import exits
 from tools import bench
 
 
@@ -28,5 +29,5 @@ def test_a_mistake_is_one_sentence(monkeypatch, capsys):
         raise UserError("none of these trainers learns anything: ZeroshotCLIP")
 
     monkeypatch.setattr(data, "measure", mistake)
-    assert bench.main(["data"]) == 1
+    assert exits(bench.main, ["data"]) == 1
     assert capsys.readouterr().err == "error: none of these trainers learns anything: ZeroshotCLIP\n"

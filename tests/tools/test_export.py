@@ -6,6 +6,7 @@ import re
 import pytest
 from safetensors import safe_open
 
+from tests.conftest import exits
 from tests.trainers.methods import METHODS
 from tools import export
 
@@ -33,7 +34,7 @@ def test_a_file_and_what_is_said(run, tmp_path, capsys):
 def test_mistakes(run, tmp_path, monkeypatch, words, sentence, capsys):
     monkeypatch.chdir(tmp_path)
     folder = run(METHODS["maple"])[0]
-    assert export.main([folder if word == "RUN" else word for word in words]) == 1
+    assert exits(export.main, [folder if word == "RUN" else word for word in words]) == 1
     err = capsys.readouterr().err.splitlines()[-1]
     assert err.startswith("error: ") and re.search(sentence, err)
     assert not list(tmp_path.glob("a.*"))

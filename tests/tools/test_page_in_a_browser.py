@@ -10,7 +10,6 @@ from tests.harness.report.pages import full_output
 from tests.harness.runs import run_dir
 from tools.report import main
 
-pytestmark = pytest.mark.long
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync"
 pytestmark = pytest.mark.long

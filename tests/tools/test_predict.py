@@ -16,6 +16,7 @@ from PIL import Image
 from dassl.config import get_cfg_default
 from datasets.image_folder import ImageFolder
 from inference.api import load_run
+from tests.conftest import exits
 from tests.tiny import CLASSNAMES
 from tests.trainers.methods import METHODS
 from tools import predict
@@ -272,7 +273,7 @@ def test_mistakes(run, tmp_path, words, sentence, capsys):
         (tmp_path / f"{name.lower()}.txt").write_bytes(content)
     given = {name: str(tmp_path / f"{name.lower()}.txt") for name in files}
     words = [{"RUN": run, "FOLDER": str(tmp_path / "empty"), **given}.get(word, word) for word in words]
-    assert predict.main(words) == 1
+    assert exits(predict.main, words) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ") and re.search(sentence, err)
 

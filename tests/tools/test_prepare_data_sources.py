@@ -10,17 +10,10 @@ from datasets.prepare.remotes import of_step
 from datasets.prepare.state import loader_of
 from datasets.sources import step_for
 from tests.datasets.prepare.web import MIRROR, on_mirror, same_tree, tarred, zipped, zipped_entries
-from tests.datasets.stubs import STEMS, folders_of, make
-from tools.prepare_data import main
+from tests.datasets.stubs import folders_of, make
+from tests.tools.conftest import FETCHED, run
 
-FETCHED = [name for name in STEMS if name != "imagenet"]
 pytestmark = pytest.mark.usefixtures("stub_sizes")
-
-
-def run(capsys, *argv):
-    code = main([str(arg) for arg in argv])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def original(site, stem, tmp_path):
@@ -122,9 +115,8 @@ def test_imagenet_is_by_hand(site, elsewhere, drive, tmp_path, capsys):
     assert code == 1 and "ImageNet in " in out and "is incomplete: no images/train; no images/val\n" in out
     by_hand = [line for line in out.splitlines() if line.startswith("By hand")]
     assert len(by_hand) == 2 and "ILSVRC2012_img_train.tar" in by_hand[0] and "ILSVRC2012_img_val.tar" in by_hand[1]
-    assert (tmp_path / "data/imagenet/classnames.txt").read_text() == (
-        tmp_path / "stub/imagenet/classnames.txt"
-    ).read_text()
+    got, given = (tmp_path / f"{root}/imagenet/classnames.txt" for root in ("data", "stub"))
+    assert got.read_text() == given.read_text()
     assert not any("/api/" in url for url, _ in site.requests)
     make("imagenet", tmp_path / "data")
     assert run(capsys, "get", "imagenet", "--root", tmp_path / "data")[0] == 0

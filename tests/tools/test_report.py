@@ -1,13 +1,11 @@
 """The command: the papers' tables to the last character, what it prints instead of them, and what it refuses."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from harness.report.formats import FORMATS
-from tests.conftest import REPOSITORY
+from tests.conftest import python
 from tests.harness.runs import finish, run_dir
 from tools.report import main
 
@@ -95,8 +93,7 @@ def test_warnings_do_not_enter_the_table(output, capsys):
 
 
 def test_the_default_needs_no_scipy(output):
-    code = f"import sys; from tools.report import main; main([{str(output)!r}]); sys.exit('scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True).returncode == 0
+    python(f"import sys; from tools.report import main; main([{str(output)!r}]); sys.exit('scipy' in sys.modules)")
 
 
 def test_compare(output, capsys):

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tests.conftest import exits
 from tools import tsne
 from tools.tsne import main, titles_of
 
@@ -81,7 +82,7 @@ def test_runs_of_one_method_are_told_apart(make_cfg):
 
 
 def error_of(capsys, argv, code):
-    assert main(argv) == code
+    assert exits(main, argv) == code
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ")
     return error

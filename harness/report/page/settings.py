@@ -32,7 +32,7 @@ def runs_and_settings(runs) -> tuple:
     records = [record_of(run.folder) for run in runs]
     common, groups = _settings(runs)
     links = {run.what: Link(group.id) for group in groups for run in group.runs}
-    versions = list(dict.fromkeys(name for record in records for name in _versions(record)))
+    versions = list(dict.fromkeys(name for record in records for name in record.get("versions", {})))
     rows = []
     for run, record in zip(runs, records):
         measures = [number(run.accuracy), number(run.seconds, ".1f"), number(run.peak_memory, ".0f")]
@@ -40,7 +40,7 @@ def runs_and_settings(runs) -> tuple:
         if record.get("epoch", epochs) not in (epochs, record.get("trained_epochs")):  # the best model's
             epochs = f"{record['epoch']} of {epochs}"
         row = [place_text(run), method_text(run.trainer), run.cfg, number(run.seed, "d"), epochs, *measures, run.device]
-        row += [str(_versions(record).get(name, MISSING)) for name in versions]
+        row += [str(record.get("versions", {}).get(name, MISSING)) for name in versions]
         rows.append([*row, str(record.get("git_commit") or MISSING), links.get(run.what, MISSING)])
     headers = [*HEADERS, *versions, "commit", "settings"]
     constant = ["config", "device", *versions, "commit"] if len(rows) > 1 else []
@@ -50,11 +50,6 @@ def runs_and_settings(runs) -> tuple:
     if same:
         notes.append(f"The same in all: {', '.join(same)}.")
     return Table("Runs", notes, shown, rows_shown), common, groups
-
-
-def _versions(record):
-    found = record.get("versions")
-    return found if isinstance(found, dict) else {}
 
 
 def _settings(runs):

@@ -10,7 +10,7 @@ from ..measure import with_numbers
 from ..measured import TESTS
 from ..results import Number, rank
 from ..significance import ranks
-from ..tables import method_text
+from ..tables import in_papers_order, method_text
 from ..unmix import unmix
 from . import charts
 
@@ -84,23 +84,23 @@ def reliability_bins(runs, bins: Optional[int] = None) -> dict:
 
     In percent; all data sets, shots, configs and seeds of a method together.
     """
-    found = {}  # (test, trainer) -> bin -> [sum of confidences, of accuracies, count]
+    found = {}  # part -> trainer -> bin -> [sum of confidences, of accuracies, count]
     for run in unmix(runs)[0]:
         for i, (confidence, accuracy, count) in enumerate(with_numbers(run, bins).reliability):
             if run.accuracy is not None and count:
-                sums = found.setdefault((run.part, run.trainer), {}).setdefault(i, [0, 0, 0])
+                sums = found.setdefault(run.part, {}).setdefault(run.trainer, {}).setdefault(i, [0, 0, 0])
                 for j, more in enumerate((confidence * count, accuracy * count, count)):
                     sums[j] += more
-    named = sorted(found, key=lambda key: rank(TRAINERS, key[1]))
     return {
         what: {
-            method_text(trainer): [(sums[0] / sums[2], sums[1] / sums[2], sums[2]) for _, sums in sorted(of.items())]
-            for part_, trainer in named
-            if part_ == part
-            for of in (found[part_, trainer],)
+            method_text(trainer): [
+                (confidence / count, accuracy / count, count)
+                for _, (confidence, accuracy, count) in sorted(found[part][trainer].items())
+            ]
+            for trainer in in_papers_order(found[part])
         }
         for part, what in TESTS.items()
-        if any(part_ == part for part_, _ in named)
+        if part in found
     }
 
 

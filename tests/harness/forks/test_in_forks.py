@@ -36,10 +36,6 @@ OPTIONS = "INPUT.SIZE (32,32) OPTIM.MAX_EPOCH 1 DATALOADER.NUM_WORKERS 0 DATALOA
 TAUGHT = {"coop": {"PromptKD": "TRAINER.PROMPTKD.TEACHER_DIM 32 TRAINER.PROMPTKD.PROMPT_DEPTH_VISION 3".split()}}
 
 
-SHORT = ("coop", "dept")  # the simplest, and the one whose train.py has to be changed most
-EACH_KIND = [pytest.param(kind, marks=() if kind in SHORT else pytest.mark.long) for kind in KINDS]
-
-
 class Fork(NamedTuple):
     root: Path
     before: dict  # its files before anything was added
@@ -112,7 +108,7 @@ def _called_with(script, pairs, folder):
     return called.read_text().splitlines()
 
 
-@pytest.mark.parametrize("kind", EACH_KIND)
+@pytest.mark.parametrize("kind", KINDS)
 def test_trains_and_tests_there(fork, kind, capsys):
     fork = fork(kind)
     for part, classes in (("train_base", "base"), ("test_new", "new")):
@@ -131,14 +127,14 @@ def test_one_learns_from_another_there(fork):
     assert record["settings"]["TRAINER.PROMPTKD.TEACHER_RUN"].startswith("SEP ")
 
 
-@pytest.mark.parametrize("kind", EACH_KIND)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_forks_own_trainer_is_as_it_was(fork, kind):
     own = [line for line in fork(kind).log.read_text().splitlines() if line.startswith("the fork's own")]
     ctx_init = "False" if kind == "nested" else "''"
     assert len(own) == 1 and own[0].endswith(f"with its own base {ctx_init}")
 
 
-@pytest.mark.parametrize("kind", EACH_KIND)
+@pytest.mark.parametrize("kind", KINDS)
 def test_undone_to_the_byte(fork, kind, tmp_path):
     fork = fork(kind)
     copy = tmp_path / "copy"

@@ -1,5 +1,6 @@
 """What is written into a fork and taken away again, and what is refused; see test_in_forks.py for what runs there."""
 
+import functools
 import json
 import os
 import re
@@ -17,16 +18,8 @@ from harness.forks.content import node_of, steps_in_a_fork
 from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT, NoPlace
 from tests.conftest import REPOSITORY
-from tests.harness.forks.trees import KINDS, commit, coop, dept, kept, sep, state
+from tests.harness.forks.trees import KINDS, PACKAGE, commit, coop, dept, kept, sep, state
 from tools.add_to_fork import main
-
-PACKAGE = "trainers/prompt_methods"
-
-
-@pytest.fixture
-def fork(tmp_path):
-    return coop(tmp_path / "CoOp")
-
 
 # ---- what comes ------------------------------------------------------------------------------------------------
 
@@ -114,14 +107,11 @@ def test_keys_stated_at_any_depth(tmp_path, key):
     fork = coop(tmp_path / "fork", extend=f"    cfg.{key} = {value!r}\n")
     add(fork, ["MaPLe"]).carry_out()
     for path in (fork / "configs/trainers/MaPLe").iterdir():
-        node, ours = (yaml.safe_load(p.read_text()) for p in (path, REPOSITORY / "configs/trainers/MaPLe" / path.name))
-        for part in key.split("."):
-            node = node[part]
-        assert node != value
-        assert (
-            yaml.safe_load(path.read_text())["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
-            == ours["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"]
-        )
+        here = REPOSITORY / "configs/trainers/MaPLe" / path.name
+        theirs, ours = (yaml.safe_load(p.read_text()) for p in (path, here))
+        assert functools.reduce(dict.get, key.split("."), theirs) != value
+        batches = [config["DATALOADER"]["TRAIN_X"]["BATCH_SIZE"] for config in (theirs, ours)]
+        assert batches[0] == batches[1]
 
 
 # ---- again, more, and newer ------------------------------------------------------------------------------------

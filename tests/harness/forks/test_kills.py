@@ -160,7 +160,6 @@ def kills(tmp_path, monkeypatch, before, change, step=1):
 
     Also where that is killed once, at the same operation. Returns how often it was killed.
     """
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # nobody cuts the power here
     monkeypatch.setattr(tree, "changed_in_git", lambda root: [])  # two processes each time, and there is no git
     fork, there, killed = (tmp_path / name for name in ("CoOp", "there", "killed"))
     coop(fork)

@@ -8,14 +8,7 @@ import pytest
 
 from harness.forks.install import add, remove
 from harness.forks.train_file import NoPlace
-from tests.harness.forks.trees import KINDS, commit, coop, kept, state
-
-PACKAGE = "trainers/prompt_methods"
-
-
-@pytest.fixture
-def fork(tmp_path):
-    return coop(tmp_path / "CoOp")
+from tests.harness.forks.trees import KINDS, PACKAGE, commit, coop, kept, state
 
 
 @pytest.mark.parametrize("place", ["trainers", "train.py", "configs", "configs/trainers", "scripts"])

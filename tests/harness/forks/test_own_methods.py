@@ -12,10 +12,9 @@ from harness.errors import UserError
 from harness.forks import install
 from harness.forks.install import add, remove
 from tests.conftest import REPOSITORY
-from tests.harness.forks.trees import coop, state
+from tests.harness.forks.trees import PACKAGE, coop, state
 from tools.new_method import write
 
-PACKAGE = "trainers/prompt_methods"
 CODE = """
 from dassl.engine import TRAINER_REGISTRY
 from trainers import prompt_methods

@@ -9,14 +9,7 @@ from harness.errors import UserError
 from harness.forks import install
 from harness.forks.install import RECORD, add, remove
 from harness.forks.train_file import IMPORT
-from tests.harness.forks.trees import coop, state
-
-PACKAGE = "trainers/prompt_methods"
-
-
-@pytest.fixture
-def fork(tmp_path):
-    return coop(tmp_path / "CoOp")
+from tests.harness.forks.trees import PACKAGE, state
 
 
 def edited(fork, edit):
@@ -25,6 +18,15 @@ def edited(fork, edit):
     edit(record)
     (fork / RECORD).write_text(json.dumps(record))
     return state(fork.parent)
+
+
+def refused(fork, sentence, edit):
+    """With the record edited so, both commands say why they do nothing, and do nothing."""
+    before = edited(fork, edit)
+    for action in (add, remove):
+        with pytest.raises(UserError, match=sentence):
+            action(fork)
+    assert state(fork.parent) == before
 
 
 SHAPES = [None, 1, "x", [], [1], {}, {"a": 1}, [["x"]], {"x": ["y"]}, True, 1e400]
@@ -114,22 +116,14 @@ def test_a_record_reaches_nothing_that_is_not_ours(fork, key):
                 record["earlier"] = {"files": {path: [was]}, "lines": []} if key == "earlier" else {}
                 record["files"].update({path: was} if key == "files" else {})
 
-        before = edited(fork, edit)
-        for action in (add, remove):
-            with pytest.raises(UserError, match="is not in the fork, or not of this command"):
-                action(fork)
-        assert state(fork.parent) == before
+        refused(fork, "is not in the fork, or not of this command", edit)
         (fork / RECORD).write_text(whole)
 
 
 @pytest.mark.parametrize("line", ["import datasets.tiny", "def main(args):", "", f"{IMPORT}  # mine", "x\n"])
 def test_a_record_takes_no_line_that_is_not_ours(fork, line):
     add(fork).carry_out()
-    before = edited(fork, lambda record: record["lines"].append(line))
-    for action in (add, remove):
-        with pytest.raises(UserError, match="is no line of this command"):
-            action(fork)
-    assert state(fork.parent) == before
+    refused(fork, "is no line of this command", lambda record: record["lines"].append(line))
 
 
 OWN = [f"{PACKAGE}/mine.py", f"{PACKAGE}/__init__.txt", "configs/trainers/SEP/mine.yaml", "scripts/sep/mine.sh"]
@@ -146,11 +140,7 @@ def test_an_edited_record_takes_no_file_of_the_users(fork, key):
     def edit(record):
         record.update(earlier=earlier) if key == "earlier" else record["files"].update(files)
 
-    before = edited(fork, edit)
-    for action in (add, remove):
-        with pytest.raises(UserError, match="cannot be read .it was edited.: put it back as it was"):
-            action(fork)
-    assert state(fork.parent) == before
+    refused(fork, "cannot be read .it was edited.: put it back as it was", edit)
 
 
 def test_a_record_takes_nothing_of_the_forks_own_trainers(fork):
@@ -162,8 +152,4 @@ def test_a_record_takes_nothing_of_the_forks_own_trainers(fork):
         record["files"][path] = install.checksum((fork / path).read_bytes())
         del record["seal"]  # as the first versions had none
 
-    before = edited(fork, edit)
-    for action in (add, remove):
-        with pytest.raises(UserError, match="a trainer CoOp of its own"):
-            action(fork)
-    assert state(fork.parent) == before
+    refused(fork, "a trainer CoOp of its own", edit)

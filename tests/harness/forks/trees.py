@@ -6,6 +6,7 @@ from pathlib import Path
 
 import clip  # noqa: F401  after torchvision has been prepared: see tests/conftest.py
 
+PACKAGE = "trainers/prompt_methods"  # what is added to each
 TRAIN = """\
 import argparse
 

@@ -12,6 +12,7 @@ from harness.report.page.view import reliability_bins
 from harness.report.predictions import read_logits
 from harness.report.runs import find_runs
 from harness.report.tables import base2new_tables
+from tests.conftest import exits
 from tests.harness.report.pages import ACCURACY, LABELS, PREDICTED, write_predictions
 from tests.harness.runs import as_dicts, finish
 from tools.report import main
@@ -143,9 +144,9 @@ def test_words_that_do_not_fit(tmp_path, words, said, capsys):
 
 def test_a_figure_of_no_kind(tmp_path, capsys):
     finish(tmp_path, "new", 1, 50.0, record={"calibration": {**numbers(CALIBRATION, 1.0), "bins": 15}})
-    assert main([str(tmp_path), "--calibration", "--figure", str(tmp_path / "a.doc")]) == 1
+    assert exits(main, [str(tmp_path), "--calibration", "--figure", str(tmp_path / "a.doc")]) == 1
     assert "name it .svg, .png or .pdf" in capsys.readouterr().err
-    assert main([str(tmp_path), "--calibration", "--figure", str(tmp_path / "a.pdf")]) == 1
+    assert exits(main, [str(tmp_path), "--calibration", "--figure", str(tmp_path / "a.pdf")]) == 1
     assert "no test has its bins of confidence on record" in capsys.readouterr().err
 
 

@@ -1,9 +1,7 @@
-"""Numbers from logits: by hand (docs/metrics.md), against scikit-learn, by brute force, and in time."""
+"""Numbers from logits: by hand (docs/metrics.md), against scikit-learn, and by brute force."""
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss, recall_score, roc_auc_score
 
 from harness.report.metrics import Bin, by_class, calibration, joint, reliability
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, python
 
 PAGE = (REPOSITORY / "docs" / "metrics.md").read_text(encoding="utf-8")
 CLASSES = ["cat", "dog", "bird", "fish"]  # of the page; the first two are base classes
@@ -264,28 +262,21 @@ def test_no_bin(measure):
         measure([[0.0, 1.0]], [0], 0)
 
 
-def run(code):
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    return done.stdout.split()
-
-
 def test_importing_it_is_cheap():
     code = "import sys, harness.report.metrics; print(*{name.split('.')[0] for name in sys.modules})"
-    assert not set(run(code)) & {"torch", "scipy", "sklearn", "tabulate", "dassl", "trainers"}
+    assert not set(python(code).split()) & {"torch", "scipy", "sklearn", "tabulate", "dassl", "trainers"}
 
 
 @pytest.mark.long
-def test_imagenet_takes_seconds():
-    """All numbers of 50,000 images and 1,000 classes: under 20 s and 2 GB, logits included."""
+def test_imagenet_in_little_memory():
+    """All numbers of 50,000 images and 1,000 classes: under 2 GB, logits included."""
     code = """
-import resource, time
+import resource
 import numpy as np
 from harness.report.metrics import by_class, calibration, joint, reliability
 rng = np.random.default_rng(0)
 logits, labels = rng.standard_normal((50000, 1000), np.float32), rng.integers(0, 1000, 50000)
-start = time.perf_counter()
 calibration(logits, labels), reliability(logits, labels), joint(logits, labels, 500), by_class(logits, labels)
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
-    seconds, gigabytes = map(float, run(code))
-    assert seconds < 20 and gigabytes < 2, (seconds, gigabytes)
+    assert float(python(code)) < 2

@@ -4,8 +4,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ import harness.report.page as package
 from harness.report.formats import mark_best
 from harness.report.page import curves, mistakes
 from harness.report.runs import find_runs
-from tests.conftest import REPOSITORY
+from tests.conftest import exits, python
 from tests.harness.report.pages import ACCURACY, PREDICTED, Page, full_output, page_of, write_curves, write_predictions
 from tests.harness.runs import finish, run_dir
 from tools.report import PROTOCOLS, main
@@ -83,8 +81,7 @@ def test_text_of_runs_is_text(output):
 
 def test_it_needs_no_torch(output):
     code = f"import sys; from tests.harness.report import pages; pages.page_of({str(output)!r}); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    loaded = {name.split(".")[0] for name in python(code).split()}
     assert "matplotlib" in loaded and not loaded & {"torch", "tensorflow", "dassl", "trainers"}
 
 
@@ -350,7 +347,7 @@ def test_the_command_writes_the_page_and_prints_its_path(output, tmp_path, capsy
 
 
 def test_what_it_cannot_do_is_one_sentence(output, tmp_path, capsys):
-    assert main([str(output), "--html", str(tmp_path)]) == 1
+    assert exits(main, [str(output), "--html", str(tmp_path)]) == 1
     assert (
         capsys.readouterr().err == f"error: {tmp_path} cannot be written (Is a directory); give --html another file\n"
     )

@@ -68,12 +68,6 @@ def test_a_models_own_record_counts_where_it_lies_outside_the_layout(tmp_path):
     assert run.accuracy is None and 'a model of the seed "2", not "1"' in warning
 
 
-def test_a_folder_of_another_data_set(tmp_path):
-    path = finish(tmp_path, "few_shot", 1, 99.04, record={"dataset": "MiniObjects"})
-    (run,), (warning,) = find_runs(tmp_path)
-    assert run.accuracy is None and f'{path} is of the DATASET.NAME "MiniObjects", not "Shapes"' in warning
-
-
 def test_a_model_that_was_trained_in_the_place_of_a_test(tmp_path):
     trained = {"epoch": 3, "trained_epochs": 3, "max_epoch": 3, "model_dir": ""}
     for trainer, accuracy in (("SEP", None), ("ZeroshotCLIP", 60), ("PromptKD", 60), ("Mine", 60)):

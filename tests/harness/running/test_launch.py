@@ -295,16 +295,17 @@ def test_testing_half_trained_model_is_refused_unless_asked_for(checkout):
 @pytest.mark.parametrize(
     ("script", "names", "args"),
     [
-        ("base2new_train", "DATASET SEED", []),
-        ("xd_train", "DATASET SEED", ["imagenet"]),
-        ("xd_test", "TARGET SEED", ["dtd", "1", "OPTIM.LR"]),
-        ("few_shot", "DATASET SEED SHOTS", ["dtd", "1", "OPTIM.LR", "0.1"]),
+        ("base2new_train", "DATASET SEED ", []),
+        ("xd_train", "DATASET SEED ", ["imagenet"]),
+        ("xd_test", "TARGET SEED ", ["dtd", "1", "OPTIM.LR"]),
+        ("few_shot", "DATASET SEED SHOTS ", ["dtd", "1", "OPTIM.LR", "0.1"]),
+        ("reproduce", "", ["caltech101"]),
     ],
 )
 def test_missing_arguments_show_the_usage(checkout, script, names, args):
     result = checkout(f"coop/{script}.sh", *args)
     assert result.returncode == 2 and checkout.called is None
-    assert result.stderr == f"usage: bash scripts/coop/{script}.sh {names} [KEY VALUE ...]\n"
+    assert result.stderr == f"usage: bash scripts/coop/{script}.sh {names}[KEY VALUE ...]\n"
     assert checkout(f"coop/{script}.sh", "--help").stdout == result.stderr
 
 
@@ -316,8 +317,6 @@ def test_missing_arguments_show_the_usage(checkout, script, names, args):
         (["shapes", "one"], {}, ["SEED", "one"]),
         (["shapes", "1"], {"SHOTS": "all"}, ["SHOTS", "all"]),
         (["shapes", "1"], {"LOADEP": "last"}, ["LOADEP", "last"]),
-        (["shapes", "1", "DATASET.NUM_SHOTS", "4"], {}, ["SHOTS", "DATASET.NUM_SHOTS"]),
-        (["shapes", "1", "OPTIM.LR", "1", "DATASET.SUBSAMPLE_CLASSES", "all"], {}, ["SUBSAMPLE_CLASSES"]),
     ],
 )
 def test_wrong_arguments_are_one_sentence(checkout, args, env, names):
@@ -355,9 +354,8 @@ def test_any_arguments_end_in_a_run_or_in_one_sentence(checkout, step, args, env
         assert result.returncode in (1, 2) and not checkout.calls
         assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith(("error: ", "usage: "))
     else:
-        assert result.stderr == "" and (
-            checkout.calls or "finished already" in result.stdout or "usage" in result.stdout
-        )
+        assert result.stderr == ""
+        assert checkout.calls or "finished already" in result.stdout or "usage" in result.stdout
 
 
 @pytest.mark.parametrize("name", ["../datasets/shapes", "shapes/", "./shapes", "/", "shapes.yaml", "Shapes"])

@@ -13,21 +13,28 @@ from harness.running.lock import NAME, Locked, locked
 from tests.conftest import REPOSITORY
 
 HOLD = """
-import sys, time
-from harness.running import lock
+import os, sys, time
 from harness.running.lock import locked
 with locked(sys.argv[1]):
+    if sys.argv[3:] and os.fork() == 0:
+        time.sleep(60)
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(float(sys.argv[2]))
 """
+
+
+def hold(folder, seconds, *fork):
+    """A process that holds the folder, with a child if `fork` is anything; both are in a session of their own."""
+    command = [sys.executable, "-c", HOLD, *map(str, (folder, seconds, *fork))]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout.readline() == "held\n"
+    return process
 
 
 @pytest.fixture
 def holder(tmp_path):
     """A process that holds tmp_path / run."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
+    process = hold(tmp_path / "run", 60)
     yield process
     process.kill()
     process.wait()
@@ -43,12 +50,8 @@ def test_a_living_holder_is_named(holder, tmp_path):
 
 
 def test_a_lock_that_is_held_for_a_moment_is_waited_for(tmp_path):
-    code = HOLD.replace("time.sleep(60)", "time.sleep(0.05)")
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "held\n"
-        with locked(tmp_path):
-            pass
+    with hold(tmp_path, 0.05), locked(tmp_path):
+        pass
 
 
 def test_a_dead_holder_is_not_waited_for(holder, tmp_path):
@@ -60,22 +63,8 @@ def test_a_dead_holder_is_not_waited_for(holder, tmp_path):
     assert lock.holder(tmp_path / "run") == ""
 
 
-FORK = """
-import os, sys, time
-from harness.running import lock
-from harness.running.lock import locked
-with locked(sys.argv[1]):
-    if os.fork() == 0:
-        time.sleep(60)
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
 def test_a_dead_holders_workers_do_not_hold_it(tmp_path):
-    command = [sys.executable, "-c", FORK, str(tmp_path / "run")]
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert process.stdout.readline() == "held\n"
+    process = hold(tmp_path / "run", 60, "fork")
     process.kill()
     process.wait()
     assert lock.holder(tmp_path / "run") == ""

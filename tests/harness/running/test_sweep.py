@@ -6,7 +6,6 @@ import random
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import time
 from pty import openpty
@@ -15,7 +14,7 @@ import pytest
 
 from harness.running import engines
 from harness.running.lock import locked
-from tests.conftest import REPOSITORY
+from tests.conftest import python
 from tests.harness.ground import Ground, wait_for
 
 GRID = ["--methods", "zsclip", "coop", "--datasets", "shapes", "--seeds", "1"]
@@ -230,21 +229,6 @@ def test_kills_at_random_end_in_the_same_table(ground, tmp_path_factory):
     assert ground.times("end") == whole.times("end") and not ground.journal("overlap")
 
 
-def test_a_chain_leaves_out_the_tests_of_a_training_that_failed(ground):
-    """What a SLURM job is: exit codes by number."""
-    code = """
-from harness.running import grid, launch, worker
-settings = launch.read_environment({})
-methods = grid.methods_of(["coop", "sep"], "base2new")
-runs = grid.tasks_of(grid.series_of("base2new", method, ["shapes"], [1]) for method in methods)
-print(worker.Chain(settings, "/")(dict(enumerate(runs, start=5))))
-"""
-    options = ground.options(FAIL=f"{COOP}:1")
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(**{**options, "args": command, "cwd": ground.root}, capture_output=True, text=True)
-    assert done.stdout == "{5: 7, 7: 0, 8: 0}\n", done.stderr
-
-
 def test_where_cuda_has_started_all_the_same_a_run_is_a_process_of_its_own(ground):
     fake = "import sys, types\nsys.modules['torch'] = torch = types.ModuleType('torch')\n"
     fake += "torch.cuda = types.SimpleNamespace(_is_in_bad_fork=lambda: __name__ == 'train')\n"
@@ -280,5 +264,4 @@ from harness.running import worker
 worker.load()
 assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0 and "asked" in done.stdout, done.stderr
+    assert "asked" in python(code)

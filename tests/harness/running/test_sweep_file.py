@@ -9,6 +9,7 @@ from tests.conftest import REPOSITORY
 
 SWEEPS = REPOSITORY / "configs/sweeps"
 ENVIRONMENT = launch.Environment("data", "out")
+PARTS = "parts: [{protocol: xd, methods: [sep]}]\n"
 
 
 def folders(tasks):
@@ -109,25 +110,26 @@ def find_runs_of(tmp_path, task):
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("parts: [{protocol: xd, methods: [sep]}]\nvariants: {a/b: {}}", "variants are names"),
-        (
-            "parts: [{protocol: xd, methods: [sep]}]\nvariants: {a: 1}",
-            "variants.a is 1, but must be a section",
-        ),
         ("seeds: [1]", "it needs parts"),
+        ("parts: 5", "parts is 5, but must be a list"),
+        ("parts: [5]", "parts, number 1 is 5, but must be a section"),
         ("parts: [{methods: [sep]}]", "protocol must be one of base2new, joint, xd, dg, few_shot, not nothing"),
         ("parts: [{protocol: xd, methods: [sepp]}]", 'no method "sepp"'),
         ("parts: [{protocol: xd, methods: [sep], seeds: [1]}]", "a part has no seeds"),
-        (
-            "parts: [{protocol: xd, methods: [sep], datasets: dtd}]",
-            "number 1.datasets is 'dtd', but must be a list",
-        ),
-        (
-            "parts: [{protocol: xd, methods: [sep]}]\nseeds: [one]",
-            "seeds, number 1 is 'one', but must be a whole",
-        ),
-        ("parts: [{protocol: xd, methods: [sep]}]\nseed: [1]", "a sweep has no seed"),
-        ("parts: [{protocol: xd, methods: [sep]}]\noverrides_of: {sepp: {A: 1}}", "overrides_of has no sepp"),
+        ("parts: [{protocol: xd, methods: [sep], datasets: dtd}]", "number 1.datasets is 'dtd', but must be a list"),
+        (f"{PARTS}seed: [1]", "a sweep has no seed"),
+        (f"{PARTS}seeds: 1", "seeds is 1, but must be a list"),
+        (f"{PARTS}seeds: [one]", "seeds, number 1 is 'one', but must be a whole"),
+        (f"{PARTS}seeds: [true]", "seeds, number 1 is True, but must be a whole"),
+        (f"{PARTS}seeds: [-1]", "seeds and shots must not be below 0"),
+        (f"{PARTS}source: 5", "source is 5, but must be text"),
+        (f"{PARTS}overrides: 1", "overrides is 1, but must be a section"),
+        (f"{PARTS}overrides_of: [sep]", "overrides_of is a list, but must be a section"),
+        (f"{PARTS}overrides_of: {{sep: 3}}", "overrides_of.sep is 3, but must be a section"),
+        (f"{PARTS}overrides_of: {{sepp: {{A: 1}}}}", "overrides_of has no sepp"),
+        (f"{PARTS}variants: [1]", "variants is a list, but must be a section"),
+        (f"{PARTS}variants: {{a: [1]}}", "variants.a is a list, but must be a section"),
+        (f"{PARTS}variants: {{a/b: {{}}}}", "variants are names"),
     ],
 )
 def test_a_file_that_is_no_sweep_is_one_sentence(tmp_path, text, names):
@@ -143,7 +145,6 @@ def test_a_file_that_is_no_sweep_is_one_sentence(tmp_path, text, names):
     [
         ("parts: [{protocol: base2new, methods: [sep], datasets: [dtdd]}]", 'no data set "dtdd"'),
         ("parts: [{protocol: base2new, methods: [sep], shots: [1, 4]}]", "several shots (1, 4) are for few_shot alone"),
-        ("parts: [{protocol: xd, methods: [sep]}]\noverrides: {DATASET.NUM_SHOTS: 4}", "DATASET.NUM_SHOTS"),
     ],
 )
 def test_what_no_script_would_take_no_sweep_takes(tmp_path, text, names):

@@ -264,17 +264,18 @@ def test_a_slurm_job_is_a_training_with_all_that_needs_it(tmp_path):
     ]
 
 
-def test_a_chain_leaves_out_what_the_teacher_was_for(tmp_path):
+def test_a_chain_leaves_out_what_a_training_that_failed_was_for(tmp_path):
+    """What a SLURM job does: exit codes by number, of a teacher, its student and the student's test; then of CoOp's."""
     ground = Ground(tmp_path)
     code = """
-from harness import catalogue
 from harness.running import grid, launch, worker
-tasks = grid.tasks_of([grid.series_of("base2new", catalogue.method("promptkd"), ["shapes"], [1])])
-print(worker.Chain(launch.read_environment({}), "/")(dict(enumerate(tasks))))
+methods = grid.methods_of(["promptkd", "coop"], "base2new")
+tasks = grid.tasks_of(grid.series_of("base2new", method, ["shapes"], [1]) for method in methods)
+print(worker.Chain(launch.read_environment({}), "/")(dict(enumerate(tasks, start=5))))
 """
     options = ground.options(FAIL="PromptSRC:1")
     command = [sys.executable, "-c", code]
-    for expected in ("{0: 7}\n", "{0: 0, 1: 0, 2: 0}\n"):
+    for expected in ("{5: 7, 8: 0, 9: 0}\n", "{5: 0, 6: 0, 7: 0, 8: 0, 9: 0}\n"):
         done = subprocess.run(**{**options, "args": command, "cwd": ground.root}, capture_output=True, text=True)
         assert done.stdout == expected, done.stderr
 
