@@ -153,11 +153,11 @@ def _set(method, key, value):
 
 
 def _restore(node, before):
-    """Make a config what it was, in place, as others hold it."""
-    for key in [key for key in node if key not in before]:
-        del node[key]
+    """Make a config what it was, keys in their order, in place, as others hold it."""
+    now = dict(node)
+    node.clear()
     for key, value in before.items():
-        if isinstance(value, CfgNode) and isinstance(node.get(key), CfgNode):
-            _restore(node[key], value)
-        else:
-            node[key] = value
+        if isinstance(value, CfgNode) and isinstance(now.get(key), CfgNode):
+            _restore(now[key], value)
+            value = now[key]
+        node[key] = value

@@ -30,7 +30,7 @@ def world():
     """What a guest changes."""
     return (
         dict(TRAINER_REGISTRY._obj_map),
-        str(get_cfg_default()),
+        list(keys.flatten(get_cfg_default())),
         (dict(keys.RANGES), set(keys.TRAINING_FILES), list(keys._METHODS)),
         {name: module for name, module in sys.modules.items() if name.partition(".")[0] in ("clip", "stranger")},
         (list(sys.meta_path), list(sys.path)),
