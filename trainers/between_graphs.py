@@ -9,9 +9,9 @@ import torch
 class BetweenGraphs:
     """Decorates a function that decides by labels or by chance, or keeps something for later steps.
 
-    A graph repeats what a GPU was told: it would repeat the first decision, and the next step takes the memory of what
-    it gave. So one ends in front of such a function and another begins behind it. Its results lie on the device of the
-    step, since what a graph holds of the host's memory, a GPU could not take.
+    A graph repeats what a GPU was told: each decision would be recorded anew, and the next step takes the memory of
+    what a graph gave. So one ends in front of such a function and another begins behind it. Its results lie on the
+    device of the step, since no graph is made of what holds a tensor of the host.
     """
 
     functions: List["BetweenGraphs"] = []

@@ -120,6 +120,7 @@ _ROWS = {
 KINDS = ("coop", "promptsrc", "coprompt-views", "e2mim-image-dv", "promptkd", "tipadapter")
 
 METHODS: dict[str, Method] = {key: row._replace(file=key.partition("-")[0]) for key, row in _ROWS.items()}
+LEARNING = [key for key, method in METHODS.items() if method.learns and not method.fitted]  # by steps
 
 
 def often(keys, quick=KINDS):

@@ -12,14 +12,12 @@ from dassl.config import get_cfg_default
 from datasets.shapes import world
 from tests.conftest import REPOSITORY, kill_at
 from tests.tiny import CLASSNAMES, give_teacher
-from tests.trainers.methods import METHODS, often
+from tests.trainers.methods import LEARNING, METHODS, often
 from trainers.backbone.clip_loader import cast_weights, load_clip
 from trainers.errors import UserError
 from trainers.features import frozen_features, stored_pictures
 from trainers.run import checkpoint
 from trainers.run.experiment import data_checksums, nodes_of, settings_of
-
-LEARNING = [name for name, method in METHODS.items() if method.learns and not method.fitted]  # by steps
 
 
 @pytest.fixture(params=METHODS)

@@ -11,15 +11,16 @@ from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
 
-from tests.trainers.methods import METHODS, often
+from tests.trainers.methods import LEARNING, METHODS, often
 from trainers.between_graphs import BetweenGraphs
 from trainers.errors import UserError
 from trainers.run import cuda_graphs
 
-LEARNING = [name for name, method in METHODS.items() if method.learns and not method.fitted]
 # DePT's features go into two graphs, whose gradients are added in another order. With SEP, a bias of keys, which has no
 # gradient but rounding, is moved by it in Adam
 ROUNDING = {"dept": 1e-7, "dept-sep": 1e-3}
+# Graphs of a step from stored views, where there are more than three: one more is a place that PyTorch cannot follow
+MOST = {"coprompt": 4, "e2mim": 4, "e2mim-image-dv": 4, "skip_tuning": 6, "dept": 10, "dept-sep": 12}
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_training_gives_the_same_bits(key, make_trainer, recorded, tmp_path):
     assert not recorded
     graphs = trained(make_trainer, method, tmp_path / "graphs", *views, "MODEL.CUDA_GRAPHS", True)
     first, second, _ = graphs.counted  # the third has 2SFS's other stage
-    assert first == second > 0
+    assert 0 < first == second <= MOST.get(key, 3)
     assert graphs.settings == plain.settings
     for name, weight in plain.trained.state_dict().items():
         torch.testing.assert_close(graphs.trained.state_dict()[name], weight, rtol=0, atol=ROUNDING.get(key, 0))

@@ -8,11 +8,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import default_collate
 
-from tests.trainers.methods import METHODS
+from tests.trainers.methods import LEARNING, METHODS
 from trainers.errors import NotFinite
 from trainers.run.late_numbers import LateNumbers
 
-LEARNING = [name for name, method in METHODS.items() if method.learns and not method.fitted]
 WAITING = ("item", "tolist", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__", "nonzero")
 WAITING_OPS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "bincount", "equal")
 
