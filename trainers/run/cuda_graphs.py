@@ -14,9 +14,9 @@ from ..prompting.encoders import memory_limit
 from ..prompting.image_batch import Image, ImageBatch
 
 # By kind of device: what PyTorch's compiler does with the operations of a step. This one launches them as they are, so
-# that numbers stay the same; compiled for the device (mode="reduce-overhead"), their last bits would differ. PyTorch 2.13
-# copies the weights in each step besides; its setting against that, install_free_tensors, would not notice a tensor that
-# a module puts in another's place
+# that numbers stay the same; compiled for the device (mode="reduce-overhead"), their last bits would differ. PyTorch
+# 2.13 copies the weights in each step besides; its setting against that, install_free_tensors, would not notice a
+# tensor that a module puts in another's place
 BACKENDS = {"cuda": "cudagraphs"}
 
 
