@@ -63,6 +63,7 @@ def batch_of(size, n_cls, device="cpu", geometry=None):
 
 def step(model, precision, batch, forward=None):
     """Forward and backward, without the optimiser; forward: what is called in the model's place."""
+    model.monitors.clear()
     model.zero_grad(set_to_none=True)
     with precision.autocast():
         _, losses = (forward or model)(*batch)

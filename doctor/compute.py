@@ -82,6 +82,7 @@ def outcome(subject, prec, device, start=None):
     def step(scale):
         torch.manual_seed(1)
         learned.load_state_dict(start)  # a step changes the statistics of batch norms
+        model.monitors.clear()
         model.zero_grad(set_to_none=True)
         with torch.set_grad_enabled(subject.steps), precision.autocast():
             logits, losses = forward(ImageBatch(images, None, labels.cpu()), labels)
