@@ -22,7 +22,7 @@ from torch import nn
 from ..compat import RECOMPUTES, plain_attention, recompute, scaled_dot_product_attention
 from ..errors import UserError
 from .image_batch import Image, ImageBatch, pixels_of
-from .layers import Beside, constants_of, layers_of
+from .layers import Beside, layers_of
 from .text_tokens import TextTokens, joined
 
 BeforeLayer = Callable[[int, Any], Any]
@@ -115,7 +115,6 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.chunk = chunk
         self.transformer = clip_model.transformer
-        self.constants = constants_of(self.transformer)
         self.positional_embedding = clip_model.positional_embedding
         self.ln_final = clip_model.ln_final
         self.text_projection = clip_model.text_projection
@@ -169,14 +168,14 @@ class TextEncoder(nn.Module):
     def first_layers(self, tokens: TextTokens, n: int) -> TextTokens:
         """What comes out of the first `n` layers, of every token."""
         tokens, masks = self.embedded(tokens), CausalMasks()
-        for layer in layers_of(self.transformer, self.constants, None)[:n]:
+        for layer in layers_of(self.transformer, None)[:n]:
             tokens = self._layer(layer, tokens, masks)
         return tokens
 
     def _encode(self, before_layer, beside, *tokens, first=None):
         tokens = TextTokens(*tokens)  # one by one, since recomputing looks for a GPU among its arguments alone
         tokens = self.embedded(tokens) if first is None else tokens
-        *layers, last = layers_of(self.transformer, self.constants, beside)[first:]
+        *layers, last = layers_of(self.transformer, beside)[first:]
         masks = CausalMasks()
         for layer in layers:
             tokens = tokens if before_layer is None else before_layer(layer.number, tokens)
@@ -218,7 +217,6 @@ class ImageEncoder(nn.Module):
     def __init__(self, visual):
         super().__init__()
         self.visual = visual
-        self.constants = constants_of(visual.transformer) if self.is_vit else None
 
     @property
     def is_vit(self):
@@ -263,7 +261,7 @@ class ImageEncoder(nn.Module):
         return self._layers(self.embedded(image, tokens), 0, before_layer, beside, n_read)
 
     def _layers(self, x, first, before_layer=None, beside=None, n_read=1):
-        *layers, last = layers_of(self.visual.transformer, self.constants, beside)[first:]
+        *layers, last = layers_of(self.visual.transformer, beside)[first:]
         for layer in layers:
             x = self._layer(layer, x if before_layer is None else before_layer(layer.number, x))
         x = self._layer(last, x if before_layer is None else before_layer(last.number, x), n_read)
@@ -282,7 +280,7 @@ class ImageEncoder(nn.Module):
     def first_layers(self, image: Image, n: int) -> torch.Tensor:
         """What comes out of a ViT's first `n` layers, of every token: (batch, length, width)."""
         x = self.embedded(image)
-        for layer in layers_of(self.visual.transformer, self.constants, None)[:n]:
+        for layer in layers_of(self.visual.transformer, None)[:n]:
             x = self._layer(layer, x)
         return x
 

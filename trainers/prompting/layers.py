@@ -6,7 +6,6 @@ A block is frozen, so that its gradients are those of its input alone.
 from typing import Callable, Optional
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from ..compat import FUSES
@@ -56,60 +55,15 @@ def _product(a, b, factor, bias=None):
     return torch.addmm(b[0] if bias is None else bias, a, b, beta=0 if bias is None else 1, alpha=factor)
 
 
-def _as_then(then, now):
-    """Whether weights are still those that something was made of: not others in their place, and not learned."""
-    return all(a is b and not b.requires_grad for a, b in zip(then, now))
-
-
-class Norm(nn.Module):
-    """A layer norm of CLIP's in one kernel: CLIP's own casts to float32 and back, and PyTorch's computes in float32.
-
-    PyTorch's has one type for input and weights on a GPU, so in 16 bits it needs the weights in 16 bits, too. They
-    belong to the norm: checkpoints and checksums leave them out.
-    """
-
-    def __init__(self, norm, dtype):
-        super().__init__()
-        for name, weight in (("weight", norm.weight), ("bias", norm.bias)):
-            self.register_buffer(name, weight.detach().to(dtype), persistent=False)
-        self._made_of = (norm.weight, norm.bias)
-
-    def forward(self, norm, x):
-        if not FUSES or x.dtype == norm.weight.dtype or x.dtype != self.weight.dtype:
-            return norm(x)
-        if not _as_then(self._made_of, (norm.weight, norm.bias)):
-            return norm(x)
-        return F.layer_norm(x, norm.normalized_shape, self.weight, self.bias, norm.eps)
-
-
-class Constants(nn.Module):
-    """What is made of a block's weights once; it belongs to the block, so checkpoints and checksums leave it out."""
-
-    def __init__(self, block):
-        super().__init__()
-        weights, bias = tuple(block.mlp.parameters()), None
-        kinds = [type(part).__name__ for part in block.mlp.children()]
-        if FUSES and kinds == ["Linear", "QuickGELU", "Linear"] and len(weights) == 4:
-            bias = (QUICK * weights[1].detach().float()).to(weights[1].dtype)
-        self.register_buffer("b_1", bias, persistent=False)
-        self._made_of = weights
-        dtype = weights[0].dtype
-        self.ln_1, self.ln_2 = Norm(block.ln_1, dtype), Norm(block.ln_2, dtype)
-
-    def are_of(self, mlp):
-        """Whether `b_1` may stand for its bias: a copy of an encoder may have weights of its own, which learn."""
-        if self.b_1 is None:
-            return False
-        first, _, second = mlp.children()
-        return _as_then(self._made_of, (first.weight, first.bias, second.weight, second.bias))
-
-
 class Layer:
     """A block, its number, and what runs beside its parts."""
 
-    def __init__(self, block, constants, number, beside):
-        self.block, self.constants = block, constants
+    def __init__(self, block, number, beside):
+        self.block = block
         self.heads, self.number, self.beside = block.attn.num_heads, number, beside
+        self.dtype = block.attn.in_proj_weight.dtype
+        self.b_1 = None  # QUICK times the bias in front of QuickGELU
+        self.narrow = {}  # the weights of norms in the layer's type, by name
 
     def normed(self, x):
         return self._norm("ln_1", x)
@@ -135,24 +89,60 @@ class Layer:
         return self._with("block", h, x + self._mlp(self._norm("ln_2", x)))
 
     def _norm(self, name, x):
-        return getattr(self.constants, name)(getattr(self.block, name), x)
+        """Of a norm of CLIP's, which casts to float32 and back, one kernel: PyTorch's own computes in float32."""
+        norm = getattr(self.block, name)
+        if name not in self.narrow or x.dtype != self.dtype:
+            return norm(x)
+        return F.layer_norm(x, norm.normalized_shape, *self.narrow[name], norm.eps)
 
     def _mlp(self, x):
         mlp = self.block.mlp
-        if not self.constants.are_of(mlp):
+        if self.b_1 is None:
             return mlp(x)
         first, _, second = mlp.children()
-        return quick_mlp(x, first.weight, self.constants.b_1, second.weight, second.bias)
+        return quick_mlp(x, first.weight, self.b_1, second.weight, second.bias)
 
     def _with(self, part, x, out):
         more = None if self.beside is None else self.beside(self.number, part, x)
         return out if more is None else out + more
 
 
-def constants_of(transformer):
-    """Of all blocks of a transformer."""
-    return nn.ModuleList([Constants(block) for block in transformer.resblocks])
+def layers_of(transformer, beside):
+    """The blocks of a transformer; what is made of their frozen weights is made in each pass, of these as they are.
+
+    In 16 bits PyTorch's layer norm needs its weights in 16 bits on a GPU, too: CLIP has them in float32.
+    """
+    layers = [Layer(block, i, beside) for i, block in enumerate(transformer.resblocks)]
+    if not FUSES:
+        return layers
+    quick = [layer for layer in layers if _is_quick(layer.block.mlp)]
+    biases = [next(layer.block.mlp.children()).bias for layer in quick]
+    for layer, b_1 in zip(quick, _at_once(lambda bias: QUICK * bias, biases)):
+        layer.b_1 = b_1
+    norms = [
+        (layer, name) for layer in layers for name in ("ln_1", "ln_2") if _is_wide(getattr(layer.block, name), layer)
+    ]
+    wide = [weight for layer, name in norms for weight in getattr(layer.block, name).parameters()]
+    narrow = _at_once(lambda weight: weight.to(layers[0].dtype), wide)
+    for (layer, name), *both in zip(norms, narrow[::2], narrow[1::2]):
+        layer.narrow[name] = both
+    return layers
 
 
-def layers_of(transformer, constants, beside):
-    return [Layer(*of, i, beside) for i, of in enumerate(zip(transformer.resblocks, constants))]
+def _is_quick(mlp):
+    """Whether it is CLIP's own, with a QuickGELU, and frozen."""
+    kinds, weights = [type(part).__name__ for part in mlp.children()], list(mlp.parameters())
+    return kinds == ["Linear", "QuickGELU", "Linear"] and len(weights) == 4 and _are_frozen(weights)
+
+
+def _is_wide(norm, layer):
+    return norm.weight.dtype != layer.dtype and _are_frozen(norm.parameters())
+
+
+def _are_frozen(weights):
+    return not any(weight.requires_grad for weight in weights)
+
+
+def _at_once(function, vectors):
+    """What a function of numbers makes of each of some vectors, in one kernel for all."""
+    return function(torch.cat(vectors)).split([len(vector) for vector in vectors]) if vectors else ()

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from trainers.backbone.clip_loader import cast_weights
 from trainers.prompting import layers
-from trainers.prompting.encoders import ImageEncoder, TextEncoder
-from trainers.prompting.layers import constants_of, layers_of, quick_mlp
+from trainers.prompting.encoders import ImageEncoder
+from trainers.prompting.layers import layers_of, quick_mlp
 from trainers.prompting.own_weights import OwnWeights
 
 
@@ -58,14 +58,14 @@ def test_the_rest_of_a_block_is_clips(clip_model, dtype, activation):
         block.mlp.gelu = nn.GELU() if activation == "gelu" else block.mlp.gelu
         block.mlp.requires_grad_(activation == "learned")
     before = copy.deepcopy(transformer.state_dict())
-    layer, block = layers_of(transformer, constants_of(transformer), None)[0], transformer.resblocks[0]
-    assert layer.constants.are_of(block.mlp) == (activation == "quickgelu")
+    layer, block = layers_of(transformer, None)[0], transformer.resblocks[0]
+    assert (layer.b_1 is not None) == (activation == "quickgelu")
+    assert len(layer.narrow) == (0 if dtype == torch.float32 else 2)
     x = torch.randn(2, 5, 64).to(dtype)
     # Norms in 16 bits have weights in 16 bits: a last bit, of numbers of about 1
     bits = {torch.float32: 4e-6, torch.bfloat16: 2**-5, torch.float16: 2**-8}[dtype]
     torch.testing.assert_close(layer.normed(x), block.ln_1(x), atol=bits, rtol=0)
-    y = x + block.attn.out_proj(x)
-    torch.testing.assert_close(layer.finish(x, x, x), y + block.mlp(block.ln_2(y)), atol=bits, rtol=0)
+    torch.testing.assert_close(layer.finish(x, x, x), plain(block, x), atol=bits, rtol=0)
     assert all(torch.equal(value, before[name]) for name, value in transformer.state_dict().items())
 
 
@@ -87,12 +87,25 @@ def test_a_copy_with_weights_of_its_own_goes_by_them(clip_model, dtype):
         assert (learned(encoder)(image) - expected).abs().max() < 0.1 * moved and moved > 5 * rounded
 
 
-def test_constants_are_nobodys_weights(clip_model):
-    for encoder in (TextEncoder(cast_weights(clip_model, torch.bfloat16)), ImageEncoder(clip_model.visual)):
-        assert not [name for name in encoder.state_dict() if "constants" in name]
-        assert encoder.constants[0].ln_1.weight.dtype == torch.bfloat16
-        encoder.to("meta")
-        assert encoder.constants[0].b_1.device.type == "meta"
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_frozen_weights_that_change_are_seen(clip_model, dtype):
+    """As those of a teacher do that is an average of what learns: by assignment of numbers, by `.data`, in a copy."""
+    transformer = cast_weights(clip_model, dtype).visual.transformer
+    x = torch.randn(2, 5, 64).to(dtype)
+    layers_of(transformer, None)
+    for changed in (transformer, copy.deepcopy(transformer)):
+        block = changed.resblocks[0]
+        block.mlp.c_fc.bias.add_(1)
+        block.ln_1.weight.data.mul_(2)
+        block.ln_2.load_state_dict({"weight": block.ln_2.weight + 1, "bias": block.ln_2.bias - 1})
+        layer, atol = layers_of(changed, None)[0], 1e-4 if dtype == torch.float32 else 0.1
+        torch.testing.assert_close(layer.normed(x), block.ln_1(x), atol=atol, rtol=0)
+        torch.testing.assert_close(layer.finish(x, x, x), plain(block, x), atol=atol, rtol=0)
+
+
+def plain(block, x):
+    y = x + block.attn.out_proj(x)
+    return y + block.mlp(block.ln_2(y))
 
 
 @pytest.mark.parametrize("parts", ["qkv", "kv", "q"])
@@ -105,7 +118,7 @@ def test_one_product_is_three(clip_model, parts, updated):
         asked.append(part)
         return x.cos() if part in updated else None
 
-    layer, h = layers_of(transformer, constants_of(transformer), beside)[1], torch.randn(7, 64)
+    layer, h = layers_of(transformer, beside)[1], torch.randn(7, 64)
     found = layer.project(h, parts, "kvq").chunk(len(parts), dim=-1)
     assert asked == [part for part in "kvq" if part in parts]
     attn = transformer.resblocks[1].attn
