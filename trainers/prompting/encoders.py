@@ -168,14 +168,14 @@ class TextEncoder(nn.Module):
     def first_layers(self, tokens: TextTokens, n: int) -> TextTokens:
         """What comes out of the first `n` layers, of every token."""
         tokens, masks = self.embedded(tokens), CausalMasks()
-        for layer in layers_of(self.transformer, None)[:n]:
+        for layer in layers_of(self.transformer, None, slice(n)):
             tokens = self._layer(layer, tokens, masks)
         return tokens
 
     def _encode(self, before_layer, beside, *tokens, first=None):
         tokens = TextTokens(*tokens)  # one by one, since recomputing looks for a GPU among its arguments alone
         tokens = self.embedded(tokens) if first is None else tokens
-        *layers, last = layers_of(self.transformer, beside)[first:]
+        *layers, last = layers_of(self.transformer, beside, slice(first, None))
         masks = CausalMasks()
         for layer in layers:
             tokens = tokens if before_layer is None else before_layer(layer.number, tokens)
@@ -261,7 +261,7 @@ class ImageEncoder(nn.Module):
         return self._layers(self.embedded(image, tokens), 0, before_layer, beside, n_read)
 
     def _layers(self, x, first, before_layer=None, beside=None, n_read=1):
-        *layers, last = layers_of(self.visual.transformer, beside)[first:]
+        *layers, last = layers_of(self.visual.transformer, beside, slice(first, None))
         for layer in layers:
             x = self._layer(layer, x if before_layer is None else before_layer(layer.number, x))
         x = self._layer(last, x if before_layer is None else before_layer(last.number, x), n_read)
@@ -280,7 +280,7 @@ class ImageEncoder(nn.Module):
     def first_layers(self, image: Image, n: int) -> torch.Tensor:
         """What comes out of a ViT's first `n` layers, of every token: (batch, length, width)."""
         x = self.embedded(image)
-        for layer in layers_of(self.visual.transformer, None)[:n]:
+        for layer in layers_of(self.visual.transformer, None, slice(n)):
             x = self._layer(layer, x)
         return x
 

@@ -107,12 +107,12 @@ class Layer:
         return out if more is None else out + more
 
 
-def layers_of(transformer, beside):
-    """The blocks of a transformer; what is made of their frozen weights is made in each pass, of these as they are.
+def layers_of(transformer, beside, which=slice(None)):
+    """Blocks of a transformer; what is made of their frozen weights is made in each pass, of these as they are.
 
     In 16 bits PyTorch's layer norm needs its weights in 16 bits on a GPU, too: CLIP has them in float32.
     """
-    layers = [Layer(block, i, beside) for i, block in enumerate(transformer.resblocks)]
+    layers = [Layer(block, i, beside) for i, block in list(enumerate(transformer.resblocks))[which]]
     if not FUSES:
         return layers
     quick = [layer for layer in layers if _is_quick(layer.block.mlp)]
